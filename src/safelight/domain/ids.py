@@ -1,0 +1,43 @@
+"""Names of things. Every id sorts by the time it was made (UUIDv7)."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+from uuid import UUID
+
+from uuid_utils import compat
+
+JobId = NewType("JobId", str)
+AttemptId = NewType("AttemptId", str)
+ImageRowId = NewType("ImageRowId", int)
+ClaimToken = NewType("ClaimToken", UUID)
+WorkerId = NewType("WorkerId", UUID)
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
+
+IMAGE_ID_PATTERN = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"
+"""An image id or a group, chosen by the caller: it becomes part of file names, so it is short and tame."""
+
+
+def new_job_id() -> JobId:
+    return JobId("job_" + _sortable())
+
+
+def new_attempt_id() -> AttemptId:
+    return AttemptId("att_" + _sortable())
+
+
+def new_worker_id() -> WorkerId:
+    return WorkerId(compat.uuid7())
+
+
+def is_job_id(text: str) -> bool:
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def _sortable() -> str:
+    """128 bits of UUIDv7 in 26 characters of Crockford base 32, most significant first."""
+    bits = compat.uuid7().int
+    return "".join(_CROCKFORD[bits >> shift & 31] for shift in range(125, -1, -5))

@@ -1,0 +1,67 @@
+"""A job in numbers and words, from how many of its images are where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, ImageStatus, JobStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Images by state; `active` are those that a worker holds. The seven add up to `total`."""
+
+    total: int
+    queued: int
+    active: int
+    completed: int
+    failed: int
+    refused: int
+    canceled: int
+    uncertain: int
+
+    @property
+    def ended(self) -> int:
+        return self.total - self.queued - self.active
+
+
+def count(images: Mapping[ImageStatus, int]) -> Counts:
+    """Counts from the number of images in each state; absent states count 0."""
+    get = images.get
+    live = sum(n for status, n in images.items() if status not in TERMINAL_IMAGE_STATUSES)
+    return Counts(
+        total=sum(images.values()),
+        queued=get(ImageStatus.QUEUED, 0),
+        active=live - get(ImageStatus.QUEUED, 0),
+        completed=get(ImageStatus.COMPLETED, 0),
+        failed=get(ImageStatus.FAILED, 0),
+        refused=get(ImageStatus.REFUSED, 0),
+        canceled=get(ImageStatus.CANCELED, 0),
+        uncertain=get(ImageStatus.UNCERTAIN, 0),
+    )
+
+
+def percent(counts: Counts) -> int:
+    """Ended images in whole percent, rounded down: 100 only when every image has ended."""
+    return 100 * counts.ended // counts.total if counts.total else 100
+
+
+def current_step(status: JobStatus, counts: Counts) -> str:
+    """What the job is doing, in words for the person who waits."""
+    done = f"{counts.completed}/{counts.total}"
+    match status:
+        case JobStatus.PENDING:
+            return "Waiting to start"
+        case JobStatus.GENERATING:
+            return f"Generating images… {counts.ended}/{counts.total}"
+        case JobStatus.CANCELING:
+            return f"Canceling… {counts.active} still winding down"
+        case JobStatus.COMPLETED:
+            return f"Completed: {done} images"
+        case JobStatus.PARTIAL:
+            return f"Partly completed: {done} images"
+        case JobStatus.FAILED:
+            return "Failed: no image could be generated"
+        case JobStatus.CANCELED:
+            return f"Canceled: {done} images were completed"

@@ -1,0 +1,310 @@
+"""Recipes: named files that turn subjects (name, description, …) into prompts, one prompt template per group.
+
+    name = "mystery-case"
+
+    [[groups]]
+    name = "evidence"
+    prompt = "Evidence photograph of {{ name }}. {{ description }}"
+
+    [groups.defaults]
+    aspect_ratio = "1:1"
+
+A recipe is written by the operator, a subject by a stranger. Templates are compiled from the recipe's text
+alone, in a sandbox without globals; a subject's values are only ever printed, so `{{ … }}` in a description
+stays what it is.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from safelight.domain.errors import Fault
+from safelight.domain.ids import IMAGE_ID_PATTERN
+
+MAX_PROMPT_CODE_POINTS = 32_000
+"""A rendered prompt is at most this long: the limit of every prompt."""
+
+_NAME = re.compile(IMAGE_ID_PATTERN)
+_NAME_RULE = "1 to 64 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends"
+_RENDER_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError)
+
+
+class RecipeError(Exception):
+    """A recipe's file or its subjects are wrong; `faults` holds every one that was found.
+
+    Pointers lead into the request body (`/subjects/evidence/0/description`), or into the recipe's file.
+    """
+
+    def __init__(self, message: str, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(
+            "\n".join([message, *(f"  {fault.pointer}: {fault.detail}" for fault in self.faults)])
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeGroup:
+    """One kind of subject. `options` are the defaults of its images.
+
+    Every subject must have all `required_fields`; a field that the template guards with `is defined` or
+    `default(…)` is not among them.
+    """
+
+    name: str
+    prompt: str
+    options: Mapping[str, Any]
+    required_fields: tuple[str, ...]
+    template: Template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """`groups` are in order of importance, which is the order of work."""
+
+    name: str
+    description: str
+    groups: tuple[RecipeGroup, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeImage:
+    """One image to order. `pointer` leads to its subject in the request body, for faults found later."""
+
+    id: str
+    group: str
+    prompt: str
+    options: Mapping[str, Any]
+    pointer: str
+
+
+def render_recipe(recipe: Recipe, subjects: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[RecipeImage]:
+    """One image per subject, in the recipe's order of groups, then in the order given.
+
+    Subjects are untrusted: any JSON value may stand anywhere in them. Fields that the template does not use
+    are allowed.
+    Raises RecipeError with every fault, in the same order, those of unknown groups last.
+    """
+    images: list[RecipeImage] = []
+    faults: list[Fault] = []
+    pointers_by_id: dict[str, str] = {}
+    for group in recipe.groups:
+        for pointer, subject in _subjects_of(group.name, subjects.get(group.name, ()), faults):
+            found = [
+                *_faults_of_id(subject, pointer, pointers_by_id),
+                *_faults_of_fields(subject, pointer, group),
+            ]
+            prompt = None if found else _prompt(group, subject, pointer, found)
+            faults += found
+            if prompt is not None:
+                images.append(
+                    RecipeImage(
+                        id=subject["id"],
+                        group=group.name,
+                        prompt=prompt,
+                        options=dict(group.options),
+                        pointer=pointer,
+                    )
+                )
+    known = [group.name for group in recipe.groups]
+    for name in subjects:
+        if name not in known:
+            expected = ", ".join(f"`{group}`" for group in known)
+            faults.append(
+                Fault(_pointer("subjects", name), f"recipe `{recipe.name}` has no such group: {expected}")
+            )
+    if faults:
+        raise RecipeError(f"The subjects do not fit recipe `{recipe.name}`.", faults)
+    return images
+
+
+def load_recipes(*folders: Path) -> dict[str, Recipe]:
+    """Every recipe by its name: the built-in ones, then `*.toml` of each folder; the last of a name wins.
+
+    A folder that does not exist holds no recipes. Raises RecipeError for the first file that is no recipe, and
+    for two files of one folder with the same name; OSError when a file cannot be read.
+    """
+    recipes: dict[str, Recipe] = {}
+    for folder in (files("safelight") / "recipes", *folders):
+        here: dict[str, Recipe] = {}
+        entries = folder.iterdir() if folder.is_dir() else ()
+        for entry in sorted(
+            (entry for entry in entries if entry.name.endswith(".toml")), key=lambda entry: entry.name
+        ):
+            recipe = parse_recipe(entry.read_text(encoding="utf-8"), source=str(entry))
+            if recipe.name in here:
+                raise RecipeError(
+                    f"`{entry}` is no recipe.",
+                    [Fault("/name", f"another file of this folder is named `{recipe.name}` already")],
+                )
+            here[recipe.name] = recipe
+        recipes |= here
+    return recipes
+
+
+def parse_recipe(toml_text: str, *, source: str) -> Recipe:
+    """A recipe from its file's text. `source` names the file in errors; RecipeError holds every fault."""
+    try:
+        document = tomllib.loads(toml_text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"`{source}` is no recipe.", [Fault("", f"not TOML: {error}")]) from error
+    faults = list(_unknown_keys(document, ("name", "description", "groups"), ""))
+    name, description, tables = document.get("name"), document.get("description", ""), document.get("groups")
+    if not _is_name(name):
+        faults.append(Fault("/name", f"must be {_NAME_RULE}"))
+    if not isinstance(description, str):
+        faults.append(Fault("/description", "must be a string"))
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+        faults.append(Fault("/groups", "must be one or more `[[groups]]` tables"))
+        tables = []
+    groups = [_parse_group(table, _pointer("groups", i), faults) for i, table in enumerate(tables)]
+    names = [table.get("name") for table in tables]
+    faults += [
+        Fault(_pointer("groups", i, "name"), f"group `{name}` is there already")
+        for i, name in enumerate(names)
+        if name in names[:i]
+    ]
+    if faults:
+        raise RecipeError(f"`{source}` is no recipe.", faults)
+    return Recipe(
+        name=str(name), description=str(description), groups=tuple(group for group in groups if group)
+    )
+
+
+def _subjects_of(group: str, given: Any, faults: list[Fault]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        faults.append(Fault(_pointer("subjects", group), "must be an array of subjects"))
+        return
+    for i, subject in enumerate(given):
+        pointer = _pointer("subjects", group, i)
+        if isinstance(subject, Mapping):
+            yield pointer, subject
+        else:
+            faults.append(Fault(pointer, "must be an object"))
+
+
+def _faults_of_id(
+    subject: Mapping[str, Any], pointer: str, pointers_by_id: dict[str, str]
+) -> Iterator[Fault]:
+    """Also notes the id as taken."""
+    where, subject_id = f"{pointer}/id", subject.get("id")
+    if "id" not in subject:
+        yield Fault(where, "is required")
+    elif not _is_name(subject_id):
+        yield Fault(
+            where, "must be 1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit at both ends"
+        )
+    elif subject_id in pointers_by_id:
+        yield Fault(where, f"`{subject_id}` is the id of {pointers_by_id[subject_id]} already")
+    else:
+        pointers_by_id[subject_id] = pointer
+
+
+def _faults_of_fields(subject: Mapping[str, Any], pointer: str, group: RecipeGroup) -> Iterator[Fault]:
+    for field in group.required_fields:
+        if field not in subject and field != "id":
+            yield Fault(pointer + _pointer(field), f"is required: the prompt of group `{group.name}` uses it")
+    for field, value in subject.items():
+        if field != "id" and (isinstance(value, bool) or not isinstance(value, str | int | float)):
+            yield Fault(pointer + _pointer(field), "must be a string or a number")
+
+
+def _prompt(group: RecipeGroup, subject: Mapping[str, Any], pointer: str, faults: list[Fault]) -> str | None:
+    """The rendered prompt, or None and a fault. Rendering stops as soon as the limit is passed."""
+    parts: list[str] = []
+    code_points = 0
+    try:
+        for part in group.template.generate(subject):
+            parts.append(part)
+            code_points += len(part)
+            if code_points > MAX_PROMPT_CODE_POINTS:
+                faults.append(
+                    Fault(pointer, f"its prompt is longer than {MAX_PROMPT_CODE_POINTS:,} characters")
+                )
+                return None
+    except _RENDER_FAILURES as error:
+        faults.append(Fault(pointer, f"the prompt of group `{group.name}` cannot be made from it: {error}"))
+        return None
+    if not (prompt := "".join(parts).strip()):
+        faults.append(Fault(pointer, f"the prompt of group `{group.name}` comes out empty"))
+        return None
+    return prompt
+
+
+def _parse_group(table: Mapping[str, Any], pointer: str, faults: list[Fault]) -> RecipeGroup | None:
+    found = list(_unknown_keys(table, ("name", "prompt", "defaults"), pointer))
+    name, prompt, options = table.get("name"), table.get("prompt"), table.get("defaults", {})
+    if not _is_name(name):
+        found.append(Fault(f"{pointer}/name", f"must be {_NAME_RULE}"))
+    if not isinstance(options, dict) or not all(isinstance(v, str | int | float) for v in options.values()):
+        found.append(Fault(f"{pointer}/defaults", "must be a table of strings, numbers and booleans"))
+    compiled = _compiled(prompt, f"{pointer}/prompt", found)
+    faults += found
+    if found or compiled is None:
+        return None
+    template, required_fields = compiled
+    return RecipeGroup(
+        name=str(name),
+        prompt=str(prompt),
+        options=options,
+        required_fields=required_fields,
+        template=template,
+    )
+
+
+def _compiled(prompt: Any, pointer: str, faults: list[Fault]) -> tuple[Template, tuple[str, ...]] | None:
+    if not isinstance(prompt, str) or not prompt.strip():
+        faults.append(Fault(pointer, "must be a prompt template"))
+        return None
+    sandbox = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+    )
+    sandbox.globals.clear()
+    try:
+        tree = sandbox.parse(prompt)
+        template = sandbox.from_string(prompt)
+    except TemplateError as error:
+        faults.append(Fault(pointer, f"is no template: {error}"))
+        return None
+    if list(meta.find_referenced_templates(tree)):
+        faults.append(Fault(pointer, "must stand alone: it cannot include or extend another template"))
+        return None
+    return template, _required_fields(tree)
+
+
+def _required_fields(tree: nodes.Template) -> tuple[str, ...]:
+    """The fields a template prints unguarded, in the order of their first use."""
+    guards = ("defined", "undefined", "default", "d")
+    guarded = {
+        node.node.name
+        for node in tree.find_all((nodes.Test, nodes.Filter))
+        if node.name in guards and isinstance(node.node, nodes.Name)
+    }
+    required = meta.find_undeclared_variables(tree) - guarded
+    return tuple(dict.fromkeys(node.name for node in tree.find_all(nodes.Name) if node.name in required))
+
+
+def _unknown_keys(table: Mapping[str, Any], known: Sequence[str], pointer: str) -> Iterator[Fault]:
+    for key in table:
+        if key not in known:
+            yield Fault(pointer + _pointer(key), f"unknown field; known are {_quoted(known)}")
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _pointer(*steps: str | int) -> str:
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
