@@ -1,0 +1,297 @@
+"""The PostgreSQL that Safelight carries: one server per home, on a Unix socket, started and stopped by us.
+
+    {home}/pg/            0700, of the user that runs the server (as root possibly a link, see `placement`)
+        data/             the cluster; appears complete or not at all
+        server.log        PostgreSQL's own words
+        .s.PGSQL.5432     the socket, or in a folder below /tmp where this path would not do
+
+Whether a server lives is not read from a pid file, which outlives its process and lies after a reboot. The
+server and all its children inherit one open descriptor of `{home}/pg`, locked with flock(2): whoever gets the
+lock knows that no process of the server is left, and may start one; whoever does not, attaches or waits.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+from safelight.db.placement import EmbeddedServerError, Placement, lock_at_once, place, private_folder
+
+_PORT = 5432  # only names the socket file
+_SOCKET = f".s.PGSQL.{_PORT}"
+_LONGEST_SOCKET_PATH_BYTES = 100  # 104 on macOS and 108 on Linux, with the final NUL
+_LARGEST_LOG_BYTES = 10_000_000
+_POLL_SECONDS = 0.02
+_ANSWER_SECONDS = 5
+# Length and code 80877103: https://www.postgresql.org/docs/18/protocol-message-formats.html
+_SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+
+# Written to postgresql.conf when the cluster is made, for the operator to change.
+_TUNABLE = {
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "min_wal_size": "32MB",
+    "max_wal_size": "256MB",
+    "log_checkpoints": "off",
+    # Without DETAIL lines: those repeat the row, and rows hold prompts.
+    "log_error_verbosity": "terse",
+}
+_FIXED = {
+    "listen_addresses": "",
+    "logging_collector": "off",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+_DURABLE = {"fsync": "on", "full_page_writes": "on"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Postmaster:
+    """What a running server says about itself in `postmaster.pid`; `started` tells two with one pid apart."""
+
+    pid: int
+    started: str
+    socket_folder: Path
+    is_ready: bool
+
+
+class EmbeddedServer:
+    """One PostgreSQL 18 for one home. Every method blocks: from a coroutine use `asyncio.to_thread`.
+
+    The server is nobody's child: it outlives a killed starter, and the next `start` attaches to it. Not
+    thread-safe. `durable=False` gives up the data when the *machine* fails: for throw-away data only.
+    """
+
+    def __init__(self, home: Path, *, durable: bool = True, deadline_seconds: float = 60) -> None:
+        self._home = home
+        self._durable = durable
+        self._deadline_seconds = deadline_seconds
+        self._placement: Placement | None = None
+        self._started: _Postmaster | None = None
+
+    @property
+    def bin_path(self) -> Path:
+        """The folder of `postgres`, `psql`, `pg_dump` and their kin."""
+        return self._place().bin_path
+
+    @property
+    def server_version(self) -> str:
+        """Of the carried binaries, such as `18.4`."""
+        command = [str(self.bin_path / "postgres"), "--version"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+
+    @property
+    def is_owner(self) -> bool:
+        """This object started the running server and `stop` ends it; False after attaching to another's."""
+        return self._started is not None
+
+    def start(self) -> str:
+        """The server accepts connections; returns the DSN of its `postgres` database.
+
+        Creates the cluster at the first start, recovers after an unclean end, attaches when a server of this
+        home is already there. Raises EmbeddedServerError, with the end of its log, after `deadline_seconds`.
+        """
+        ends_at = time.monotonic() + self._deadline_seconds
+        placement = self._place()
+        while True:
+            with lock_at_once(placement.area) as lock:
+                if lock is not None:
+                    self._launch(placement, lock, timeout_seconds=max(1.0, ends_at - time.monotonic()))
+                    self._started = _postmaster(placement.area)
+            postmaster = _postmaster(placement.area)
+            if postmaster is not None and postmaster.is_ready and _answers(postmaster):
+                self._started = postmaster if postmaster == self._started else None
+                return _dsn(postmaster)
+            if time.monotonic() > ends_at:
+                raise EmbeddedServerError(
+                    f"No PostgreSQL answers in `{placement.area}` after {self._deadline_seconds:g} s.\n"
+                    f"{_log_end(placement.area)}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """The server this object started is gone, its data written out; connections still open were closed.
+        One that was only attached to goes on, and so does one that somebody started after ours had died."""
+        started, self._started = self._started, None
+        if started is None:
+            return
+        area = self._place().area
+        if _postmaster(area) == started:
+            _shut_down(area)
+
+    def destroy(self) -> None:
+        """No server runs for this home, whoever started it, and its data is deleted for good."""
+        if not (self._home / "pg").exists():
+            return
+        self._started = None
+        placement = self._place()
+        _shut_down(placement.area)
+        shutil.rmtree(_short_socket_folder(placement.area), ignore_errors=True)
+        shutil.rmtree(placement.area)
+        (self._home / "pg").unlink(missing_ok=True)
+        self._placement = None
+
+    def _place(self) -> Placement:
+        if self._placement is None:
+            self._placement = place(self._home)
+        return self._placement
+
+    def _launch(self, placement: Placement, lock: int, *, timeout_seconds: float) -> None:
+        area = placement.area
+        socket_folder = _socket_folder(placement)
+        # The lock proves these are leftovers. PostgreSQL would believe a recycled pid in them, and refuse.
+        for leftover in (
+            area / "data/postmaster.pid",
+            socket_folder / _SOCKET,
+            socket_folder / f"{_SOCKET}.lock",
+        ):
+            leftover.unlink(missing_ok=True)
+        if (log := area / "server.log").exists() and log.stat().st_size > _LARGEST_LOG_BYTES:
+            log.replace(area / "server.log.1")
+
+        def run(*command: str) -> None:
+            done = subprocess.run(
+                [str(placement.bin_path / command[0]), *command[1:]],
+                cwd=area,
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+                pass_fds=(lock,),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                **placement.identity(),
+            )
+            if done.returncode != 0:
+                said = done.stderr.strip()
+                raise EmbeddedServerError(f"PostgreSQL in `{area}`, {command[0]}: {said}\n{_log_end(area)}")
+
+        if not (area / "data").exists():
+            shutil.rmtree(area / "data.new", ignore_errors=True)
+            tuning = (f"--set={name}={value}" for name, value in _TUNABLE.items())
+            run(
+                "initdb",
+                "--pgdata=data.new",
+                "--username=postgres",
+                # Whoever may enter the 0700 folder of the socket is the owner of the data.
+                "--auth-local=trust",
+                "--auth-host=reject",
+                "--encoding=UTF8",
+                # Code point order, Unicode case rules: the same everywhere, unlike the C library's locales.
+                "--locale=C",
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+                *tuning,
+                *(() if self._durable else ("--no-sync",)),
+            )
+            (area / "data.new").rename(area / "data")
+            os.fsync(lock)  # the lock is a descriptor of `area`
+
+        durability = _DURABLE if self._durable else dict.fromkeys(_DURABLE, "off")
+        # A list-valued setting: quoted once for PostgreSQL, and below once for the shell that pg_ctl runs.
+        folders = '"' + str(socket_folder).replace('"', '""') + '"'
+        settings = {**_FIXED, **durability, "unix_socket_directories": folders, "port": str(_PORT)}
+        options = " ".join(shlex.quote(f"--{name}={value}") for name, value in settings.items())
+        seconds = str(int(timeout_seconds) or 1)
+        run(
+            "pg_ctl",
+            "start",
+            "--wait",
+            f"--timeout={seconds}",
+            "-D",
+            "data",
+            "-l",
+            "server.log",
+            "-o",
+            options,
+        )
+
+
+def _shut_down(area: Path) -> None:
+    """Fast, then immediate, then by force: the last two leave recovery to the next start."""
+
+    def is_gone() -> bool:
+        with lock_at_once(area) as lock:
+            return lock is not None
+
+    for number, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
+        if is_gone():
+            return
+        if postmaster := _postmaster(area):
+            with suppress(ProcessLookupError):  # killed; its children are about to notice
+                os.kill(postmaster.pid, number)
+        if _within(seconds, is_gone):
+            return
+    raise EmbeddedServerError(f"The PostgreSQL in `{area}` did not stop.")
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    ends_at = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < ends_at:
+        time.sleep(_POLL_SECONDS)
+    return holds
+
+
+def _postmaster(area: Path) -> _Postmaster | None:
+    # https://www.postgresql.org/docs/18/storage-file-layout.html: one fact a line, the last one padded.
+    try:
+        lines = (area / "data/postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    if len(lines) < 8:
+        return None
+    return _Postmaster(
+        pid=int(lines[0]),
+        started=lines[2],
+        socket_folder=Path(lines[4]),
+        is_ready=lines[7].strip() == "ready",
+    )
+
+
+def _answers(postmaster: _Postmaster) -> bool:
+    # An open socket is not enough: that of a dying server still takes connections. So it is asked something.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_ANSWER_SECONDS)
+        try:
+            probe.connect(str(postmaster.socket_folder / _SOCKET))
+            probe.sendall(_SSL_REQUEST)
+            return probe.recv(1) in (b"N", b"S")
+        except OSError:
+            return False
+
+
+def _dsn(postmaster: _Postmaster) -> str:
+    return (
+        f"postgresql://postgres@/postgres?host={quote(str(postmaster.socket_folder), safe='/')}&port={_PORT}"
+    )
+
+
+def _socket_folder(placement: Placement) -> Path:
+    # In a DSN a comma separates hosts, even inside a path.
+    path = os.fsencode(placement.area / _SOCKET)
+    if len(path) <= _LONGEST_SOCKET_PATH_BYTES and b"," not in path:
+        return placement.area
+    return private_folder(_short_socket_folder(placement.area), uid=placement.uid, gid=placement.gid)
+
+
+def _short_socket_folder(area: Path) -> Path:
+    # /tmp whatever TMPDIR says: short, the same for every process, and the server's user can enter it.
+    return Path("/tmp") / f"safelight-{sha256(os.fsencode(area)).hexdigest()[:16]}"  # noqa: S108 - verified 0700 ours
+
+
+def _log_end(area: Path) -> str:
+    try:
+        return "\n".join((area / "server.log").read_text(errors="replace").splitlines()[-15:])
+    except OSError:
+        return ""

@@ -1,0 +1,71 @@
+"""Connections as our SQL expects them: our schema, short timeouts, JSON as Python values."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+_SETTINGS: Final = {
+    # PostgreSQL looks into pg_catalog first unless it is listed: so `now()` stays the server's, also for
+    # PgQueuer, and our clock is reached by its full name, `safelight.now()`, only.
+    "search_path": "safelight",
+    # Chosen. Statements here take milliseconds: one that takes seconds waits for what will not come.
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+    "timezone": "UTC",
+}
+
+
+async def open_pool(
+    dsn: str, *, min_size: int, max_size: int, application_name: str, jsonb_as_values: bool = True
+) -> asyncpg.Pool:
+    """A pool with `min_size` connections open. `jsonb` is a Python value on both sides.
+
+    PgQueuer encodes its own JSON: its connections need `jsonb_as_values=False`.
+    """
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=min_size,
+        max_size=max_size,
+        init=_jsonb_as_values if jsonb_as_values else None,
+        server_settings=_settings(application_name),
+    )
+
+
+async def connect(
+    dsn: str, *, application_name: str, timeout_seconds: int = 10, jsonb_as_values: bool = True
+) -> asyncpg.Connection:
+    """One connection of its own, for what must not wait for a free one: heartbeats, LISTEN."""
+    connection = await asyncpg.connect(
+        dsn, timeout=timeout_seconds, server_settings=_settings(application_name)
+    )
+    if jsonb_as_values:
+        await _jsonb_as_values(connection)
+    return connection
+
+
+def _settings(application_name: str) -> dict[str, str]:
+    return {**_SETTINGS, "application_name": application_name}
+
+
+async def _jsonb_as_values(connection: Any) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_encode, decoder=orjson.loads, format="text"
+    )
+
+
+def _encode(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+async def close_pool(pool: asyncpg.Pool, *, seconds: float = 5.0) -> None:
+    """Every connection is closed, in good order if that takes no longer than `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await pool.close()
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        pool.terminate()

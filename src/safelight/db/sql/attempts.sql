@@ -1,0 +1,76 @@
+-- name: fence_image
+-- The image as its owner holds it, locked; no row when the lease is lost.
+SELECT row_id, stop FROM images WHERE row_id = $1 AND status = $2 AND claim_token = $3 FOR NO KEY UPDATE;
+
+-- name: attempts_of
+-- Every attempt of an image so far, oldest first.
+SELECT id, run, status, fingerprint, unbilled_by_policy, error_kind, resolve_at
+FROM attempts WHERE image_row_id = $1 ORDER BY number;
+
+-- name: cost_of_attempt
+SELECT cost_microusd, cost_basis, price_ref FROM attempts WHERE id = $1;
+
+-- name: now
+SELECT safelight.now();
+
+-- name: outputs_of_job
+-- What to render for each image of a job, and where to put it.
+SELECT account, storage_prefix, outputs FROM jobs WHERE id = $1;
+
+-- name: open_attempt
+-- Intent before money: the row of a call that is about to be made, with the moment after which it cannot answer.
+INSERT INTO attempts (id, image_row_id, number, run, provider, model, fingerprint, claim_token, worker_id,
+                      sent_at, deadline_at, resolve_at, estimate_microusd)
+SELECT $1, i.row_id, i.attempt_count + 1, i.run, i.provider, i.model, i.fingerprint, i.claim_token, i.worker_id, t.at,
+       t.at + make_interval(secs => i.timeout_seconds), t.at + make_interval(secs => i.timeout_seconds + $4),
+       i.estimate_microusd
+FROM images AS i, (SELECT safelight.now() AS at) AS t
+WHERE i.row_id = $2 AND i.status = 'processing' AND i.claim_token = $3
+RETURNING number;
+
+-- name: start_generating
+-- moves: processing -> generating
+UPDATE images
+SET status = 'generating', attempt_count = attempt_count + 1, started_at = coalesce(started_at, safelight.now()),
+    crash_count = CASE WHEN furthest_stage < 2 THEN 0 ELSE crash_count END, furthest_stage = greatest(furthest_stage, 2),
+    changed_at = safelight.now()
+WHERE row_id = $1 AND status = 'processing' AND claim_token = $2
+RETURNING attempt_count;
+
+-- name: start_uploading
+-- $2 is processing when the bytes of an earlier attempt were found, generating when they have just come.
+-- moves: processing, generating -> uploading
+UPDATE images
+SET status = 'uploading',
+    crash_count = CASE WHEN furthest_stage < 3 THEN 0 ELSE crash_count END, furthest_stage = greatest(furthest_stage, 3),
+    changed_at = safelight.now()
+WHERE row_id = $1 AND status = $2 AND claim_token = $3 AND status IN ('processing', 'generating')
+RETURNING row_id;
+
+-- name: receive
+-- The receipt of an attempt, unique per attempt: whoever inserts it first, from the answer or from a staged sidecar.
+-- It needs no lease: a worker that lost its own still saves what was paid for.
+UPDATE attempts
+SET status = 'received', ended_at = coalesce(ended_at, safelight.now()), sha256 = $2, length = $3,
+    cost_microusd = $4, cost_basis = $5, price_ref = $6, usage = $7, request_id = $8, error_kind = NULL, error_code = NULL
+WHERE id = $1 AND status IN ('sent', 'unknown')
+RETURNING image_row_id;
+
+-- name: close_attempt
+-- What became of a call that brought no picture. An attempt with a receipt is left alone unless $10 says that its
+-- staged bytes turned out to be no image.
+UPDATE attempts
+SET status = $2, ended_at = coalesce(ended_at, safelight.now()), cost_microusd = $3, cost_basis = $4, price_ref = $5,
+    usage = $6, error_kind = $7, error_code = $8, http_status = $9, unbilled_by_policy = $11, request_id = $12
+WHERE id = $1 AND (status IN ('sent', 'unknown') OR ($10 AND status = 'received'))
+RETURNING id;
+
+-- name: book_unknown_of
+-- Attempts of one image that can no longer answer: their outcome is lost and booked as such.
+UPDATE attempts SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown'
+WHERE image_row_id = $1 AND status = 'sent' AND resolve_at <= safelight.now()
+RETURNING id;
+
+-- name: settle_attempt
+-- Its bytes are the image.
+UPDATE attempts SET status = 'settled' WHERE id = $1 AND status = 'received' RETURNING id;

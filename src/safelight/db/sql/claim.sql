@@ -1,0 +1,49 @@
+-- name: claim
+-- Gives the image ($1) to this worker ($4) under a new token, if this queue row ($3) still means anything: the image is
+-- queued and was admitted with this generation ($2); or it is live and its owner's heartbeat is stale ($5 = lease in
+-- seconds); or this same queue row was brought to another worker. A claim taken from a dead owner counts as a crash.
+-- moves: queued, processing, generating, uploading -> processing
+WITH owner AS (
+    SELECT i.row_id, i.status IN ('processing', 'generating', 'uploading') AS is_live,
+           NOT EXISTS (SELECT FROM workers AS w WHERE w.id = i.worker_id
+                       AND w.heartbeat_at > safelight.now() - make_interval(secs => $5)) AS is_dead
+    FROM images AS i WHERE i.row_id = $1
+)
+UPDATE images AS i
+SET status = 'processing', claim_token = gen_random_uuid(), queue_row_id = $3, worker_id = $4, admitted_at = NULL,
+    crash_count = i.crash_count + (owner.is_live AND owner.is_dead AND i.worker_id IS NOT NULL)::int,
+    crash_owner = CASE WHEN owner.is_live AND owner.is_dead THEN i.worker_id ELSE i.crash_owner END,
+    furthest_stage = greatest(i.furthest_stage, 1), changed_at = safelight.now()
+FROM owner
+WHERE i.row_id = owner.row_id
+  AND ((i.status = 'queued' AND i.admitted_at IS NOT NULL AND i.generation = $2)
+       OR (i.status IN ('processing', 'generating', 'uploading')
+           AND (owner.is_dead OR (i.queue_row_id = $3 AND i.worker_id <> $4))))
+RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt, i.options, i.fingerprint,
+          i.estimate_microusd, i.timeout_seconds, i.max_attempts, i.max_rebuys, i.on_uncertain, i.run, i.failures,
+          i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage;
+
+-- name: owned_by
+-- What a worker owns, with the same columns as a claim.
+SELECT row_id, job_id, id, image_group, provider, model, prompt, options, fingerprint, estimate_microusd,
+       timeout_seconds, max_attempts, max_rebuys, on_uncertain, run, failures, lane, claim_token, worker_id, status,
+       crash_count, furthest_stage
+FROM images WHERE worker_id = $1 AND status IN ('processing', 'generating', 'uploading');
+
+-- name: crash_count
+-- How often the image's owners died since it last got further.
+SELECT crash_count + (status IN ('processing', 'generating', 'uploading'))::int AS crashes FROM images WHERE row_id = $1;
+
+-- name: refund_crashes
+-- A worker that was counted as crashed turned out to live: its leases were lost, but it did not die.
+UPDATE images SET crash_count = greatest(crash_count - 1, 0), crash_owner = NULL WHERE crash_owner = $1;
+
+-- name: release
+-- Back to the backlog, due at $4. $5 counts failures in a row; the claim ends.
+-- moves: processing, generating, uploading -> queued
+UPDATE images
+SET status = 'queued', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, not_before = $4, failures = $5,
+    changed_at = safelight.now()
+WHERE row_id = $1 AND status = $2 AND claim_token = $3
+  AND status IN ('processing', 'generating', 'uploading')
+RETURNING row_id;

@@ -1,0 +1,53 @@
+-- name: complete_image
+-- moves: uploading -> completed
+UPDATE images
+SET status = 'completed', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, stop = NULL, error = NULL,
+    failure_stage = NULL, failures = 0, completed_at = safelight.now(), changed_at = safelight.now()
+WHERE row_id = $1 AND status = 'uploading' AND claim_token = $2
+RETURNING row_id;
+
+-- name: insert_renditions
+-- The stored outputs of an image that is being completed in this transaction.
+INSERT INTO renditions (image_row_id, name, key, format, mime, width_px, height_px, length, sha256)
+SELECT $1, r.* FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::bigint[], $9::text[])
+    AS r (name, key, format, mime, width_px, height_px, length, sha256);
+
+-- name: end_image
+-- An owned image ends without a picture; $4 is how, $5 where, $6 why.
+-- moves: processing, generating, uploading -> failed, canceled
+-- moves: processing, generating -> refused, uncertain
+UPDATE images
+SET status = $4, claim_token = NULL, worker_id = NULL, queue_row_id = NULL, stop = NULL, failure_stage = $5, error = $6,
+    completed_at = safelight.now(), changed_at = safelight.now()
+WHERE row_id = $1 AND status = $2 AND claim_token = $3
+  AND (status IN ('processing', 'generating')
+       OR (status = 'uploading' AND $4 IN ('failed', 'canceled')))
+RETURNING row_id;
+
+-- name: end_queued_image
+-- An image that nobody owns ends without a picture: canceled, or past the end of its run. A queue row that it was
+-- admitted with finds nothing to claim.
+-- moves: queued -> failed, canceled
+UPDATE images
+SET status = $2, stop = NULL, admitted_at = NULL, queue_row_id = NULL, failure_stage = 'processing', error = $3,
+    completed_at = safelight.now(), changed_at = safelight.now()
+WHERE row_id = $1 AND status = 'queued' AND $2 IN ('failed', 'canceled')
+RETURNING row_id, id;
+
+-- name: adopt_receipt
+-- A paid picture came after the image had ended without one: the image opens again, owned by nobody, so that the next
+-- claim finishes it.
+-- moves: uncertain, failed -> uploading
+UPDATE images
+SET status = 'uploading', claim_token = gen_random_uuid(), worker_id = NULL, queue_row_id = NULL, lane = 'finish',
+    generation = generation + 1, completed_at = NULL, crash_count = 0, changed_at = safelight.now()
+WHERE row_id = $1 AND status IN ('uncertain', 'failed')
+  AND EXISTS (SELECT FROM attempts AS a
+              WHERE a.image_row_id = $1 AND a.status = 'received' AND a.fingerprint = images.fingerprint)
+RETURNING row_id, id, generation;
+
+-- name: hasten
+-- A picture has come for an image that waits: it need not wait any longer.
+UPDATE images SET not_before = safelight.now()
+WHERE row_id = $1 AND status = 'queued' AND not_before > safelight.now()
+RETURNING row_id;

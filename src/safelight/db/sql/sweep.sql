@@ -1,0 +1,94 @@
+-- name: lock_sweep
+-- One sweep at a time in the whole installation; a second one has nothing to add.
+SELECT pg_try_advisory_lock(hashtext('safelight.sweep'));
+
+-- name: unlock_sweep
+SELECT pg_advisory_unlock(hashtext('safelight.sweep'));
+
+-- name: orphans
+-- Live images whose owner's heartbeat is stale ($1 = lease in seconds), with the queue row that should bring them back.
+SELECT i.row_id, i.job_id, i.status, i.claim_token, i.queue_row_id FROM images AS i
+WHERE i.status IN ('processing', 'generating', 'uploading')
+  AND NOT EXISTS (SELECT FROM workers AS w WHERE w.id = i.worker_id
+                  AND w.heartbeat_at > safelight.now() - make_interval(secs => $1));
+
+-- name: requeue_orphan
+-- The queue row is gone too, so nobody will claim the image by itself. Counts as a crash, as a claim would.
+-- moves: processing, generating, uploading -> queued
+UPDATE images
+SET status = 'queued', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, not_before = safelight.now(),
+    crash_count = crash_count + (worker_id IS NOT NULL)::int, crash_owner = coalesce(worker_id, crash_owner),
+    changed_at = safelight.now()
+WHERE row_id = $1 AND status = $2 AND claim_token = $3 AND status IN ('processing', 'generating', 'uploading')
+RETURNING row_id;
+
+-- name: admitted
+-- Images that were handed to dispatch and not claimed within $1 seconds.
+SELECT row_id, generation, queue_row_id FROM images
+WHERE admitted_at <= safelight.now() - make_interval(secs => $1);
+
+-- name: unadmit
+-- The queue row of an admitted image is gone: admission may hand it over again.
+UPDATE images SET admitted_at = NULL, queue_row_id = NULL
+WHERE row_id = $1 AND generation = $2 AND status = 'queued' AND admitted_at IS NOT NULL
+RETURNING row_id;
+
+-- name: book_unknown
+-- Calls that can no longer answer: their outcome is lost and booked as such.
+UPDATE attempts SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown'
+WHERE status = 'sent' AND resolve_at <= safelight.now()
+RETURNING id;
+
+-- name: attempt_of_receipt
+-- What is known of the attempt that staged bytes belong to; `in_hand`: its owner lives ($2 = lease in seconds) and is
+-- about to say so itself.
+SELECT a.status, a.image_row_id,
+       i.claim_token = a.claim_token AND EXISTS (
+           SELECT FROM workers AS w WHERE w.id = i.worker_id
+           AND w.heartbeat_at > safelight.now() - make_interval(secs => $2)) AS in_hand
+FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
+WHERE a.id = $1;
+
+-- name: late_receipts
+-- Images that ended without a picture although a paid one is staged.
+SELECT i.row_id, i.job_id FROM images AS i
+WHERE i.status IN ('uncertain', 'failed')
+  AND EXISTS (SELECT FROM attempts AS a
+              WHERE a.image_row_id = i.row_id AND a.status = 'received' AND a.fingerprint = i.fingerprint)
+  AND coalesce(i.error ->> 'kind', '') NOT IN ('CRASHED', 'STORAGE', 'INVALID_OUTPUT');
+
+-- name: stopped_in_queue
+-- Queued images that were asked to stop and wait for no open call.
+SELECT i.row_id, i.job_id, i.stop FROM images AS i
+WHERE i.status = 'queued' AND i.stop IS NOT NULL
+  AND NOT EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'sent');
+
+-- name: jobs_past_deadline
+SELECT id FROM jobs
+WHERE status IN ('pending', 'generating', 'canceling') AND NOT deadline_passed AND deadline_at <= safelight.now();
+
+-- name: pass_deadline
+UPDATE jobs SET deadline_passed = true
+WHERE id = $1 AND NOT deadline_passed AND status IN ('pending', 'generating', 'canceling')
+  AND deadline_at <= safelight.now()
+RETURNING on_deadline;
+
+-- name: jobs_past_end
+-- Jobs whose run is over, with images that nobody has asked to stop yet.
+SELECT j.id FROM jobs AS j
+WHERE j.status IN ('pending', 'generating', 'canceling') AND j.run_ends_at <= safelight.now()
+  AND EXISTS (SELECT FROM images AS i WHERE i.job_id = j.id AND i.stop IS NULL
+              AND i.status IN ('queued', 'processing', 'generating', 'uploading'));
+
+-- name: unsettled_jobs
+-- Open jobs whose images have all ended.
+SELECT j.id FROM jobs AS j
+WHERE j.status IN ('pending', 'generating', 'canceling')
+  AND NOT EXISTS (SELECT FROM images AS i WHERE i.job_id = j.id
+                  AND i.status IN ('queued', 'processing', 'generating', 'uploading'));
+
+-- name: forget_workers
+-- Workers that have been silent for $1 seconds and own nothing.
+DELETE FROM workers AS w
+WHERE w.heartbeat_at <= safelight.now() - make_interval(secs => $1)
+  AND NOT EXISTS (SELECT FROM images AS i WHERE i.worker_id = w.id);

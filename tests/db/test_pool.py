@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from safelight.db.pool import connect
+
+
+async def test_json_goes_in_and_out_as_python_values(pool: asyncpg.Pool):
+    value = {"prompt": "café ☕", "seeds": [1, None, True], "text": "null"}
+
+    assert await pool.fetchval("SELECT $1::jsonb", value) == value
+    assert await pool.fetchval("SELECT $1::jsonb ->> 'text'", value) == "null"
+
+
+async def test_a_connection_for_pgqueuer_leaves_json_as_text(database: str):
+    connection = await connect(database, application_name="queue", jsonb_as_values=False)
+
+    assert await connection.fetchval("""SELECT '{"a": 1}'::jsonb""") == '{"a": 1}'
+    await connection.close()
+
+
+async def test_now_is_the_servers_clock_and_safelight_now_is_the_one_a_test_can_shift(pool: asyncpg.Pool):
+    await pool.execute("UPDATE installation SET clock_shift = '1 day'")
+
+    row = await pool.fetchrow("SELECT now() - pg_catalog.now() AS real, safelight.now() - now() AS shifted")
+
+    assert row is not None
+    assert row["real"].total_seconds() == 0
+    assert 86_399 < row["shifted"].total_seconds() < 86_401
+
+
+async def test_settings_survive_the_return_of_a_connection_to_the_pool(pool: asyncpg.Pool):
+    async with pool.acquire() as connection:
+        await connection.execute("SET statement_timeout = 0; SET search_path = public")
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SHOW statement_timeout") == "5s"
+        assert await connection.fetchval("SHOW lock_timeout") == "2s"
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
+        assert await connection.fetchval("SHOW search_path") == "safelight"
+        assert await connection.fetchval("SHOW application_name") == "tests"
+
+
+async def test_times_are_aware_utc(pool: asyncpg.Pool):
+    moment = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
+
+    assert await pool.fetchval("SELECT $1::timestamptz", moment) == moment
+    assert await pool.fetchval("SELECT $1::timestamptz::text", moment) == "2026-03-29 02:30:00+00"
+
+
+@pytest.mark.parametrize("run", [1, 2])
+async def test_each_test_has_a_database_of_its_own(pool: asyncpg.Pool, run: int):
+    assert await pool.fetchval("SELECT store_marker FROM installation") is None
+    await pool.execute("UPDATE installation SET store_marker = $1", f"run {run}")
