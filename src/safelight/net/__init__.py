@@ -1,0 +1,1 @@
+"""Our HTTP client: total deadlines, no idle reuse for billable calls, no retry, no redirect."""

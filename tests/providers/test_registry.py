@@ -1,0 +1,84 @@
+"""Entry points as a real installer leaves them: a `dist-info` folder on the path."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safelight.providers.gemini import GeminiProvider
+from safelight.providers.placeholder import PlaceholderProvider
+from safelight.providers.registry import InvalidConfiguration, load_provider_kinds
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+Install = Callable[[str, dict[str, str]], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Puts a distribution with these provider kinds first on the path, over one of the same name."""
+
+    def install(name: str, kinds: dict[str, str]) -> None:
+        site = tmp_path / name
+        info = site / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = [f"{kind} = {target}" for kind, target in kinds.items()]
+        (info / "entry_points.txt").write_text("[safelight.providers]\n" + "\n".join(lines) + "\n")
+        monkeypatch.syspath_prepend(str(site))
+
+    return install
+
+
+@pytest.fixture
+def ours(install: Install) -> None:
+    install("safelight", PROJECT["entry-points"]["safelight.providers"])
+
+
+@pytest.mark.usefixtures("ours")
+def test_our_own_kinds_come_through_the_plugin_door() -> None:
+    assert load_provider_kinds() == {"gemini": GeminiProvider, "placeholder": PlaceholderProvider}
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_strangers_kind_is_found_and_built(install: Install, tmp_path: Path) -> None:
+    install("acme_pictures", {"acme": "acme_provider:Acme"})
+    (tmp_path / "acme_pictures" / "acme_provider.py").write_text(
+        "from safelight.providers.placeholder import PlaceholderProvider\n"
+        "class Acme(PlaceholderProvider):\n    pass\n"
+    )
+
+    kinds = load_provider_kinds()
+    provider = kinds["acme"].from_config("mine", api_key=None, base_url=None)
+
+    assert set(kinds) == {"gemini", "placeholder", "acme"}
+    assert type(provider).__name__ == "Acme"
+
+
+@pytest.mark.usefixtures("ours")
+@pytest.mark.parametrize(
+    ("kind", "target", "complaint"),
+    [
+        ("gemini", "safelight.providers.placeholder:PlaceholderProvider", "installed twice"),
+        ("acme", "no_such_module:Acme", "cannot be loaded"),
+        ("acme", "safelight.providers.placeholder:NoSuchClass", "cannot be loaded"),
+        ("acme", "safelight.providers.placeholder:MODEL", "no `from_config`"),
+    ],
+)
+def test_a_broken_plugin_is_named(install: Install, kind: str, target: str, complaint: str) -> None:
+    install("acme_pictures", {kind: target})
+
+    with pytest.raises(InvalidConfiguration, match=complaint) as caught:
+        load_provider_kinds()
+    assert f"`{kind}`" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [GeminiProvider, PlaceholderProvider])
+def test_no_kind_starts_on_a_configuration_it_would_ignore_or_lack(
+    kind: type[GeminiProvider] | type[PlaceholderProvider],
+) -> None:
+    with pytest.raises(InvalidConfiguration, match="`mine`"):
+        kind.from_config("mine", api_key=None, base_url="ftp://host")
