@@ -1,0 +1,45 @@
+"""Where finished pictures live: immutable blobs under keys of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobInfo:
+    """`sha256` is None where a store cannot tell without sending the whole blob."""
+
+    length: int
+    sha256: str | None
+
+
+class BlobMissing(LookupError):
+    """The store holds nothing under this key."""
+
+
+class BlobConflict(Exception):
+    """The key is taken by other bytes; nothing was written."""
+
+
+class BlobStore(Protocol):
+    """Every method raises InvalidKey for a key outside of the rule, and OSError when the store fails.
+
+    Cancelling the caller does not undo a write under way: the blob ends up there as a whole, or not at all.
+    """
+
+    async def put(self, key: str, data: bytes, *, content_type: str) -> None:
+        """Afterwards the blob is durable. The same bytes again are fine; others raise BlobConflict."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """Raises BlobMissing."""
+        ...
+
+    async def head(self, key: str) -> BlobInfo | None:
+        """None when there is no such blob."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Afterwards the blob is gone, whether or not it was there."""
+        ...

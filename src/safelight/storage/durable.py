@@ -1,0 +1,90 @@
+"""Files that are still there, whole, after the power was cut."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+PART_SUFFIX = "~part"
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def make_folder(path: Path) -> None:
+    """Creates the folder and its parents, private to us, each durable in its own parent."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    folder = open_folder(path.parent)
+    try:
+        sync(folder)
+    finally:
+        os.close(folder)
+
+
+def open_folder(path: Path) -> int:
+    return os.open(path, _FOLDER)
+
+
+def enter_folder(name: str, *, parent: int) -> int:
+    """A descriptor of the folder `name` in `parent`. Raises OSError (ENOTDIR, ELOOP) for a symbolic link."""
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+
+
+def write_part(data: bytes, *, folder: int) -> str:
+    """A new file with these bytes, on disk, under a fresh name that no reader looks at."""
+    name = f".{secrets.token_hex(8)}{PART_SUFFIX}"
+    file = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        sync(file)
+    except OSError:
+        os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(file)
+    return name
+
+
+def read_file(name: str, *, folder: int) -> bytes:
+    """Raises FileNotFoundError; OSError (ELOOP) for a symbolic link."""
+    descriptor = os.open(name, _OLD_FILE, dir_fd=folder)
+    try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def list_names(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries)
+
+
+def sync(descriptor: int) -> None:
+    """Returns when the file's bytes, or the folder's entries, are on the medium."""
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync stops at the drive's own cache
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def remove_old(folder: int, names: list[str], *, older_than_seconds: float) -> int:
+    """Deletes those of the files that were last written that long ago; returns how many."""
+    removed = 0
+    written_before = time.time() - older_than_seconds
+    for name in names:
+        with suppress(FileNotFoundError):
+            if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime <= written_before:
+                os.unlink(name, dir_fd=folder)
+                removed += 1
+    return removed

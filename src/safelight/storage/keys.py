@@ -1,0 +1,54 @@
+"""Names of blobs: `[account/]{prefix}/{group}/{image_id}.{output}-{row id}{sha256}.{extension}`."""
+
+from __future__ import annotations
+
+import re
+
+_SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_MAX_KEY_CHARS = 1024
+
+
+class InvalidKey(ValueError):
+    """A key that could reach outside of its store, or that some store could not hold."""
+
+
+def blob_key(
+    *,
+    account: str | None,
+    prefix: str,
+    group: str,
+    image_id: str,
+    output: str,
+    row_id: int | str,
+    sha256: str,
+    extension: str,
+) -> str:
+    """Two different images never share a key, nor do two different contents of one.
+
+    `prefix` may hold several segments; an empty `group` leaves its segment out. `row_id` is a number, or its
+    hexadecimal digits; it is written with eight of them, or more when it needs more. Raises InvalidKey.
+    """
+    row = f"{row_id:08x}" if isinstance(row_id, int) else row_id.rjust(8, "0")
+    owner = [] if account is None else [account]
+    groups = [group] if group else []
+    for part in (*owner, *groups, image_id, output, row, sha256, extension):
+        _check_segment(part)
+    name = f"{image_id}.{output}-{row}{sha256[:8]}.{extension}"
+    key = "/".join([*owner, prefix, *groups, name])
+    split_key(key)
+    return key
+
+
+def split_key(key: str) -> list[str]:
+    """The key's segments, each of them safe as the name of a file. Raises InvalidKey."""
+    if len(key) > _MAX_KEY_CHARS:
+        raise InvalidKey(f"a key has at most {_MAX_KEY_CHARS} characters, not {len(key)}")
+    segments = key.split("/")
+    for segment in segments:
+        _check_segment(segment)
+    return segments
+
+
+def _check_segment(segment: str) -> None:
+    if segment in (".", "..") or not _SEGMENT.fullmatch(segment):
+        raise InvalidKey(f"`{segment[:80]!r}` is not 1..255 of A-Z a-z 0-9 . _ - (nor `.` or `..`)")

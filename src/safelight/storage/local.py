@@ -1,0 +1,146 @@
+"""Blobs on a local disk, at the paths their keys spell.
+
+A key is walked folder by folder from the root, never through a symbolic link, so no key, and no link that
+somebody left in the tree, leads outside of it. New bytes are written aside under a passing name and linked
+into place when they are on disk: under a key there is nothing, or the whole blob.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from safelight.storage import durable
+from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing
+from safelight.storage.keys import InvalidKey, split_key
+
+_MARKER = ".safelight-store"
+_PARTS = ".safelight-parts"
+
+
+class LocalBlobStore:
+    """`root` is created when it is missing, and everything under it has to lie on one file system.
+
+    Folders are 0700 and files 0600. The content type is not kept: whoever asks for a key knows it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        durable.make_folder(root / _PARTS)
+        self._root = root
+
+    async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002
+        await asyncio.to_thread(self._put, _segments(key), data)
+
+    async def get(self, key: str) -> bytes:
+        return await asyncio.to_thread(self._get, _segments(key))
+
+    async def head(self, key: str) -> BlobInfo | None:
+        """Reads the whole blob for its digest."""
+        try:
+            data = await self.get(key)
+        except BlobMissing:
+            return None
+        return BlobInfo(length=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    async def delete(self, key: str) -> None:
+        await asyncio.to_thread(self._delete, _segments(key))
+
+    async def ensure_marker(self) -> str:
+        """The random id that the store keeps from its first use on: equal ids mean one and the same store."""
+        return await asyncio.to_thread(self._ensure_marker)
+
+    async def remove_parts(self, *, older_than_seconds: float) -> int:
+        """Deletes what writers that died left half written, and returns how many files that was.
+
+        Choose an age that no write reaches.
+        """
+        return await asyncio.to_thread(self._remove_parts, older_than_seconds)
+
+    def _put(self, segments: list[str], data: bytes) -> None:
+        with self._walk(segments[:-1], create=True) as folders:
+            with _durable_part(self._root, data) as (parts, part):
+                try:
+                    os.link(part, segments[-1], src_dir_fd=parts, dst_dir_fd=folders[-1])
+                except FileExistsError:
+                    if self._read(segments, folders[-1]) != data:
+                        raise BlobConflict(f"`{'/'.join(segments)}` holds other bytes") from None
+            # Whoever made a folder or the entry may not have synced it yet: these cover the whole way.
+            for folder in reversed(folders):
+                durable.sync(folder)
+
+    def _get(self, segments: list[str]) -> bytes:
+        try:
+            with self._walk(segments[:-1], create=False) as folders:
+                return self._read(segments, folders[-1])
+        except FileNotFoundError:
+            raise BlobMissing(f"no blob `{'/'.join(segments)}`") from None
+
+    def _delete(self, segments: list[str]) -> None:
+        with suppress(FileNotFoundError), self._walk(segments[:-1], create=False) as folders:
+            os.unlink(segments[-1], dir_fd=folders[-1])
+            durable.sync(folders[-1])
+
+    def _ensure_marker(self) -> str:
+        with suppress(BlobConflict):
+            self._put([_MARKER], secrets.token_hex(16).encode())
+        return self._get([_MARKER]).decode()
+
+    def _remove_parts(self, older_than_seconds: float) -> int:
+        with self._walk([_PARTS], create=False) as folders:
+            names = durable.list_names(folders[-1])
+            return durable.remove_old(folders[-1], names, older_than_seconds=older_than_seconds)
+
+    @contextmanager
+    def _walk(self, names: list[str], *, create: bool) -> Iterator[list[int]]:
+        """Descriptors of the root and each folder below it. Raises InvalidKey where one is no real folder."""
+        with ExitStack() as opened:
+            folders = [durable.open_folder(self._root)]
+            opened.callback(os.close, folders[0])
+            for name in names:
+                if create:
+                    with suppress(FileExistsError):
+                        os.mkdir(name, 0o700, dir_fd=folders[-1])
+                try:
+                    folders.append(durable.enter_folder(name, parent=folders[-1]))
+                except OSError as error:
+                    if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                        raise
+                    path = "/".join(names)
+                    raise InvalidKey(f"`{name}` in `{path}` is not a folder of the store") from error
+                opened.callback(os.close, folders[-1])
+            yield folders
+
+    def _read(self, segments: list[str], folder: int) -> bytes:
+        try:
+            return durable.read_file(segments[-1], folder=folder)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EISDIR):
+                raise
+            raise InvalidKey(f"`{'/'.join(segments)}` is not a blob of the store") from error
+
+
+@contextmanager
+def _durable_part(root: Path, data: bytes) -> Iterator[tuple[int, str]]:
+    """The bytes on disk beside the tree, as (folder, name), for as long as the block lasts."""
+    folder = durable.open_folder(root / _PARTS)
+    try:
+        name = durable.write_part(data, folder=folder)
+        try:
+            yield folder, name
+        finally:
+            os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _segments(key: str) -> list[str]:
+    segments = split_key(key)
+    if segments[0] in (_MARKER, _PARTS):
+        raise InvalidKey(f"`{segments[0]}` is the store's own")
+    return segments

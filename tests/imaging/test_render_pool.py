@@ -1,0 +1,211 @@
+"""The children: they die alone, answer only whom they were asked by, and do not outlive their parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+from children import rendering_children
+from pictures import encoded, noise
+
+from safelight.imaging.pool import RenderPool
+from safelight.imaging.rendition import ChildDied, Rendition
+
+BIGGER_THAN_A_PIPE = encoded(noise(1024, 1024), "PNG")
+SMALL = encoded(noise(64, 48), "PNG")
+CARD = Rendition(name="card", width_px=512, height_px=512)
+
+
+async def test_no_child_starts_before_the_first_call_and_one_is_kept_between_calls(
+    render_pool: RenderPool,
+) -> None:
+    assert rendering_children() == []
+
+    await render_pool.verify(SMALL)
+    first = rendering_children()
+    await render_pool.verify(SMALL)
+
+    assert len(first) == 1
+    assert rendering_children() == first
+
+
+async def test_a_child_is_replaced_after_its_share_of_jobs() -> None:
+    pool = RenderPool(jobs_per_child=2)
+    pids: list[int] = []
+    for _ in range(4):
+        await pool.verify(SMALL)
+        pids += [child.pid for child in rendering_children()]
+    await pool.aclose()
+
+    assert len(set(pids)) == 2
+
+
+async def test_a_child_killed_in_the_middle_of_a_job_fails_that_job_alone(render_pool: RenderPool) -> None:
+    await render_pool.verify(SMALL)
+    [child] = rendering_children()
+    child.suspend()
+    call = asyncio.create_task(render_pool.render(BIGGER_THAN_A_PIPE, [CARD]))
+    await asyncio.sleep(0)  # the call has begun to write
+
+    child.kill()
+
+    with pytest.raises(ChildDied, match="SIGKILL"):
+        await call
+    assert (await render_pool.verify(SMALL)).width_px == 64
+
+
+async def test_neighbours_of_a_child_that_dies_are_not_disturbed() -> None:
+    pool = RenderPool(processes=2)
+    await asyncio.gather(pool.verify(SMALL), pool.verify(SMALL))
+    doomed, _ = rendering_children()
+    doomed.suspend()
+    calls = [asyncio.create_task(pool.verify(BIGGER_THAN_A_PIPE)) for _ in range(6)]
+    await asyncio.sleep(0)
+
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    doomed.kill()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    await pool.aclose()
+
+    assert sum(isinstance(outcome, ChildDied) for outcome in outcomes) == 1
+    assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 5
+
+
+async def test_a_call_that_takes_too_long_ends_its_child() -> None:
+    pool = RenderPool(timeout_seconds=2)
+    await pool.verify(SMALL)
+    [child] = rendering_children()
+    child.suspend()
+
+    with pytest.raises(ChildDied, match="longer than 2 s"):
+        await pool.verify(BIGGER_THAN_A_PIPE)
+
+    assert (await pool.verify(SMALL)).width_px == 64
+    assert child not in rendering_children()
+    await pool.aclose()
+
+
+@pytest.mark.parametrize("data", [SMALL, BIGGER_THAN_A_PIPE], ids=["all-sent", "half-sent"])
+async def test_a_cancelled_call_leaves_no_answer_behind_for_the_next(
+    render_pool: RenderPool, data: bytes
+) -> None:
+    await render_pool.verify(SMALL)
+    [child] = rendering_children()
+    child.suspend()
+    call = asyncio.create_task(render_pool.verify(data))
+    await asyncio.sleep(0)
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert (await render_pool.verify(encoded(noise(99, 33), "JPEG"))).width_px == 99
+    assert child not in rendering_children()
+
+
+async def test_more_callers_than_children_all_get_their_own_answer() -> None:
+    pool = RenderPool(processes=2)
+    widths_px = list(range(40, 60))
+
+    answers = await asyncio.gather(
+        *(pool.verify(encoded(noise(width_px, 20), "PNG")) for width_px in widths_px)
+    )
+    children = rendering_children()
+    await pool.aclose()
+
+    assert [answer.width_px for answer in answers] == widths_px
+    assert len(children) == 2
+
+
+async def test_closing_waits_for_the_job_under_way_and_leaves_no_process() -> None:
+    pool = RenderPool()
+    running = asyncio.create_task(pool.render(BIGGER_THAN_A_PIPE, [CARD]))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(pool.verify(SMALL))
+    await asyncio.sleep(0)
+
+    await pool.aclose()
+
+    verified, _ = await running
+    assert verified.width_px == 1024
+    with pytest.raises(RuntimeError):
+        await waiting
+    with pytest.raises(RuntimeError):
+        await pool.verify(SMALL)
+    assert rendering_children() == []
+
+
+async def test_signals_meant_for_the_parent_do_not_end_a_child(render_pool: RenderPool) -> None:
+    await render_pool.verify(SMALL)
+    [child] = rendering_children()
+
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGTERM)
+
+    assert (await render_pool.verify(SMALL)).width_px == 64
+    assert rendering_children() == [child]
+
+
+async def test_a_child_knows_nothing_of_our_environment(
+    render_pool: RenderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "canary-7f3a")
+    await render_pool.verify(SMALL)
+    [child] = rendering_children()
+
+    assert "canary-7f3a" not in str(child.environ())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell another process's limits")
+async def test_a_child_can_open_nothing_and_has_bounded_memory_and_time(render_pool: RenderPool) -> None:
+    await render_pool.verify(SMALL)
+    [child] = rendering_children()
+
+    assert child.rlimit(resource.RLIMIT_NOFILE)[0] <= child.num_fds()
+    assert child.rlimit(resource.RLIMIT_FSIZE) == (0, 0)
+    assert child.rlimit(resource.RLIMIT_CORE) == (0, 0)
+    assert child.rlimit(resource.RLIMIT_AS) == (2 << 30, 2 << 30)
+    assert child.rlimit(resource.RLIMIT_CPU)[0] < 100
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits on a process that is not ours")
+def test_a_child_ends_with_its_parent_even_if_that_is_killed() -> None:
+    script = """
+import asyncio, sys, psutil
+from safelight.imaging.pool import RenderPool
+async def main():
+    await RenderPool().verify(sys.stdin.buffer.read())
+    print(psutil.Process().children()[0].pid, flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    parent.stdin.write(SMALL)
+    parent.stdin.close()
+    child = os.pidfd_open(int(parent.stdout.readline()))
+    try:
+        poll = select.poll()
+        poll.register(child, select.POLLIN)
+        assert not poll.poll(0)
+
+        parent.kill()
+
+        assert poll.poll(10_000)
+    finally:
+        os.close(child)
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killed_at_each_step import killed_at_each_step, trace_of
+
+from safelight.domain.money import Cost, CostBasis
+from safelight.storage.staging import Receipt, StagedConflict, StagedCorrupt, Staging
+
+BYTES = b"paid for" * 10_000
+
+
+def _receipt(data: bytes = BYTES, **fields: Any) -> Receipt:
+    good: dict[str, Any] = {
+        "attempt_id": "att_1",
+        "image_row_id": 4711,
+        "job_id": "job_1",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "length": len(data),
+        "claimed_mime": "image/png",
+        "cost_microusd": 39_000,
+        "cost_basis": CostBasis.USAGE,
+        "price_ref": "gemini@2026-11",
+        "usage": {"output_tokens": 1290, "details": [{"modality": "IMAGE"}]},
+        "request_id": "req_1",
+        "model_version": None,
+        "received_at": "2026-11-20T22:04:05Z",
+    }
+    return Receipt(**{**good, **fields})
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Staging:
+    return Staging(tmp_path)
+
+
+async def test_a_staged_attempt_is_found_by_another_process_with_all_its_receipt_says(
+    staging: Staging, tmp_path: Path
+) -> None:
+    staged = await staging.stage(_receipt(), BYTES)
+
+    restarted = Staging(tmp_path)
+    assert await restarted.pending() == [_receipt()]
+    assert await restarted.load("att_1") == (_receipt(), BYTES)
+    assert _receipt().cost == Cost(39_000, CostBasis.USAGE, "gemini@2026-11")
+    assert staged.path.read_bytes() == BYTES
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["att_1.bin", "att_1.json"]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
+
+
+async def test_pending_attempts_come_in_the_order_they_were_received(staging: Staging) -> None:
+    for attempt_id, minute in (("b", "03"), ("a", "02"), ("c", "01")):
+        await staging.stage(_receipt(attempt_id=attempt_id, received_at=f"2026-11-20T22:{minute}:00Z"), BYTES)
+
+    assert [receipt.attempt_id for receipt in await staging.pending()] == ["c", "a", "b"]
+
+
+async def test_nothing_staged_is_none(staging: Staging) -> None:
+    assert await staging.load("att_1") is None
+    assert await staging.pending() == []
+    await staging.discard("att_1")
+
+
+async def test_a_discarded_attempt_leaves_nothing(staging: Staging, tmp_path: Path) -> None:
+    await staging.stage(_receipt(), BYTES)
+
+    await staging.discard("att_1")
+
+    assert await staging.load("att_1") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_staging_the_same_bytes_again_returns_the_first_receipt(staging: Staging) -> None:
+    await staging.stage(_receipt(), BYTES)
+
+    again = await staging.stage(_receipt(received_at="2026-11-20T23:00:00Z"), BYTES)
+
+    assert again.receipt == _receipt()
+    assert await staging.pending() == [_receipt()]
+
+
+async def test_staged_bytes_are_never_replaced_by_others(staging: Staging) -> None:
+    await staging.stage(_receipt(), BYTES)
+
+    with pytest.raises(StagedConflict):
+        await staging.stage(_receipt(b"other"), b"other")
+
+    assert await staging.load("att_1") == (_receipt(), BYTES)
+
+
+async def test_a_receipt_that_does_not_describe_its_bytes_is_refused(
+    staging: Staging, tmp_path: Path
+) -> None:
+    for receipt in (_receipt(length=1), _receipt(sha256="0" * 64)):
+        with pytest.raises(ValueError, match="does not describe"):
+            await staging.stage(receipt, BYTES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("attempt_id", ["", ".", "..", "../x", "a/b", "a.b", "a\0b", "x" * 201, "é"])
+async def test_an_attempt_id_cannot_lead_out_of_the_folder(staging: Staging, attempt_id: str) -> None:
+    for operation in (
+        staging.stage(_receipt(attempt_id=attempt_id), BYTES),
+        staging.load(attempt_id),
+        staging.discard(attempt_id),
+    ):
+        with pytest.raises(ValueError, match="is not an attempt id"):
+            await operation
+
+
+def test_an_amount_without_a_basis_is_no_receipt() -> None:
+    with pytest.raises(ValueError, match="basis"):
+        _receipt(cost_microusd=1, cost_basis=CostBasis.UNKNOWN)
+    with pytest.raises(ValueError, match="basis"):
+        _receipt(cost_microusd=None)
+
+
+async def test_parts_and_bytes_without_a_sidecar_are_never_listed(staging: Staging, tmp_path: Path) -> None:
+    (tmp_path / "att_1.bin").write_bytes(BYTES)
+    (tmp_path / ".0123~part").write_bytes(BYTES[:100])
+
+    assert await staging.pending() == []
+    assert await staging.corrupt() == []
+    assert await staging.load("att_1") is None
+
+    await staging.stage(_receipt(), BYTES)
+    assert await staging.load("att_1") == (_receipt(), BYTES)
+
+
+async def test_leftovers_are_removed_when_they_are_old_and_complete_attempts_never(
+    staging: Staging, tmp_path: Path
+) -> None:
+    await staging.stage(_receipt(), BYTES)
+    (tmp_path / "att_2.bin").write_bytes(BYTES)
+    (tmp_path / ".0123~part").write_bytes(b"")
+
+    assert await staging.remove_incomplete(older_than_seconds=3600) == 0
+    assert await staging.remove_incomplete(older_than_seconds=0) == 2
+    assert await staging.load("att_1") == (_receipt(), BYTES)
+
+
+async def test_corrupt_attempts_are_told_by_name_and_do_not_hide_the_others(
+    staging: Staging, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for attempt_id in ("good", "torn", "lost", "short", "bare", "swapped"):
+        await staging.stage(_receipt(attempt_id=attempt_id), BYTES)
+    (tmp_path / "torn.json").write_bytes((tmp_path / "torn.json").read_bytes()[:100])
+    (tmp_path / "lost.bin").unlink()
+    (tmp_path / "short.bin").write_bytes(BYTES[:-1])
+    (tmp_path / "bare.json").write_text("[]")
+    (tmp_path / "swapped.json").write_bytes((tmp_path / "good.json").read_bytes())
+    (tmp_path / "folder.json").mkdir()
+
+    names = ["bare.json", "folder.json", "lost.json", "short.json", "swapped.json", "torn.json"]
+    assert await staging.pending() == [_receipt(attempt_id="good")]
+    assert await staging.corrupt() == names
+    assert all(name in caplog.text for name in names)
+    for name in ("torn", "lost", "short", "bare", "swapped"):
+        with pytest.raises(StagedCorrupt):
+            await staging.load(name)
+
+
+async def test_bytes_that_rotted_are_found_by_their_digest_and_may_be_staged_anew(
+    staging: Staging, tmp_path: Path
+) -> None:
+    await staging.stage(_receipt(), BYTES)
+    (tmp_path / "att_1.bin").write_bytes(b"X" + BYTES[1:])
+    with pytest.raises(StagedCorrupt):
+        await staging.load("att_1")
+
+    await staging.stage(_receipt(), BYTES)
+
+    assert await staging.load("att_1") == (_receipt(), BYTES)
+
+
+async def test_a_sidecar_of_a_later_version_is_still_read(staging: Staging, tmp_path: Path) -> None:
+    await staging.stage(_receipt(), BYTES)
+    sidecar = tmp_path / "att_1.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "version": 2, "added": True}))
+
+    assert await staging.pending() == [_receipt()]
+
+
+def test_free_space_is_told_in_bytes(staging: Staging) -> None:
+    assert staging.free_bytes() > 0
+
+
+PREAMBLE = f"""
+from safelight.domain.money import CostBasis
+from safelight.storage.staging import Receipt, Staging
+data = {BYTES[:8]!r} * 10_000
+receipt = {_receipt()!r}
+""".replace("<CostBasis.USAGE: 'usage'>", "CostBasis.USAGE")
+STAGE = """
+await Staging(root).stage(receipt, data)
+"""
+DISCARD = """
+armed = False
+await Staging(root).stage(receipt, data)
+armed = True
+await Staging(root).discard(receipt.attempt_id)
+"""
+
+
+async def test_wherever_a_writer_is_killed_the_attempt_is_whole_or_not_listed(tmp_path: Path) -> None:
+    runs = listed = 0
+    for root, finished in killed_at_each_step(tmp_path, PREAMBLE, STAGE):
+        staging = Staging(root)
+        pending = await staging.pending()
+        assert await staging.corrupt() == []
+        assert pending in ([], [_receipt()])
+        assert pending or not finished
+        assert await staging.load("att_1") == ((_receipt(), BYTES) if pending else None)
+        runs, listed = runs + 1, listed + len(pending)
+
+        await staging.stage(_receipt(), BYTES)
+        await staging.remove_incomplete(older_than_seconds=0)
+        assert sorted(path.name for path in root.iterdir()) == ["att_1.bin", "att_1.json"]
+    assert runs > 4
+    assert listed >= 1
+
+
+async def test_wherever_a_discard_is_killed_no_sidecar_is_left_without_its_bytes(tmp_path: Path) -> None:
+    gone = 0
+    for root, finished in killed_at_each_step(tmp_path, PREAMBLE, DISCARD):
+        staging = Staging(root)
+        assert await staging.corrupt() == []
+        pending = await staging.pending()
+        assert not (finished and pending)
+        assert await staging.load("att_1") == ((_receipt(), BYTES) if pending else None)
+        gone += not pending
+
+        await staging.discard("att_1")
+        await staging.remove_incomplete(older_than_seconds=0)
+        assert list(root.iterdir()) == []
+    assert gone >= 2, "killed between the sidecar and the bytes, too"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads descriptors' paths from /proc")
+def test_each_step_is_on_disk_before_the_next_begins(tmp_path: Path) -> None:
+    assert trace_of(tmp_path / "staging", PREAMBLE, STAGE) == [
+        "fsync .",
+        "fsync part",
+        "rename att_1.bin",
+        "fsync staging",
+        "fsync part",
+        "rename att_1.json",
+        "fsync staging",
+    ]
+    assert trace_of(tmp_path / "staging", PREAMBLE, DISCARD)[-3:] == [
+        "unlink att_1.json",
+        "fsync staging",
+        "unlink att_1.bin",
+    ]
+
+
+def test_receipts_are_values() -> None:
+    assert replace(_receipt(), request_id="req_2") == _receipt(request_id="req_2")
