@@ -1,0 +1,414 @@
+"""One claimed image, from the look back at earlier attempts to its settled picture.
+
+The steps, in their order; each is a method, each may end the way early:
+
+    claim ─► look_back ─► commit ─► call ─► stage ─► verify ─► receive ─► render ─► settle
+               │             │        │       │         │                    │
+               │             │        └───────┴─────────┴── conclude ────────┤  (error, refusal, no picture)
+               └── adopt ────┼──────────────────────────────────────────────►│  (bytes of an earlier attempt)
+                             └── release / end                               (wait, canceled, budget spent)
+
+Nothing here waits for another image, and nothing raises into the dispatcher: whatever happens, the database says where
+the image stands, and the claim is the only door back in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import asyncpg
+import structlog
+
+from safelight.db.statements import load
+from safelight.domain.attempts import Adopt, AttemptStatus, Buy, GiveUp, WaitUntil
+from safelight.domain.errors import Billed, ErrorKind
+from safelight.domain.events import EventType
+from safelight.domain.ids import AttemptId, ImageRowId, WorkerId, new_attempt_id
+from safelight.domain.lifecycle import ImageStatus
+from safelight.domain.retry import backoff_seconds
+from safelight.engine import settle
+from safelight.engine.failpoints import Failpoint, Failpoints
+from safelight.engine.journal import append_event, locked_job, start_job
+from safelight.engine.lease import Hint, Lease, LeaseLost, claim
+from safelight.engine.outcome import AttemptEnd, ImageError, judge_error, judge_refusal, no_answer, not_sent
+from safelight.engine.timing import Timing
+from safelight.imaging.pool import ChildDied, RenderPool
+from safelight.imaging.rendition import NotAnImage, Rendered, Rendition
+from safelight.net.billable import BillableCall, CallNotSent, billable_call
+from safelight.providers.provider import ImageProvider, ImageRequest, ImageResult, ProviderError, Refusal
+from safelight.storage.blob_store import BlobStore
+from safelight.storage.keys import blob_key
+from safelight.storage.staging import Receipt, Staging, StagedCorrupt
+
+_ATTEMPTS = load("attempts")
+
+CRASH_LIMIT = 3
+"""Owners that may die on one image without getting further before it ends as CRASHED."""
+RENDER_TRIES = 3
+"""How often an image whose bytes are staged is rendered and stored before it ends with its receipt kept."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A committed attempt and the monotonic moment after which not a byte of it may leave."""
+
+    id: AttemptId
+    deadline: float
+
+
+@dataclass(slots=True, kw_only=True)
+class AttemptPipeline:
+    """Runs claimed images through their steps. One per worker process; what it holds of an image is its open call."""
+
+    pool: asyncpg.Pool
+    worker_id: WorkerId
+    providers: Mapping[str, ImageProvider]
+    staging: Staging
+    blobs: BlobStore
+    renderer: RenderPool
+    timing: Timing
+    failpoints: Failpoints
+    draining: asyncio.Event
+    _open_calls: dict[ImageRowId, asyncio.Future[ImageResult | Refusal]] = field(default_factory=dict, init=False)
+
+    def abort(self, row_id: ImageRowId) -> None:
+        """Closes the image's open call, if there is one: it is then booked as unknown."""
+        call = self._open_calls.get(row_id)
+        if call is not None:
+            call.cancel()
+
+    async def run(self, hint: Hint) -> None:
+        """Claims the image that the hint names and takes it as far as it will go now."""
+        lease = await claim(
+            self.pool, hint, worker_id=self.worker_id, lease_seconds=self.timing.lease_seconds
+        )
+        if lease is None:
+            return
+        self.failpoints.reach(Failpoint.CLAIMED)
+        step = await self.look_back(lease)
+        match step:
+            case Adopt(attempt_id):
+                await self.adopt(lease, attempt_id)
+            case Buy():
+                await self.buy(lease)
+            case WaitUntil(at):
+                await settle.release(self.pool, lease, at=at)
+            case GiveUp():
+                await settle.end(self.pool, lease, *settle.given_up(step, last=None))
+            case None:
+                pass
+
+    async def look_back(self, lease: Lease) -> Adopt | Buy | WaitUntil | GiveUp | None:
+        """What earlier attempts allow; None when the image has ended here.
+
+        Staged bytes without a receipt get theirs first: they outrank every other finding.
+        """
+        if lease.crash_count >= CRASH_LIMIT:
+            await settle.end(self.pool, lease, ImageStatus.FAILED, _crashed(lease.crash_count))
+            return None
+        for attempt in await self.pool.fetch(_ATTEMPTS.attempts_of, lease.row_id):
+            if attempt["status"] in (AttemptStatus.SENT, AttemptStatus.UNKNOWN):
+                staged = await self.staging.load(attempt["id"])
+                if staged is not None:
+                    await settle.insert_receipt(self.pool, staged[0])
+        step = await settle.next_step_of(self.pool, lease)
+        fenced = await self.pool.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
+        if fenced is None:
+            return None
+        if fenced["stop"] and not isinstance(step, WaitUntil):
+            await settle.end_stopped(self.pool, lease, fenced["stop"])
+            return None
+        if isinstance(step, Buy) and (not lease.may_buy or self.draining.is_set()):
+            await settle.release(self.pool, lease)
+            return None
+        return step
+
+    async def buy(self, lease: Lease) -> None:
+        """One paid call, from its committed row to its result."""
+        provider = self.providers.get(lease.provider)
+        if provider is None:
+            await settle.end(self.pool, lease, ImageStatus.FAILED, _no_such_provider(lease.provider))
+            return
+        sent = await self.commit(lease)
+        if sent is None:
+            return
+        lease = lease.moved(ImageStatus.GENERATING)
+        self.failpoints.reach(Failpoint.ATTEMPT_COMMITTED)
+        answer = await self.call(provider, lease, sent)
+        if isinstance(answer, ImageResult):
+            self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
+            await self.keep(lease, sent, answer)
+        else:
+            await self._conclude(lease, sent.id, *answer)
+
+    async def commit(self, lease: Lease) -> Sent | None:
+        """The attempt's row is durable and the image is `generating`; nothing has left yet.
+
+        Asks the re-send rule, the caller's stop and the run's end once more, under the locks. None when the image went
+        another way. The process's deadline is taken before the row's, so that it is never the later of the two.
+        """
+        attempt_id = new_attempt_id()
+        deadline = time.monotonic() + lease.timeout_seconds
+        async with locked_job(self.pool, lease.job_id) as (conn, job):
+            fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
+            if fenced is None:
+                return None
+            may_buy = isinstance(await settle.next_step_of(conn, lease), Buy)
+            if may_buy and not fenced["stop"] and not job.run_is_over:
+                await conn.fetchval(
+                    _ATTEMPTS.open_attempt, attempt_id, lease.row_id, lease.token, self.timing.grace_seconds
+                )
+                number = await conn.fetchval(_ATTEMPTS.start_generating, lease.row_id, lease.token)
+                await start_job(conn, lease.job_id)
+                await append_event(
+                    conn, lease.job_id, EventType.IMAGE_STARTED, image_id=lease.image_id, data={"attempt": number}
+                )
+                return Sent(attempt_id, deadline)
+        if job.run_is_over or fenced["stop"]:
+            await settle.end_stopped(self.pool, lease, fenced["stop"] or "deadline")
+        else:
+            await settle.release(self.pool, lease)
+        return None
+
+    async def call(
+        self, provider: ImageProvider, lease: Lease, sent: Sent
+    ) -> ImageResult | tuple[AttemptEnd, settle.Verdict]:
+        """The vendor's answer, or what its absence means; under one wall-clock deadline.
+
+        Not a byte leaves after the deadline, however long this process was stopped since the commit.
+        """
+        request = ImageRequest(
+            model=lease.model,
+            prompt=lease.prompt,
+            attempt_key=sent.id,
+            timeout_seconds=lease.timeout_seconds,
+            **{k: v for k, v in lease.options.items() if v is not None},
+        )
+        remaining = sent.deadline - time.monotonic()
+        with billable_call(timeout_seconds=remaining) as call:
+            submitted = asyncio.ensure_future(provider.submit(request))
+            self._open_calls[lease.row_id] = submitted
+            try:
+                async with asyncio.timeout(remaining):
+                    await asyncio.wait((submitted,))
+                    answer = submitted.result()
+            except CallNotSent as error:
+                return not_sent(str(error))
+            except TimeoutError:
+                return _timed_out(call, lease.timeout_seconds)
+            except asyncio.CancelledError:
+                if not submitted.done():
+                    raise
+                return _aborted(call)
+            except ProviderError as error:
+                return judge_error(error, failures=lease.failures)
+            finally:
+                del self._open_calls[lease.row_id]
+                submitted.cancel()
+        return judge_refusal(answer) if isinstance(answer, Refusal) else answer
+
+    async def keep(self, lease: Lease, sent: Sent, result: ImageResult) -> None:
+        """Paid bytes become durable before anything else happens to them; then they are looked at."""
+        receipt = _receipt(lease, sent.id, result)
+        try:
+            await self.staging.stage(receipt, result.data)
+        except OSError as error:
+            await self._not_staged(lease, receipt, error)
+            return
+        self.failpoints.reach(Failpoint.STAGED)
+        try:
+            await self.renderer.examine(result.data)
+        except NotAnImage as error:
+            await self._discard_no_image(lease, receipt, error)
+            return
+        except ChildDied:
+            log.warning("verification failed to run; the bytes are kept and verified again", attempt=sent.id)
+        received = await settle.receive(self.pool, lease, receipt)
+        if not isinstance(received, Lease):
+            log.info("the picture is kept", image=lease.image_id, job=lease.job_id, why=type(received).__name__)
+            return
+        self.failpoints.reach(Failpoint.RECEIVED)
+        await self.finish(received, receipt, result.data)
+
+    async def adopt(self, lease: Lease, attempt_id: str) -> None:
+        """Uses the staged bytes of an earlier attempt; nothing is bought."""
+        try:
+            staged = await self.staging.load(attempt_id)
+        except StagedCorrupt:
+            staged = None
+        if staged is None:
+            await self._lost_bytes(lease, attempt_id)
+            return
+        receipt, data = staged
+        received = await settle.receive(self.pool, lease, receipt)
+        if isinstance(received, Lease):
+            await self.finish(received, receipt, data)
+
+    async def finish(self, lease: Lease, receipt: Receipt, data: bytes) -> None:
+        """Renditions are stored and the image is settled. A failure here never generates again."""
+        try:
+            renditions = await self._render(lease, data)
+        except NotAnImage as error:
+            await self._discard_no_image(lease, receipt, error)
+            return
+        except (ChildDied, OSError) as error:
+            await self._finish_later(lease, error)
+            return
+        self.failpoints.reach(Failpoint.UPLOADED)
+        done = await settle.complete(self.pool, lease, receipt.attempt_id, renditions)
+        if isinstance(done, LeaseLost):
+            return
+        self.failpoints.reach(Failpoint.SETTLED)
+        await self.staging.discard(receipt.attempt_id)
+
+    async def _render(self, lease: Lease, data: bytes) -> list[settle.StoredRendition]:
+        job = await self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id)
+        assert job is not None
+        wanted = [Rendition(**output) for output in job["outputs"]]
+        _, rendered = await self.renderer.examine(data, wanted)
+        stored: list[settle.StoredRendition] = []
+        for rendition in rendered:
+            key = blob_key(
+                account=None,
+                prefix=job["storage_prefix"] or lease.job_id,
+                group=lease.group,
+                image_id=lease.image_id,
+                output=rendition.name,
+                row_id=lease.row_id,
+                sha256=rendition.sha256,
+                extension="jpg" if rendition.format == "jpeg" else rendition.format,
+            )
+            await self.blobs.put(key, rendition.data, content_type=rendition.mime)
+            stored.append(_stored(key, rendition))
+        return stored
+
+    async def _discard_no_image(self, lease: Lease, receipt: Receipt, error: NotAnImage) -> None:
+        """What came is no picture: it was paid for, it is booked, and its bytes are of no use."""
+        reason = ImageError(
+            kind=ErrorKind.INVALID_OUTPUT,
+            code=error.code.upper().replace("-", "_"),
+            message=str(error),
+            billed=Billed.YES,
+        )
+        end = AttemptEnd(
+            status=AttemptStatus.NO_IMAGE,
+            cost=receipt.cost,
+            error=reason,
+            usage=receipt.usage,
+            request_id=receipt.request_id,
+        )
+        await self._conclude(lease, AttemptId(receipt.attempt_id), end, settle.TryAgain())
+        await self.staging.discard(receipt.attempt_id)
+
+    async def _not_staged(self, lease: Lease, receipt: Receipt, error: OSError) -> None:
+        """The picture came and could not be made durable: paid without a picture, and never silent about it."""
+        log.error("staging failed; a paid picture is lost", attempt=receipt.attempt_id, errno=error.errno)
+        reason = ImageError(
+            kind=ErrorKind.STORAGE, code="NOT_STAGED", message="The picture could not be staged.", billed=Billed.YES
+        )
+        end = AttemptEnd(
+            status=AttemptStatus.NO_IMAGE, cost=receipt.cost, error=reason, usage=receipt.usage
+        )
+        await self._conclude(lease, AttemptId(receipt.attempt_id), end, settle.TryAgain())
+
+    async def _lost_bytes(self, lease: Lease, attempt_id: str) -> None:
+        """A receipt whose bytes are gone: someone emptied the staging folder. Booked as paid without a picture."""
+        reason = ImageError(
+            kind=ErrorKind.STORAGE, code="STAGED_BYTES_GONE", message="The staged picture is gone.", billed=Billed.YES
+        )
+        cost = await settle.cost_of_attempt(self.pool, attempt_id)
+        end = AttemptEnd(status=AttemptStatus.NO_IMAGE, cost=cost, error=reason)
+        await self._conclude(lease, AttemptId(attempt_id), end, settle.TryAgain())
+
+    async def _finish_later(self, lease: Lease, error: Exception) -> None:
+        log.warning("rendering or storing failed", image=lease.image_id, job=lease.job_id, error=type(error).__name__)
+        failures = lease.failures + 1
+        if failures >= RENDER_TRIES:
+            await settle.end(self.pool, lease, ImageStatus.FAILED, _not_stored(error))
+            return
+        pause = backoff_seconds(failures, jitter=0.5, unit_seconds=self.timing.retry_unit_seconds)
+        await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
+
+    async def _conclude(
+        self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: settle.Verdict
+    ) -> None:
+        await settle.conclude(
+            self.pool, lease, attempt_id, end, verdict, retry_unit_seconds=self.timing.retry_unit_seconds
+        )
+
+
+def _timed_out(call: BillableCall, timeout_seconds: float) -> tuple[AttemptEnd, settle.Verdict]:
+    if not call.has_left:
+        return not_sent("the attempt's deadline passed before a connection was open")
+    return no_answer("TIMEOUT", f"The vendor did not answer within {timeout_seconds:g} seconds.")
+
+
+def _aborted(call: BillableCall) -> tuple[AttemptEnd, settle.Verdict]:
+    if not call.has_left:
+        return not_sent("the caller canceled before a connection was open")
+    return no_answer("ABORTED", "The call was closed because the caller canceled.")
+
+
+def _receipt(lease: Lease, attempt_id: AttemptId, result: ImageResult) -> Receipt:
+    return Receipt(
+        attempt_id=attempt_id,
+        image_row_id=lease.row_id,
+        job_id=lease.job_id,
+        sha256=hashlib.sha256(result.data).hexdigest(),
+        length=len(result.data),
+        claimed_mime=result.claimed_mime,
+        cost_microusd=result.cost.microusd,
+        cost_basis=result.cost.basis,
+        price_ref=result.cost.price_ref,
+        usage=dict(result.usage),
+        request_id=result.request_id,
+        model_version=result.model_version,
+        received_at=datetime.now(UTC).isoformat(),
+    )
+
+
+def _stored(key: str, rendition: Rendered) -> settle.StoredRendition:
+    return settle.StoredRendition(
+        name=rendition.name,
+        key=key,
+        format=rendition.format,
+        mime=rendition.mime,
+        width_px=rendition.width_px,
+        height_px=rendition.height_px,
+        length=len(rendition.data),
+        sha256=rendition.sha256,
+    )
+
+
+def _crashed(crashes: int) -> ImageError:
+    return ImageError(
+        kind=ErrorKind.CRASHED,
+        code="CRASHED",
+        message=f"{crashes} worker processes died on this image without getting further.",
+        billed=Billed.UNKNOWN,
+    )
+
+
+def _no_such_provider(name: str) -> ImageError:
+    return ImageError(
+        kind=ErrorKind.PERMANENT,
+        code="PROVIDER_NOT_CONFIGURED",
+        message=f"Provider `{name}` is no longer configured.",
+        billed=Billed.NO,
+    )
+
+
+def _not_stored(error: Exception) -> ImageError:
+    return ImageError(
+        kind=ErrorKind.STORAGE,
+        code=type(error).__name__.upper(),
+        message="The picture is paid for and staged, but could not be rendered or stored; a retry buys nothing.",
+        billed=Billed.YES,
+    )

@@ -1,0 +1,134 @@
+"""What the caller does to a job that exists: cancel it, or retry what brought no picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import asyncpg
+
+from safelight.db.statements import load
+from safelight.domain.errors import Conflict, Fault, InvalidRequest, NotFound
+from safelight.domain.events import EventType
+from safelight.domain.ids import JobId
+from safelight.domain.lifecycle import (
+    LIVE_IMAGE_STATUSES,
+    RETRYABLE_IMAGE_STATUSES,
+    TERMINAL_JOB_STATUSES,
+    ImageStatus,
+    JobStatus,
+)
+from safelight.domain.order import request_fingerprint
+from safelight.engine.journal import append_event, end_job_if_done, locked_job, mark_canceling, reopen_job
+from safelight.engine.settle import end_queued
+
+_SQL = load("control")
+
+
+class CancelMode(StrEnum):
+    """What happens to a call that was already sent: `finish` lets it end and keeps its picture for a retry, `abort`
+    closes the socket and books the outcome as unknown."""
+
+    FINISH = "finish"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """`was_canceled`: there was nothing left to do."""
+
+    was_canceled: bool
+
+
+async def cancel(
+    pool: asyncpg.Pool, job_id: JobId, *, account: str, mode: CancelMode, image_ids: Collection[str] | None = None
+) -> Cancellation:
+    """Queued images end now; images with a sent call end when it has answered; nothing leads to a new call.
+
+    Without `image_ids` the whole job is canceled. Raises NotFound, Conflict when the job has ended otherwise, and
+    InvalidRequest on an image that the job does not have.
+    """
+    await _require_account(pool, job_id, account)
+    async with locked_job(pool, job_id) as (conn, job):
+        if job.status is JobStatus.CANCELED:
+            return Cancellation(was_canceled=True)
+        if job.status in TERMINAL_JOB_STATUSES:
+            raise Conflict(f"Job `{job_id}` has ended as {job.status}.", slug="job-already-terminal")
+        images = await conn.fetch(_SQL.lock_images, job_id)
+        chosen = _chosen(images, image_ids, pointer="/images")
+        stop = "abort" if mode is CancelMode.ABORT else "cancel"
+        winding_down = 0
+        for image in images:
+            if image["id"] not in chosen:
+                continue
+            if image["status"] == ImageStatus.QUEUED and not image["has_open_attempt"]:
+                await end_queued(conn, job_id, image["row_id"], stop=stop)
+            elif image["status"] == ImageStatus.QUEUED or image["status"] in LIVE_IMAGE_STATUSES:
+                await conn.execute(_SQL.ask_to_stop, image["row_id"], stop)
+                winding_down += 1
+        open_ids = {i["id"] for i in images if i["status"] in (ImageStatus.QUEUED, *LIVE_IMAGE_STATUSES)}
+        if winding_down and open_ids <= chosen:
+            await mark_canceling(conn, job_id)
+        await end_job_if_done(conn, job_id)
+    return Cancellation(was_canceled=False)
+
+
+async def retry(
+    pool: asyncpg.Pool,
+    job_id: JobId,
+    *,
+    account: str,
+    only: Collection[ImageStatus] = RETRYABLE_IMAGE_STATUSES,
+    image_ids: Collection[str] | None = None,
+    prompts: Mapping[str, str] | None = None,
+    run_limit_seconds: float,
+) -> int:
+    """How many images went back to the backlog; what is completed is kept, and so is every earlier attempt.
+
+    A picture that was bought for the same request after the image had ended is used, not bought again. Raises NotFound,
+    InvalidRequest on an unknown image, Conflict when nothing can be retried.
+    """
+    await _require_account(pool, job_id, account)
+    prompts = prompts or {}
+    async with locked_job(pool, job_id) as (conn, job):
+        images = await conn.fetch(_SQL.lock_images, job_id)
+        _chosen(images, prompts.keys(), pointer="/prompt_overrides")
+        chosen = _chosen(images, image_ids, pointer="/images")
+        again = [i for i in images if i["id"] in chosen and ImageStatus(i["status"]) in only]
+        again = [i for i in again if ImageStatus(i["status"]) in RETRYABLE_IMAGE_STATUSES]
+        if not again:
+            raise Conflict(f"Job `{job_id}` has no image to retry.", slug="nothing-to-retry")
+        if job.status is JobStatus.CANCELING:
+            raise Conflict(f"Job `{job_id}` is being canceled; retry it when it has ended.", slug="job-canceling")
+        if job.status in TERMINAL_JOB_STATUSES:
+            await reopen_job(conn, job_id, by_user=True, run_limit_seconds=run_limit_seconds)
+        for image in again:
+            prompt = prompts.get(image["id"], image["prompt"])
+            fingerprint = request_fingerprint(image["provider"], image["model"], prompt, image["options"])
+            await conn.fetchval(_SQL.retry_image, image["row_id"], prompt, fingerprint)
+        await append_event(
+            conn, job_id, EventType.JOB_RETRIED, data={"images": [image["id"] for image in again]}
+        )
+    return len(again)
+
+
+def _chosen(
+    images: Collection[asyncpg.Record], image_ids: Collection[str] | None, *, pointer: str
+) -> set[str]:
+    known = {image["id"] for image in images}
+    if image_ids is None:
+        return known
+    unknown = [
+        Fault(f"{pointer}/{n}", f"The job has no image `{each}`.")
+        for n, each in enumerate(image_ids)
+        if each not in known
+    ]
+    if unknown:
+        raise InvalidRequest("The request names images that the job does not have.", faults=tuple(unknown))
+    return set(image_ids)
+
+
+async def _require_account(pool: asyncpg.Pool, job_id: JobId, account: str) -> None:
+    if await pool.fetchval(_SQL.job_exists, job_id, account) is None:
+        raise NotFound(f"There is no job `{job_id}`.")

@@ -1,0 +1,269 @@
+"""Dispatch: brings an admitted image to a live worker at once, and again if that worker dies.
+
+The only file that knows PgQueuer. A row of its table is a hint, never the truth: losing one loses nothing (the sweep
+admits the image again), having two does nothing twice (the claim takes one).
+
+What the code below is shaped by, in PgQueuer 1.6:
+
+- settling matches the row's id only, so a worker that comes back from a stall deletes a live owner's row: the claim
+  token makes that harmless, the sweep makes it temporary;
+- a handler that raises loses its row, so ours never does, and never asks PgQueuer for a retry;
+- a lost LISTEN connection is noticed late and a failed dequeue is reported only after every handler has ended, so both
+  are watched here, and a fresh QueueManager with a pool of its own takes over at once while the old one drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import orjson
+import structlog
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.adapters.persistence.qb import (
+    DBSettings,
+    QueryBuilderEnvironment,
+    QueryQueueBuilder,
+    QuerySchedulerBuilder,
+)
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain import models, types
+from pgqueuer.ports.driver import Driver, NotifyCallback
+
+from safelight.db.pool import close_pool, open_pool
+from safelight.domain.ids import ImageRowId
+from safelight.engine.lease import Hint
+
+log = structlog.get_logger(__name__)
+
+FINISH = "finish"
+"""The entrypoint of images that only resolve or use what was bought before: never gated, never buying."""
+
+_BATCH = 4
+_RESTART_SECONDS = 0.2
+_QUEUE_TABLE = "safelight.pgqueuer"
+
+Handler = Callable[[Hint], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """An image that admission lets run now; `provider` is None on the finish lane."""
+
+    row_id: ImageRowId
+    generation: int
+    provider: str | None
+
+
+def image_entrypoint(provider: str) -> str:
+    return f"image.{provider}"
+
+
+async def enqueue(conn: asyncpg.Connection, admitted: Sequence[Admitted]) -> list[int]:
+    """The queue rows' ids, in the order given; part of the caller's transaction."""
+    ids = await _queries(AsyncpgDriver(conn)).enqueue(
+        [FINISH if each.provider is None else image_entrypoint(each.provider) for each in admitted],
+        [_payload(each.row_id, each.generation) for each in admitted],
+        [0] * len(admitted),
+    )
+    return [int(each) for each in ids]
+
+
+async def present(pool: asyncpg.Pool, queue_row_ids: Sequence[int]) -> set[int]:
+    """Those of the queue rows that still exist."""
+    rows = await pool.fetch(f"SELECT id FROM {_QUEUE_TABLE} WHERE id = ANY($1::bigint[])", list(queue_row_ids))  # noqa: S608 - a constant
+    return {row["id"] for row in rows}
+
+
+async def prune_log(pool: asyncpg.Pool, *, older_than: timedelta) -> None:
+    """PgQueuer keeps a log row per state change and never removes one."""
+    await pool.execute(f"DELETE FROM {_QUEUE_TABLE}_log WHERE created < now() - $1::interval", older_than)  # noqa: S608 - a constant
+
+
+class Dispatcher:
+    """Feeds one worker process from the queue: `handlers` by entrypoint, at most `slots` at a time.
+
+    A handler must return normally, whatever happened. `stop` ends the intake; handlers that run go on to their end.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        handlers: Mapping[str, Handler],
+        *,
+        slots: int,
+        lease_seconds: float,
+        dequeue_seconds: float,
+        application_name: str,
+    ) -> None:
+        self._dsn = dsn
+        self._handlers = dict(handlers)
+        self._slots = slots
+        self._lease = timedelta(seconds=lease_seconds)
+        self._dequeue = timedelta(seconds=dequeue_seconds)
+        self._application_name = application_name
+        self._stopping = asyncio.Event()
+        self._generations: set[_Intake] = set()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for intake in self._generations:
+            intake.close()
+
+    async def run(self) -> None:
+        """Until `stop`, and then until the last handler has ended. Survives any loss of the database."""
+        draining: set[asyncio.Task[None]] = set()
+        while not self._stopping.is_set():
+            intake = _Intake()
+            self._generations.add(intake)
+            task = asyncio.create_task(self._serve(intake))
+            draining.add(task)
+            await intake.broken.wait()
+            draining = {each for each in draining if not each.done()}
+            if not self._stopping.is_set():
+                log.warning("intake lost, starting a fresh one")
+                await asyncio.sleep(_RESTART_SECONDS)
+        if draining:
+            await asyncio.wait(draining)
+
+    async def _serve(self, intake: _Intake) -> None:
+        """One QueueManager's life: its intake until it breaks, its handlers until they end."""
+        try:
+            pool = await open_pool(
+                self._dsn,
+                min_size=2,
+                max_size=4,
+                application_name=self._application_name,
+                jsonb_as_values=False,
+            )
+            try:
+                await self._manage(pool, intake)
+            finally:
+                await close_pool(pool)
+        except Exception as error:  # the supervisor's loop starts over, whatever it was
+            log.warning("queue manager ended", error=type(error).__name__)
+        finally:
+            self._generations.discard(intake)
+            intake.close()
+
+    async def _manage(self, pool: asyncpg.Pool, intake: _Intake) -> None:
+        manager = QueueManager(_queries(_WatchedDriver(pool, intake), intake))
+        intake.manager = manager
+        if intake.broken.is_set() or self._stopping.is_set():
+            return
+        for name, handler in self._handlers.items():
+            manager.entrypoint(name, accepts_context=True)(_detached(handler))
+        await manager.run(
+            dequeue_timeout=self._dequeue,
+            batch_size=min(_BATCH, max(1, self._slots // 2)),
+            max_concurrent_tasks=max(2, self._slots),
+            shutdown_on_listener_failure=True,
+            heartbeat_timeout=self._lease,
+            log_aggregation_interval=timedelta(0),
+        )
+
+
+class _Intake:
+    """Whether one QueueManager can still take work in; closing it lets its handlers run on."""
+
+    def __init__(self) -> None:
+        self.broken = asyncio.Event()
+        self.manager: QueueManager | None = None
+
+    def close(self) -> None:
+        self.broken.set()
+        if self.manager is not None:
+            self.manager.shutdown.set()
+
+
+class _WatchedQueries(Queries):
+    """Reports a failed dequeue when it happens."""
+
+    intake: _Intake | None = None
+
+    async def dequeue(self, *args: Any, **kwargs: Any) -> list[models.Job]:
+        try:
+            return await super().dequeue(*args, **kwargs)
+        except Exception:
+            if self.intake is not None:
+                self.intake.close()
+            raise
+
+
+class _WatchedDriver(AsyncpgPoolDriver):
+    """Reports the end of its LISTEN connection when it happens."""
+
+    def __init__(self, pool: asyncpg.Pool, intake: _Intake) -> None:
+        super().__init__(pool)
+        self._intake = intake
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        await super().add_listener(channel, callback)
+        listening = self._listener_connection
+        if listening is not None:
+            listening.add_termination_listener(self._deaf)
+
+    def _deaf(self, _connection: object) -> None:
+        self._intake.close()
+
+
+def _queries(driver: Driver, intake: _Intake | None = None) -> Queries:
+    names = _settings()
+    queries = _WatchedQueries(
+        driver,
+        qbe=QueryBuilderEnvironment(names),
+        qbq=QueryQueueBuilder(names),
+        qbs=QuerySchedulerBuilder(names),
+    )
+    queries.intake = intake
+    return queries
+
+
+def _settings() -> DBSettings:
+    """PgQueuer's own names in our schema, whatever the environment says."""
+    return DBSettings(
+        prefix="",
+        db_schema="safelight",
+        channel=types.Channel("ch_pgqueuer"),
+        function="fn_pgqueuer_changed",
+        statistics_table="pgqueuer_statistics",
+        queue_status_type="pgqueuer_status",
+        queue_table="pgqueuer",
+        queue_table_log="pgqueuer_log",
+        trigger="tg_pgqueuer_changed",
+        schedules_table="pgqueuer_schedules",
+    )
+
+
+def _detached(handler: Handler) -> Callable[[models.Job, models.Context], Awaitable[None]]:
+    """Runs the handler in a task of its own, so that nothing PgQueuer does can cancel or settle it half-way."""
+
+    async def handle(job: models.Job, _context: models.Context) -> None:
+        hint = _hint(job)
+        if hint is None:
+            log.error("a queue row with an unreadable payload was dropped", queue_row=int(job.id))
+            return
+        await asyncio.wait((asyncio.ensure_future(handler(hint)),))
+
+    return handle
+
+
+def _payload(row_id: int, generation: int) -> bytes:
+    return orjson.dumps({"image": row_id, "generation": generation})
+
+
+def _hint(job: models.Job) -> Hint | None:
+    try:
+        payload = orjson.loads(job.payload or b"")
+        return Hint(
+            queue_row_id=int(job.id),
+            row_id=ImageRowId(int(payload["image"])),
+            generation=int(payload["generation"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,62 @@
+"""Named points at which a test can stop this process, in production inert.
+
+`SAFELIGHT_FAILPOINT=staged:kill@2` kills the process with SIGKILL the second time it gets to `staged`;
+`attempt_committed:stop@1` stops it with SIGSTOP, to be thawed by SIGCONT.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Failpoint(StrEnum):
+    CLAIMED = "claimed"
+    """The image has a new claim token; nothing else has happened."""
+    ATTEMPT_COMMITTED = "attempt_committed"
+    """The attempt's row is committed; not a byte has left."""
+    RECEIVED_UNSTAGED = "received_unstaged"
+    """The vendor's bytes are in memory and nowhere else."""
+    STAGED = "staged"
+    """The bytes and their sidecar are durable; the database does not know."""
+    RECEIVED = "received"
+    """The receipt is committed; nothing is rendered."""
+    UPLOADED = "uploaded"
+    """The renditions are stored; the image is not settled."""
+    SETTLED = "settled"
+    """The image is completed; the queue row and the staged bytes are still there."""
+
+
+_ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+_SPEC = re.compile(r"(?P<name>\w+):(?P<action>kill|stop)@(?P<at>[1-9]\d*)")
+
+
+@dataclass(slots=True)
+class Failpoints:
+    """At most one armed point. Not armed, `reach` is one comparison."""
+
+    name: Failpoint | None = None
+    action: str = "kill"
+    at: int = 1
+    _reached: int = field(default=0, init=False)
+
+    @classmethod
+    def parse(cls, spec: str | None) -> Failpoints:
+        """From `name:action@n`; nothing armed when empty. Raises ValueError on an unknown name or form."""
+        if not spec:
+            return cls()
+        match = _SPEC.fullmatch(spec)
+        if match is None:
+            raise ValueError(f"a failpoint reads `name:kill@n` or `name:stop@n`, not {spec!r}")
+        return cls(Failpoint(match["name"]), match["action"], int(match["at"]))
+
+    def reach(self, name: Failpoint) -> None:
+        """Does not return when this is the armed point's moment (or returns when thawed)."""
+        if name is not self.name:
+            return
+        self._reached += 1
+        if self._reached == self.at:
+            os.kill(os.getpid(), _ACTIONS[self.action])

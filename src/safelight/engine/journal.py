@@ -1,0 +1,99 @@
+"""The job's side of a change: its lock, its event log, and its end when the last image has ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from safelight.db.statements import load
+from safelight.domain.events import EventType, job_ended
+from safelight.domain.ids import JobId
+from safelight.domain.lifecycle import ImageStatus, JobStatus, ended_job_status
+from safelight.domain.progress import Counts, count
+
+_SQL = load("jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class LockedJob:
+    """A job whose row this transaction holds."""
+
+    id: JobId
+    status: JobStatus
+    run_is_over: bool
+
+
+@asynccontextmanager
+async def locked_job(pool: asyncpg.Pool, job_id: JobId) -> AsyncIterator[tuple[asyncpg.Connection, LockedJob]]:
+    """A transaction that begins with the job's lock, as every one that changes a job or its images must.
+
+    Raises LookupError when there is no such job.
+    """
+    async with pool.acquire() as conn, conn.transaction():
+        row = await conn.fetchrow(_SQL.lock_job, job_id)
+        if row is None:
+            raise LookupError(job_id)
+        yield conn, LockedJob(row["id"], JobStatus(row["status"]), row["run_is_over"])  # pyright: ignore[reportReturnType]
+
+
+async def append_event(
+    conn: asyncpg.Connection,
+    job_id: JobId,
+    event: EventType,
+    *,
+    image_id: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> int:
+    """The event's seq. Part of the caller's transaction: the event exists exactly when the change does."""
+    return await conn.fetchval(_SQL.append_event, job_id, event.value, image_id, dict(data or {}))
+
+
+async def start_job(conn: asyncpg.Connection, job_id: JobId) -> None:
+    """The job is generating; says so once per job."""
+    if await conn.fetchval(_SQL.start_job, job_id):
+        await append_event(conn, job_id, EventType.JOB_STARTED)
+
+
+async def mark_canceling(conn: asyncpg.Connection, job_id: JobId) -> None:
+    if await conn.fetchval(_SQL.cancel_job, job_id):
+        await append_event(conn, job_id, EventType.JOB_CANCELING)
+
+
+async def reopen_job(
+    conn: asyncpg.Connection, job_id: JobId, *, by_user: bool, run_limit_seconds: float
+) -> int | None:
+    """The job's next run begins; None when the present one has not ended."""
+    return await conn.fetchval(_SQL.reopen_job, job_id, int(by_user), run_limit_seconds)
+
+
+async def end_job_if_done(conn: asyncpg.Connection, job_id: JobId) -> JobStatus | None:
+    """Ends the run when its last image has ended: one terminal event per run."""
+    counts = await counts_of(conn, job_id)
+    if counts.queued or counts.active:
+        return None
+    status = ended_job_status(total=counts.total, completed=counts.completed, canceled=counts.canceled)
+    if await conn.fetchval(_SQL.end_job, job_id, status.value) is None:
+        return None
+    await append_event(
+        conn,
+        job_id,
+        job_ended(status),
+        data={
+            "total": counts.total,
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "refused": counts.refused,
+            "canceled": counts.canceled,
+            "uncertain": counts.uncertain,
+        },
+    )
+    return status
+
+
+async def counts_of(conn: asyncpg.Connection, job_id: JobId) -> Counts:
+    rows = await conn.fetch(_SQL.count_images, job_id)
+    return count({ImageStatus(row["status"]): row["images"] for row in rows})

@@ -1,0 +1,124 @@
+"""The claim: the only door to work on an image, and what its owner holds.
+
+A lease is the image's row, its state and a token. Every write of the owner names all three; when no row matches, the
+lease is lost and the owner stops writing. That is a normal return value (`LeaseLost`), not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from safelight.db.statements import load
+from safelight.domain.attempts import OnUncertain, RetryBudget
+from safelight.domain.ids import ClaimToken, ImageRowId, JobId, WorkerId
+from safelight.domain.lifecycle import ImageStatus
+
+_SQL = load("claim")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """Nothing was written to the image: someone else owns it by now, or it has ended."""
+
+
+LEASE_LOST = LeaseLost()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """What a queue row says: look at this image. It may be stale, lost or doubled without harm."""
+
+    queue_row_id: int
+    row_id: ImageRowId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """An image and the right to write to it, as claimed; `status` is the state that the owner last gave it."""
+
+    row_id: ImageRowId
+    job_id: JobId
+    image_id: str
+    group: str
+    provider: str
+    model: str
+    prompt: str
+    options: Mapping[str, Any]
+    fingerprint: str
+    estimate_microusd: int | None
+    timeout_seconds: float
+    budget: RetryBudget
+    run: int
+    failures: int
+    may_buy: bool
+    token: ClaimToken
+    worker_id: WorkerId
+    crash_count: int
+    furthest_stage: int
+    status: ImageStatus
+
+    def moved(self, status: ImageStatus) -> Lease:
+        return replace(self, status=status)
+
+
+async def claim(pool: asyncpg.Pool, hint: Hint, *, worker_id: WorkerId, lease_seconds: float) -> Lease | None:
+    """Takes the image under a new token; None when the hint is stale or another worker lives and owns it.
+
+    One statement: of any number of claims for one admission exactly one succeeds. A claim from an owner whose
+    heartbeat is stale counts one crash.
+    """
+    row = await pool.fetchrow(
+        _SQL.claim, hint.row_id, hint.generation, hint.queue_row_id, worker_id, lease_seconds
+    )
+    return None if row is None else _lease(row)
+
+
+async def owned_by(conn: asyncpg.Connection, worker_id: WorkerId) -> list[Lease]:
+    """Every image that this worker owns, as it stands."""
+    return [_lease(row) for row in await conn.fetch(_SQL.owned_by, worker_id)]
+
+
+async def crashes_so_far(pool: asyncpg.Pool, row_id: ImageRowId) -> int:
+    """Crashes counted so far, the present owner included should it be dead."""
+    return await pool.fetchval(_SQL.crash_count, row_id) or 0
+
+
+async def refund_crashes(conn: asyncpg.Connection, worker_id: WorkerId) -> None:
+    """This worker was taken for dead and is not: the crashes counted on it are taken back."""
+    await conn.execute(_SQL.refund_crashes, worker_id)
+
+
+def _lease(row: asyncpg.Record) -> Lease:
+    token: UUID = row["claim_token"]
+    return Lease(
+        row_id=row["row_id"],
+        job_id=row["job_id"],
+        image_id=row["id"],
+        group=row["image_group"],
+        provider=row["provider"],
+        model=row["model"],
+        prompt=row["prompt"],
+        options=row["options"],
+        fingerprint=row["fingerprint"],
+        estimate_microusd=row["estimate_microusd"],
+        timeout_seconds=row["timeout_seconds"],
+        budget=RetryBudget(
+            max_attempts=row["max_attempts"],
+            max_rebuys=row["max_rebuys"],
+            on_uncertain=OnUncertain(row["on_uncertain"]),
+        ),
+        run=row["run"],
+        failures=row["failures"],
+        may_buy=row["lane"] == "buy",
+        token=ClaimToken(token),
+        worker_id=row["worker_id"],
+        crash_count=row["crash_count"],
+        furthest_stage=row["furthest_stage"],
+        status=ImageStatus(row["status"]),
+    )

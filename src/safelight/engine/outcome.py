@@ -1,0 +1,122 @@
+"""What a call's result means: for the attempt (what was bought) and for the image (what comes next)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from safelight.domain.attempts import AttemptStatus
+from safelight.domain.errors import Billed, ErrorKind
+from safelight.domain.lifecycle import ImageStatus
+from safelight.domain.money import FREE, UNKNOWN_COST, Cost
+from safelight.providers.provider import ProviderError, Refusal
+
+RETRYABLE_KINDS = frozenset(ErrorKind) - {ErrorKind.PERMANENT, ErrorKind.AUTH_ERROR, ErrorKind.SAFETY}
+"""Kinds where the same request may succeed when the user retries it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageError:
+    """Why an image has no picture, as the caller reads it."""
+
+    kind: ErrorKind
+    code: str
+    message: str
+    billed: Billed
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind.value,
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.kind in RETRYABLE_KINDS,
+            "billed": self.billed.value,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnd:
+    """A call that brought no picture, for the provider book."""
+
+    status: AttemptStatus
+    cost: Cost
+    error: ImageError
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    http_status: int | None = None
+    request_id: str | None = None
+    unbilled_by_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """Back to the backlog. `after_seconds` None: after the next step of the backoff."""
+
+    after_seconds: float | None = None
+    counts_as_failure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The image ends in this state; the engine will not try again by itself."""
+
+    status: ImageStatus
+
+
+Verdict = TryAgain | End
+
+
+def judge_error(error: ProviderError, *, failures: int) -> tuple[AttemptEnd, Verdict]:
+    """A vendor's failure, after `failures` earlier ones in a row.
+
+    A rate limit waits as long as the vendor says and counts as nothing. PERMANENT and AUTH_ERROR end the image; UNKNOWN
+    is tried once more; everything else is tried again for as long as the re-send rule and the run allow.
+    """
+    match error.billed:
+        case Billed.NO:
+            status, cost = AttemptStatus.UNBILLED, FREE
+        case Billed.YES:
+            status, cost = AttemptStatus.NO_IMAGE, error.cost
+        case Billed.UNKNOWN:
+            status, cost = AttemptStatus.UNKNOWN, UNKNOWN_COST
+    end = AttemptEnd(
+        status=status,
+        cost=cost,
+        error=ImageError(kind=error.kind, code=error.code, message=error.message, billed=error.billed),
+        usage=error.usage,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        unbilled_by_policy=error.unbilled_by_policy,
+    )
+    if error.kind is ErrorKind.RATE_LIMIT:
+        return end, TryAgain(error.retry_after_seconds, counts_as_failure=error.retry_after_seconds is None)
+    if error.kind in (ErrorKind.PERMANENT, ErrorKind.AUTH_ERROR):
+        return end, End(ImageStatus.FAILED)
+    if error.kind is ErrorKind.UNKNOWN and failures:
+        return end, End(ImageStatus.FAILED)
+    return end, TryAgain(error.retry_after_seconds)
+
+
+def judge_refusal(refusal: Refusal) -> tuple[AttemptEnd, Verdict]:
+    """A refusal ends the image as `refused`, whatever it cost."""
+    error = ImageError(kind=ErrorKind.SAFETY, code=refusal.code, message=refusal.message, billed=refusal.billed)
+    end = AttemptEnd(
+        status=AttemptStatus.REFUSED,
+        cost=refusal.cost,
+        error=error,
+        usage=refusal.usage,
+        request_id=refusal.request_id,
+    )
+    return end, End(ImageStatus.REFUSED)
+
+
+def not_sent(reason: str) -> tuple[AttemptEnd, Verdict]:
+    """Nothing left this process: proven unbilled, and free to be tried again at once."""
+    error = ImageError(kind=ErrorKind.TIMEOUT, code="NOT_SENT", message=reason, billed=Billed.NO)
+    return AttemptEnd(status=AttemptStatus.UNBILLED, cost=FREE, error=error), TryAgain(0.0, counts_as_failure=False)
+
+
+def no_answer(code: str, message: str) -> tuple[AttemptEnd, Verdict]:
+    """The call left and its answer will not come: billed or not, nobody knows."""
+    error = ImageError(kind=ErrorKind.TIMEOUT, code=code, message=message, billed=Billed.UNKNOWN)
+    return AttemptEnd(status=AttemptStatus.UNKNOWN, cost=UNKNOWN_COST, error=error), TryAgain()

@@ -1,0 +1,362 @@
+"""Every write that moves an owned image on, each one fenced transaction that locks the job first.
+
+What belongs to an attempt (its receipt, its cost) is written whether or not the lease still holds: a paid fact is a
+fact. What belongs to the image is written only under the lease.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from safelight.db.statements import load
+from safelight.domain.attempts import (
+    Adopt,
+    AttemptFact,
+    AttemptStatus,
+    Buy,
+    GiveUp,
+    NextStep,
+    WaitUntil,
+    next_step,
+)
+from safelight.domain.errors import Billed, ErrorKind
+from safelight.domain.events import EventType, image_ended
+from safelight.domain.ids import AttemptId, ImageRowId, JobId
+from safelight.domain.lifecycle import FailureStage, ImageStatus
+from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
+from safelight.domain.retry import backoff_seconds
+from safelight.engine.journal import append_event, end_job_if_done, locked_job, reopen_job
+from safelight.engine.lease import LEASE_LOST, Lease, LeaseLost
+from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict
+from safelight.storage.staging import Receipt
+
+_CLAIM = load("claim")
+_ATTEMPTS = load("attempts")
+_SETTLE = load("settle")
+_CONTROL = load("control")
+
+BROKEN_STEPS_LIMIT = 5
+"""Steps in a row that may break off inside Safelight before an image fails. Chosen."""
+
+Database = asyncpg.Pool | asyncpg.Connection
+"""Where a single statement can run: a transaction's connection, or any connection of the pool."""
+
+_STAGES = {
+    ImageStatus.PROCESSING: FailureStage.PROCESSING,
+    ImageStatus.GENERATING: FailureStage.GENERATING,
+    ImageStatus.UPLOADING: FailureStage.UPLOADING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The image is back in the backlog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The image is terminal, and its job too if this was the last one."""
+
+    status: ImageStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRendition:
+    """One output that lies in the blob store under `key`."""
+
+    name: str
+    key: str
+    format: str
+    mime: str
+    width_px: int
+    height_px: int
+    length: int
+    sha256: str
+
+
+async def attempt_facts(conn: Database, row_id: ImageRowId) -> list[AttemptFact]:
+    """All attempts of an image, oldest first, as the re-send rule reads them."""
+    return [
+        AttemptFact(
+            id=row["id"],
+            run=row["run"],
+            status=AttemptStatus(row["status"]),
+            fingerprint=row["fingerprint"],
+            unbilled_by_policy=row["unbilled_by_policy"],
+            error_kind=ErrorKind(row["error_kind"]) if row["error_kind"] else None,
+            resolve_at=row["resolve_at"],
+        )
+        for row in await conn.fetch(_ATTEMPTS.attempts_of, row_id)
+    ]
+
+
+async def next_step_of(conn: Database, lease: Lease) -> NextStep:
+    """What the image may do next, after booking the calls that can no longer answer."""
+    await conn.execute(_ATTEMPTS.book_unknown_of, lease.row_id)
+    facts = await attempt_facts(conn, lease.row_id)
+    now: datetime = await conn.fetchval(_ATTEMPTS.now)
+    return next_step(facts, run=lease.run, fingerprint=lease.fingerprint, budget=lease.budget, now=now)
+
+
+async def insert_receipt(conn: Database, receipt: Receipt) -> ImageRowId | None:
+    """The attempt is `received`, at most once; None when it has its receipt already or was closed with proof."""
+    return await conn.fetchval(
+        _ATTEMPTS.receive,
+        receipt.attempt_id,
+        receipt.sha256,
+        receipt.length,
+        receipt.cost_microusd,
+        receipt.cost_basis,
+        receipt.price_ref,
+        dict(receipt.usage),
+        receipt.request_id,
+    )
+
+
+async def receive(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Lease | Ended | LeaseLost:
+    """The receipt is committed, and the image is `uploading` if the lease holds and nobody asked it to stop.
+
+    Without the lease the picture is kept all the same, and whoever owns the image next adopts it: a waiting image is
+    due at once, and one that ended `uncertain` or `failed` opens again in the sweep.
+    """
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        await insert_receipt(conn, receipt)
+        fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
+        if fenced is not None and fenced["stop"]:
+            return await _end_stopped(conn, lease, fenced["stop"], billed=Billed.YES)
+        moved = await conn.fetchval(_ATTEMPTS.start_uploading, lease.row_id, lease.status.value, lease.token)
+        if moved is None:
+            await conn.fetchval(_SETTLE.hasten, lease.row_id)
+            return LEASE_LOST
+        await append_event(conn, lease.job_id, EventType.IMAGE_RECEIVED, image_id=lease.image_id)
+    return lease.moved(ImageStatus.UPLOADING)
+
+
+async def cost_of_attempt(conn: Database, attempt_id: str) -> Cost:
+    """What the receipt of an attempt said that it cost."""
+    row = await conn.fetchrow(_ATTEMPTS.cost_of_attempt, attempt_id)
+    if row is None or row["cost_basis"] is None:
+        return UNKNOWN_COST
+    return Cost(row["cost_microusd"], CostBasis(row["cost_basis"]), row["price_ref"])
+
+
+async def close_attempt(conn: asyncpg.Connection, attempt_id: str, end: AttemptEnd) -> None:
+    """The attempt brought no picture; an attempt with a receipt is closed only as `no_image`."""
+    await conn.execute(
+        _ATTEMPTS.close_attempt,
+        attempt_id,
+        end.status.value,
+        end.cost.microusd,
+        end.cost.basis.value,
+        end.cost.price_ref,
+        dict(end.usage),
+        end.error.kind.value,
+        end.error.code,
+        end.http_status,
+        end.status is AttemptStatus.NO_IMAGE,
+        end.unbilled_by_policy,
+        end.request_id,
+    )
+
+
+async def conclude(
+    pool: asyncpg.Pool,
+    lease: Lease,
+    attempt_id: AttemptId,
+    end: AttemptEnd,
+    verdict: Verdict,
+    *,
+    retry_unit_seconds: float,
+) -> Released | Ended | LeaseLost:
+    """The attempt is closed, and the image goes back to the backlog or ends, in one transaction."""
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        await close_attempt(conn, attempt_id, end)
+        fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
+        if fenced is None:
+            return LEASE_LOST
+        if isinstance(verdict, End):
+            return await _end(conn, lease, verdict.status, end.error)
+        if fenced["stop"]:
+            return await _end_stopped(conn, lease, fenced["stop"], billed=end.error.billed)
+        match await next_step_of(conn, lease):
+            case GiveUp() as spent:
+                return await _end(conn, lease, *given_up(spent, last=end.error))
+            case WaitUntil(at):
+                return await _release(conn, lease, at=at, failures=lease.failures)
+            case Adopt():
+                return await _release(conn, lease, after_seconds=0.0, failures=0)
+            case Buy():
+                return await _try_again(conn, lease, verdict, end.error, retry_unit_seconds)
+
+
+async def complete(
+    pool: asyncpg.Pool, lease: Lease, attempt_id: str, renditions: Sequence[StoredRendition]
+) -> Ended | LeaseLost:
+    """The image is completed for ever; its attempt is settled and its outputs are recorded, in one transaction."""
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        if await conn.fetchval(_SETTLE.complete_image, lease.row_id, lease.token) is None:
+            return LEASE_LOST
+        await conn.fetchval(_ATTEMPTS.settle_attempt, attempt_id)
+        columns = ("name", "key", "format", "mime", "width_px", "height_px", "length", "sha256")
+        await conn.execute(
+            _SETTLE.insert_renditions, lease.row_id, *([getattr(r, c) for r in renditions] for c in columns)
+        )
+        await append_event(conn, lease.job_id, EventType.IMAGE_COMPLETED, image_id=lease.image_id)
+        await end_job_if_done(conn, lease.job_id)
+    return Ended(ImageStatus.COMPLETED)
+
+
+async def end(pool: asyncpg.Pool, lease: Lease, status: ImageStatus, error: ImageError) -> Ended | LeaseLost:
+    """The image ends without a picture, under its lease."""
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        return await _end(conn, lease, status, error)
+
+
+async def end_stopped(pool: asyncpg.Pool, lease: Lease, stop: str) -> Ended | LeaseLost:
+    """The image ends as its caller, or its run's end, asked; a picture that was bought stays staged for a retry."""
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        return await _end_stopped(conn, lease, stop, billed=Billed.NO)
+
+
+async def release(
+    pool: asyncpg.Pool,
+    lease: Lease,
+    *,
+    at: datetime | None = None,
+    after_seconds: float = 0.0,
+    failures: int | None = None,
+) -> Released | LeaseLost:
+    """The image is back in the backlog, due `at` or `after_seconds` from now."""
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        kept = lease.failures if failures is None else failures
+        return await _release(conn, lease, at=at, after_seconds=after_seconds, failures=kept)
+
+
+async def hand_back(
+    pool: asyncpg.Pool, lease: Lease, *, retry_unit_seconds: float
+) -> Released | Ended | LeaseLost:
+    """An image whose owner lives but no longer works on it: its step broke off. It is tried again, not for ever."""
+    failures = lease.failures + 1
+    if failures > BROKEN_STEPS_LIMIT:
+        return await end(pool, lease, ImageStatus.FAILED, _broken(failures))
+    pause = backoff_seconds(failures, jitter=random.random(), unit_seconds=retry_unit_seconds)  # noqa: S311 - spreads load, hides nothing
+    return await release(pool, lease, after_seconds=pause, failures=failures)
+
+
+async def end_queued(conn: asyncpg.Connection, job_id: JobId, row_id: ImageRowId, *, stop: str) -> bool:
+    """An image that nobody owns ends as asked; False when somebody claimed it meanwhile. The job is locked."""
+    status, error = stopped(stop, Billed.NO)
+    why = error.as_json() if error else None
+    row = await conn.fetchrow(_SETTLE.end_queued_image, row_id, status.value, why)
+    if row is None:
+        return False
+    await append_event(conn, job_id, image_ended(status), image_id=row["id"], data={"error": why} if why else {})
+    return True
+
+
+async def adopt_late_receipt(
+    pool: asyncpg.Pool, job_id: JobId, row_id: ImageRowId, *, run_limit_seconds: float
+) -> tuple[ImageRowId, int] | None:
+    """An image that ended without its picture opens again, with its job; the answer is what to put on the queue."""
+    async with locked_job(pool, job_id) as (conn, _job):
+        row = await conn.fetchrow(_SETTLE.adopt_receipt, row_id)
+        if row is None:
+            return None
+        await reopen_job(conn, job_id, by_user=False, run_limit_seconds=run_limit_seconds)
+        await append_event(
+            conn, job_id, EventType.IMAGE_RECEIVED, image_id=row["id"], data={"late": True}
+        )
+        return row["row_id"], row["generation"]
+
+
+def given_up(spent: GiveUp, *, last: ImageError | None) -> tuple[ImageStatus, ImageError]:
+    """How an image ends whose budget is spent; the last failure's own words are kept when there are any."""
+    if spent.uncertain:
+        status, billed = ImageStatus.UNCERTAIN, Billed.UNKNOWN
+    else:
+        status = ImageStatus.FAILED
+        billed = last.billed if last else (Billed.UNKNOWN if spent.kind is ErrorKind.UNKNOWN else Billed.YES)
+    if last and not spent.uncertain:
+        return status, last
+    return status, ImageError(kind=spent.kind, code=spent.code, message=spent.message, billed=billed)
+
+
+def stopped(stop: str, billed: Billed) -> tuple[ImageStatus, ImageError | None]:
+    """How an image ends that was asked to stop; being canceled is no error."""
+    if stop == "deadline":
+        return ImageStatus.FAILED, ImageError(
+            kind=ErrorKind.DEADLINE, code="RUN_ENDED", message="The run ended before this image did.", billed=billed
+        )
+    return ImageStatus.CANCELED, None
+
+
+def _broken(failures: int) -> ImageError:
+    return ImageError(
+        kind=ErrorKind.UNKNOWN,
+        code="INTERNAL",
+        message=f"Safelight failed {failures} times in a row on this image; its log says how.",
+        billed=Billed.UNKNOWN,
+    )
+
+
+async def _try_again(
+    conn: asyncpg.Connection, lease: Lease, verdict: TryAgain, error: ImageError, unit_seconds: float
+) -> Released | LeaseLost:
+    failures = lease.failures + verdict.counts_as_failure
+    after_seconds = verdict.after_seconds
+    if after_seconds is None:
+        after_seconds = backoff_seconds(max(failures, 1), jitter=random.random(), unit_seconds=unit_seconds)  # noqa: S311 - spreads load, hides nothing
+    released = await _release(conn, lease, after_seconds=after_seconds, failures=failures)
+    if isinstance(released, Released):
+        await append_event(
+            conn,
+            lease.job_id,
+            EventType.IMAGE_RETRYING,
+            image_id=lease.image_id,
+            data={"error": error.as_json(), "after_seconds": round(after_seconds, 3)},
+        )
+    return released
+
+
+async def _release(
+    conn: asyncpg.Connection,
+    lease: Lease,
+    *,
+    at: datetime | None = None,
+    after_seconds: float = 0.0,
+    failures: int,
+) -> Released | LeaseLost:
+    due = at or await conn.fetchval(_ATTEMPTS.now) + timedelta(seconds=after_seconds)
+    row = await conn.fetchval(_CLAIM.release, lease.row_id, lease.status.value, lease.token, due, failures)
+    return LEASE_LOST if row is None else Released()
+
+
+async def _end(
+    conn: asyncpg.Connection, lease: Lease, status: ImageStatus, error: ImageError | None
+) -> Ended | LeaseLost:
+    stage = _STAGES[lease.status]
+    why = error.as_json() if error else None
+    row = await conn.fetchval(
+        _SETTLE.end_image,
+        lease.row_id,
+        lease.status.value,
+        lease.token,
+        status.value,
+        stage.value,
+        why,
+    )
+    if row is None:
+        return LEASE_LOST
+    data = {"stage": stage.value, "error": why}
+    await append_event(conn, lease.job_id, image_ended(status), image_id=lease.image_id, data=data)
+    await end_job_if_done(conn, lease.job_id)
+    return Ended(status)
+
+
+async def _end_stopped(conn: asyncpg.Connection, lease: Lease, stop: str, *, billed: Billed) -> Ended | LeaseLost:
+    return await _end(conn, lease, *stopped(stop, billed))

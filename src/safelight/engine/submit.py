@@ -1,0 +1,89 @@
+"""Submit: one transaction makes the job, its images and its first event; after its commit the job is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from safelight.db.statements import load
+from safelight.domain.errors import InvalidRequest, Unavailable
+from safelight.domain.events import EventType
+from safelight.domain.ids import JobId, new_job_id
+from safelight.domain.order import JobOrder
+from safelight.engine.journal import append_event
+
+_SQL = load("submit")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`replayed`: the idempotency key had been used for the same request before; this is that job."""
+
+    job_id: JobId
+    replayed: bool
+
+
+async def submit(pool: asyncpg.Pool, order: JobOrder, *, run_limit_seconds: float) -> Accepted:
+    """The order is a job, durably. Racing submits under one key make one job, and each is told its id.
+
+    Raises InvalidRequest (`idempotency-key-reused`) when the key belongs to another request, and Unavailable
+    (`idempotency-in-progress`) when a submit under the same key does not end within the lock timeout.
+    """
+    job_id = new_job_id()
+    try:
+        async with pool.acquire() as conn, conn.transaction():
+            created = await conn.fetchval(
+                _SQL.insert_job,
+                job_id,
+                order.account,
+                order.idempotency_key,
+                order.body_fingerprint,
+                order.storage_prefix,
+                [dict(output) for output in order.outputs],
+                dict(order.metadata),
+                order.deadline_seconds,
+                order.on_deadline,
+                run_limit_seconds,
+            )
+            if created is not None:
+                await _insert_images(conn, job_id, order)  # pyright: ignore[reportArgumentType]
+                await append_event(
+                    conn,  # pyright: ignore[reportArgumentType]
+                    job_id,
+                    EventType.JOB_CREATED,
+                    data={"total": len(order.images)},
+                )
+                return Accepted(job_id, replayed=False)
+    except asyncpg.LockNotAvailableError as error:
+        raise Unavailable(
+            "A request with the same Idempotency-Key is still being accepted.", slug="idempotency-in-progress"
+        ) from error
+    row = await pool.fetchrow(_SQL.job_of_key, order.account, order.idempotency_key)
+    assert row is not None, "a conflicting key belongs to a committed job"
+    if row["request_fingerprint"] != order.body_fingerprint:
+        raise InvalidRequest(
+            "This Idempotency-Key was used for a different request.", slug="idempotency-key-reused"
+        )
+    return Accepted(JobId(row["id"]), replayed=True)
+
+
+async def _insert_images(conn: asyncpg.Connection, job_id: JobId, order: JobOrder) -> None:
+    images = order.images
+    await conn.execute(
+        _SQL.insert_images,
+        job_id,
+        list(range(len(images))),
+        [image.id for image in images],
+        [image.group for image in images],
+        [image.provider for image in images],
+        [image.model for image in images],
+        [image.prompt for image in images],
+        [dict(image.options) for image in images],
+        [image.fingerprint for image in images],
+        [image.estimate_microusd for image in images],
+        [image.timeout_seconds for image in images],
+        [image.budget.max_attempts for image in images],
+        [image.budget.max_rebuys for image in images],
+        [image.budget.on_uncertain.value for image in images],
+    )

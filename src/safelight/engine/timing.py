@@ -1,0 +1,27 @@
+"""How long the engine waits for what. Every figure is a setting, so that tests run in fractions of a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """`lease_seconds` of silence make a worker dead; beats come at a third of it.
+
+    `grace_seconds` pass after an attempt's deadline before its outcome counts as lost. `retry_unit_seconds` scales the
+    backoff. `run_limit_seconds` is the end of a run whose deadline lets it continue.
+    """
+
+    lease_seconds: float = 15.0
+    grace_seconds: float = 15.0
+    sweep_seconds: float = 10.0
+    admission_seconds: float = 1.0
+    dequeue_seconds: float = 2.0
+    retry_unit_seconds: float = 1.0
+    run_limit_seconds: float = 86_400.0
+    render_seconds: float = 30.0
+
+    @property
+    def beat_seconds(self) -> float:
+        return self.lease_seconds / 3

@@ -1,0 +1,230 @@
+"""A worker process: takes admitted images from dispatch, keeps its leases alive, sweeps, and drains when told to.
+
+Two intakes, so that long calls never starve what only needs finishing: `image.<provider>` with `slots` calls at once,
+and `finish` with `finish_slots`. Beats go over a connection of their own, so that no busy pool can starve them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import asyncpg
+import structlog
+
+from safelight.db.pool import connect
+from safelight.db.statements import load
+from safelight.domain.ids import ImageRowId, new_worker_id
+from safelight.engine import settle
+from safelight.engine.admission import Admission
+from safelight.engine.attempt import CRASH_LIMIT, AttemptPipeline
+from safelight.engine.dispatch import FINISH, Dispatcher, Handler, image_entrypoint
+from safelight.engine.lease import Hint, crashes_so_far, owned_by, refund_crashes
+from safelight.engine.sweep import sweep
+from safelight.engine.timing import Timing
+
+_SQL = load("workers")
+
+_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What a database that went away looks like."""
+
+log = structlog.get_logger(__name__)
+
+
+class StoreMismatch(Exception):
+    """This worker's blob store is not the one that the installation uses: it would lose other workers' pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """How many images one worker process works on at once: paid calls in `slots`, the rest in `finish_slots`."""
+
+    slots: int
+    finish_slots: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Databases:
+    """One database, seen three ways: our values, dispatch's own JSON, and a connection for beats by `dsn`."""
+
+    dsn: str
+    pool: asyncpg.Pool
+    queue: asyncpg.Pool
+
+
+async def claim_store(pool: asyncpg.Pool, marker: str) -> None:
+    """The store is the installation's. Raises StoreMismatch when another one is."""
+    if await pool.fetchval(_SQL.claim_store, marker) != marker:
+        raise StoreMismatch(
+            "This worker's blob store is not the one that the database belongs to; "
+            "give every worker the same SAFELIGHT_STORAGE_URL."
+        )
+
+
+class Worker:
+    """One process. `isolated_command` starts a process that runs a single image, for images that kill workers."""
+
+    def __init__(
+        self,
+        databases: Databases,
+        pipeline: AttemptPipeline,
+        admission: Admission,
+        *,
+        capacity: Capacity,
+        timing: Timing,
+        isolated_command: Sequence[str],
+    ) -> None:
+        self._databases = databases
+        self._pipeline = pipeline
+        self._admission = admission
+        self._capacity = capacity
+        self._timing = timing
+        self._isolated_command = tuple(isolated_command)
+        self._id = pipeline.worker_id
+        self._at_work: Counter[ImageRowId] = Counter()
+        buying = {image_entrypoint(name): self._handle for name in pipeline.providers}
+        self._dispatchers = [
+            self._dispatcher(buying, slots=capacity.slots, name="images"),
+            self._dispatcher({FINISH: self._handle}, slots=capacity.finish_slots, name="finish"),
+        ]
+
+    async def run(self) -> None:
+        """Until `drain` was called and the last image in hand has come to rest."""
+        await self._register(self._capacity)
+        async with asyncio.TaskGroup() as loops:
+            background = [
+                loops.create_task(self._beat_for_ever(self._capacity)),
+                loops.create_task(self._admission.run()),
+                loops.create_task(self._sweep_for_ever()),
+                loops.create_task(self._announce_drain()),
+            ]
+            await asyncio.gather(*(each.run() for each in self._dispatchers))
+            for task in background:
+                task.cancel()
+        await self._leave()
+
+    async def run_one(self, hint: Hint) -> None:
+        """One image and nothing else, under beats of its own; admission gives this worker nothing."""
+        nothing = Capacity(slots=0, finish_slots=0)
+        await self._register(nothing)
+        beats = asyncio.create_task(self._beat_for_ever(nothing))
+        try:
+            await self._pipeline.run(hint)
+        finally:
+            beats.cancel()
+            await self._leave()
+
+    def drain(self) -> None:
+        """Nothing new is taken; calls that were sent run to their end. Returns at once."""
+        self._pipeline.draining.set()
+        for dispatcher in self._dispatchers:
+            dispatcher.stop()
+
+    def _dispatcher(self, handlers: Mapping[str, Handler], *, slots: int, name: str) -> Dispatcher:
+        return Dispatcher(
+            self._databases.dsn,
+            handlers,
+            slots=slots,
+            lease_seconds=self._timing.lease_seconds,
+            dequeue_seconds=self._timing.dequeue_seconds,
+            application_name=f"safelight {name}",
+        )
+
+    async def _handle(self, hint: Hint) -> None:
+        """Works on one image and returns normally, whatever happened: the database says where the image stands."""
+        self._at_work[hint.row_id] += 1
+        try:
+            if await crashes_so_far(self._databases.pool, hint.row_id) >= CRASH_LIMIT - 1:
+                await self._run_isolated(hint)
+            else:
+                await self._pipeline.run(hint)
+        except Exception as error:  # the one place around an attempt: the next beat hands the image back
+            log.error("an image's step broke off", image_row=hint.row_id, exc_info=error)
+        finally:
+            self._at_work[hint.row_id] -= 1
+            self._admission.nudge()
+
+    async def _run_isolated(self, hint: Hint) -> None:
+        """The last try of an image that has killed workers: in a process of its own, which takes nobody along.
+
+        When that process dies too, the image is claimed from it here, which counts the crash and ends the image.
+        """
+        worker_id = new_worker_id()
+        words = (str(worker_id), str(hint.row_id), str(hint.generation), str(hint.queue_row_id))
+        log.warning("an image that killed its workers runs in a process of its own", image_row=hint.row_id)
+        process = await asyncio.create_subprocess_exec(*self._isolated_command, *words, stdin=asyncio.subprocess.DEVNULL)
+        if await process.wait() == 0:
+            return
+        await self._databases.pool.execute(_SQL.remove_worker, worker_id)
+        await self._pipeline.run(hint)
+
+    async def _beat_for_ever(self, capacity: Capacity) -> None:
+        while True:
+            try:
+                conn = await connect(self._databases.dsn, application_name="safelight beat")
+                try:
+                    while True:
+                        await self._beat(conn, capacity)
+                        await asyncio.sleep(self._timing.beat_seconds)
+                finally:
+                    conn.terminate()
+            except _LOST as error:
+                log.warning("heartbeat failed", error=type(error).__name__)
+            await asyncio.sleep(min(self._timing.beat_seconds, 1.0))
+
+    async def _beat(self, conn: asyncpg.Connection, capacity: Capacity) -> None:
+        was_stale = await conn.fetchval(_SQL.beat, self._id, self._timing.lease_seconds)
+        if was_stale is None:
+            await self._register(capacity)
+        if was_stale is not False:
+            await refund_crashes(conn, self._id)
+        for row in await conn.fetch(_SQL.images_to_stop, self._id):
+            self._pipeline.abort(row["row_id"])
+        for lease in await owned_by(conn, self._id):
+            if not self._at_work[lease.row_id] and capacity.slots:
+                await settle.hand_back(
+                    self._databases.pool, lease, retry_unit_seconds=self._timing.retry_unit_seconds
+                )
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                found = await sweep(
+                    self._databases.pool, self._databases.queue, self._pipeline.staging, timing=self._timing
+                )
+                if found is not None and found.total:
+                    log.info("swept", **{name: n for name, n in asdict(found).items() if n})
+                    self._admission.nudge()
+            except _LOST as error:
+                log.warning("sweep failed", error=type(error).__name__)
+            await asyncio.sleep(self._timing.sweep_seconds)
+
+    async def _announce_drain(self) -> None:
+        """Tells admission at once that this worker's slots are gone."""
+        await self._pipeline.draining.wait()
+        try:
+            await self._databases.pool.execute(_SQL.drain_worker, self._id)
+        except _LOST as error:
+            log.warning("could not announce the drain", error=type(error).__name__)
+
+    async def _register(self, capacity: Capacity) -> None:
+        await self._databases.pool.execute(
+            _SQL.register_worker,
+            self._id,
+            socket.gethostname(),
+            os.getpid(),
+            list(self._pipeline.providers),
+            capacity.slots,
+            capacity.finish_slots,
+        )
+
+    async def _leave(self) -> None:
+        """This worker is gone; whatever it still owned may be claimed at once."""
+        try:
+            await self._databases.pool.execute(_SQL.remove_worker, self._id)
+        except _LOST as error:
+            log.warning("could not sign off; the lease will run out", error=type(error).__name__)

@@ -1,0 +1,166 @@
+"""Settings: `safelight.toml`, then the environment (`SAFELIGHT_…`), which wins. Read here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+VENDOR_KEYS = {"gemini": "GEMINI_API_KEY"}
+"""Where each kind's key is found when its settings hold none: the names that its users have set already."""
+
+PLACEHOLDER = "placeholder"
+
+
+class ProviderSettings(BaseModel):
+    """One account at a vendor. `model` is used when a request names none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    base_url: str | None = None
+    model: str | None = None
+    api_key: SecretStr | None = None
+    max_concurrency: int = Field(default=8, ge=1, le=1000)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SAFELIGHT_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    home: Path = Field(default_factory=lambda: default_home())
+    """The data folder: `pg/ blobs/ staging/ recipes/`."""
+    database_url: str | None = None
+    """A PostgreSQL of yours; without it Safelight runs its own in `home`."""
+    storage_url: str | None = None
+    """Where pictures are kept, `file://…`; default `home/blobs`."""
+    bind: str = "127.0.0.1:8420"
+    public_url: str | None = None
+    """How clients reach the API, for links; default: the address that they used."""
+    url: str = "http://127.0.0.1:8420"
+    """The API that the command line talks to."""
+    log_level: str = "info"
+    log_json: bool = False
+
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    default_provider: str | None = None
+    """Used when a request names none; default: the only provider that is configured."""
+    placeholder: bool = False
+    """Let the placeholder be the default provider."""
+
+    workers: int = Field(default=1, ge=1, le=64)
+    """Worker processes of `serve`."""
+    slots: int = Field(default=32, ge=1, le=1000)
+    """Paid calls in flight per worker process."""
+    finish_slots: int = Field(default=4, ge=1, le=100)
+    render_processes: int = Field(default=1, ge=1, le=64)
+
+    lease_seconds: float = Field(default=15.0, gt=0)
+    grace_seconds: float = Field(default=15.0, ge=0)
+    sweep_seconds: float = Field(default=10.0, gt=0)
+    admission_seconds: float = Field(default=1.0, gt=0)
+    dequeue_seconds: float = Field(default=2.0, gt=0)
+    retry_unit_seconds: float = Field(default=1.0, ge=0)
+    run_limit_seconds: float = Field(default=86_400.0, gt=0)
+    drain_seconds: float = Field(default=330.0, gt=0)
+    """How long `serve` lets its worker finish calls that were sent before it stops waiting."""
+
+    failpoint: str | None = None
+    """Tests only: `name:kill@n` or `name:stop@n`."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _known_default(self) -> Settings:
+        if self.default_provider and self.default_provider not in self.all_providers():
+            raise ValueError(f"default_provider `{self.default_provider}` is not configured")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+
+    @property
+    def blobs(self) -> Path:
+        """The local blob store. Raises ValueError for a storage that is not a local folder."""
+        if self.storage_url is None:
+            return self.home / "blobs"
+        scheme, _, path = self.storage_url.partition("://")
+        if scheme != "file" or not path.startswith("/"):
+            raise ValueError("SAFELIGHT_STORAGE_URL reads `file:///absolute/path`")
+        return Path(path)
+
+    def all_providers(self) -> dict[str, ProviderSettings]:
+        """Those configured, those whose vendor's key is in the environment, and the placeholder."""
+        found = dict(self.providers)
+        for kind, variable in VENDOR_KEYS.items():
+            if kind not in found and vendor_key(variable):
+                found[kind] = ProviderSettings(kind=kind)
+        found.setdefault(PLACEHOLDER, ProviderSettings(kind=PLACEHOLDER, model="placeholder-1"))
+        return found
+
+    def chosen_provider(self) -> str | None:
+        """The provider of requests that name none; None when there is no obvious one."""
+        if self.default_provider:
+            return self.default_provider
+        real = [name for name in self.all_providers() if name != PLACEHOLDER]
+        if len(real) == 1:
+            return real[0]
+        return PLACEHOLDER if self.placeholder and not real else None
+
+    def key_of(self, provider: ProviderSettings) -> str | None:
+        if provider.api_key is not None:
+            return provider.api_key.get_secret_value()
+        return vendor_key(VENDOR_KEYS.get(provider.kind, ""))
+
+
+def default_home() -> Path:
+    if os.name == "posix" and os.geteuid() == 0:
+        return Path("/var/lib/safelight")
+    return Path(platformdirs.user_data_dir("safelight", appauthor=False))
+
+
+def vendor_key(variable: str) -> str | None:
+    return (os.environ.get(variable) or None) if variable else None  # noqa: TID251 - this is the place
+
+
+def child_environment(overrides: dict[str, Any]) -> dict[str, str]:
+    """This process's environment with `SAFELIGHT_…` settings laid over it, for a process of ours."""
+    environment = dict(os.environ)  # noqa: TID251 - this is the place
+    for name, value in overrides.items():
+        if value is None:
+            environment.pop(f"SAFELIGHT_{name.upper()}", None)
+        else:
+            environment[f"SAFELIGHT_{name.upper()}"] = str(value)
+    return environment
+
+
+def _config_file() -> Path:
+    return Path(os.environ.get("SAFELIGHT_CONFIG", "safelight.toml"))  # noqa: TID251 - this is the place
