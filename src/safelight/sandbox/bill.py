@@ -1,0 +1,89 @@
+"""The vendor's own bill: one JSON line per ended call, in a file that outlives the process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one call came to. `cost_microusd` 0 is a call that was not charged."""
+
+    call: int
+    vendor: str
+    model: str
+    prompt_sha256: str | None
+    started_at: datetime
+    ended_at: datetime
+    outcome: str
+    cost_microusd: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "call": self.call,
+            "vendor": self.vendor,
+            "model": self.model,
+            "prompt_sha256": self.prompt_sha256,
+            "started_at": _timestamp(self.started_at),
+            "ended_at": _timestamp(self.ended_at),
+            "outcome": self.outcome,
+            "cost_microusd": self.cost_microusd,
+        }
+
+
+class Bill:
+    """Opened over an existing file it holds what that file holds, and call numbers continue.
+
+    Each line is one write to an append-only descriptor: a killed process loses no line it had written, and
+    half a line left by a dying machine is dropped at the next opening. Raises ValueError for a file that is
+    not a bill.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.calls = _read(path)
+        self.total_microusd = sum(line["cost_microusd"] for line in self.calls)
+        self.charged_calls = sum(1 for line in self.calls if line["cost_microusd"])
+        self._last_call = max((line["call"] for line in self.calls), default=0)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def next_call(self) -> int:
+        self._last_call += 1
+        return self._last_call
+
+    def append(self, charge: Charge) -> None:
+        line = charge.as_json()
+        os.write(self._descriptor, orjson.dumps(line) + b"\n")
+        self.calls.append(line)
+        self.total_microusd += charge.cost_microusd
+        self.charged_calls += charge.cost_microusd > 0
+
+    def close(self) -> None:
+        """The numbers stay readable; nothing more can be appended. Closing twice is harmless."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return []
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    try:
+        return [orjson.loads(line) for line in whole.splitlines()]
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"`{path}` is not a bill of the sandbox: {error}") from error
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,142 @@
+"""The sandbox on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from safelight.sandbox.app import CUT_EXTENSION, create_app
+from safelight.sandbox.config import SandboxConfig
+from safelight.sandbox.vendor import Vendor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningSandbox:
+    """`base_url` has no trailing slash; `vendor` is the live state behind it."""
+
+    base_url: str
+    port: int
+    bill_path: Path
+    vendor: Vendor
+
+    def gemini_url(self, scenario: str = "") -> str:
+        """What a Gemini client takes as its base URL; `scenario` as in `429=5` or `slow=2/cut`."""
+        return f"{self.base_url}/{scenario}/gemini" if scenario else f"{self.base_url}/gemini"
+
+
+async def serve(
+    config: SandboxConfig,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    bill_path: Path,
+    ready: Callable[[int], None],
+) -> None:
+    """Serves until SIGINT, SIGTERM or cancellation; `ready` gets the port once connections are accepted.
+
+    Port 0 picks a free one. Raises OSError when the address is taken.
+    """
+    stopped = asyncio.Event()
+    async with running_sandbox(config, host=host, port=port, bill_path=bill_path) as sandbox:
+        with _signals_set(stopped):
+            ready(sandbox.port)
+            await stopped.wait()
+
+
+@asynccontextmanager
+async def running_sandbox(
+    config: SandboxConfig, *, bill_path: Path, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[RunningSandbox]:
+    """A sandbox in the current event loop. Leaving cuts the calls in flight; the bill stays in its file."""
+    listener = socket.create_server((host, port))
+    bound_port: int = listener.getsockname()[1]
+    app = create_app(config, bill_path=bill_path)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=_CuttableProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    vendor: Vendor = app.state.vendor
+    running = asyncio.create_task(server.serve(sockets=[listener]), name="sandbox server")
+    try:
+        await _listening(server, running)
+        yield RunningSandbox(
+            base_url=f"http://{host}:{bound_port}", port=bound_port, bill_path=bill_path, vendor=vendor
+        )
+    finally:
+        vendor.close()
+        server.should_exit = True
+        await running
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, and leaves signals to the program around it."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _CuttableProtocol(HttpToolsProtocol):
+    """ASGI has no word for closing a connection without an answer; this hands the app its transport's."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        inner = self.app
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[CUT_EXTENSION] = transport.close
+            await inner(cast(Any, scope), receive, send)
+
+        self.app = app
+
+
+async def _listening(server: _Server, running: asyncio.Task[None]) -> None:
+    """Raises whatever ended the server before it listened."""
+    started = asyncio.create_task(server.listening.wait())
+    try:
+        await asyncio.wait([started, running], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+    finally:
+        started.cancel()
+
+
+@contextmanager
+def _signals_set(event: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    names = (signal.SIGINT, signal.SIGTERM)
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            # Not on Windows, and not outside of the main thread; there only cancellation ends it.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(name, event.set)
+                stack.callback(loop.remove_signal_handler, name)
+        yield
