@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if workerinput is not None:
         config.stash[_HOME] = Path(workerinput["postgres_home"])
         return
-    config.stash[_HOME] = home = _make_home()
+    config.stash[_HOME] = home = _make_open_folder()
     config.stash[_WATCHER] = subprocess.Popen(
         [sys.executable, "-c", _WATCH, str(home)], stdin=subprocess.PIPE, start_new_session=True
     )
@@ -64,6 +64,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def postgres(pytestconfig: pytest.Config) -> str:
     """The DSN of the run's server, for tests that need a second database or none of our tables."""
     return EmbeddedServer(pytestconfig.stash[_HOME], durable=False).start()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """For a server of the test's own: its OS user may enter, unlike `tmp_path` when root runs the tests."""
+    folder = _make_open_folder()
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -89,14 +97,17 @@ async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
         await close_pool(pool)
 
 
-def _make_home() -> Path:
-    """In memory where there is room: ext4 takes 300 ms to copy a database soon after another was dropped, for it
-    looks for inodes that were not freed lately; tmpfs takes 20 ms."""
+def _make_open_folder() -> Path:
+    """Short, open to every OS user, and in memory where there is room.
+
+    ext4 looks for inodes that were not freed lately: copying a database takes 300 ms soon after another was
+    dropped, and 30 ms in memory.
+    """
     memory = Path("/dev/shm")
     has_room = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM_BYTES
-    home = Path(tempfile.mkdtemp(prefix="safelight-tests-", dir=memory if has_room else None))
-    home.chmod(0o755)  # for the server's user, when this one is root
-    return home
+    folder = Path(tempfile.mkdtemp(prefix="safelight-tests-", dir=memory if has_room else "/tmp"))
+    folder.chmod(0o755)
+    return folder
 
 
 async def _provide_template(server: asyncpg.Connection, postgres: str) -> None:

@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=330.0, gt=0)
     """How long `serve` lets its worker finish calls that were sent before it stops waiting."""
 
+    supervised: bool = False
+    """Set by `serve` for its processes: they stop when their standard input ends, so that none outlives it."""
+
     failpoint: str | None = None
     """Tests only: `name:kill@n` or `name:stop@n`."""
 

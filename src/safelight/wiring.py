@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -15,6 +15,7 @@ from safelight.db.embedded import EmbeddedServer
 from safelight.db.migrate import migrate
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.ids import WorkerId, new_worker_id
+from safelight.domain.recipe import load_recipes
 from safelight.engine.admission import Admission
 from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.catalog import Catalog, ConfiguredProvider
@@ -26,6 +27,10 @@ from safelight.providers.registry import InvalidConfiguration, load_provider_kin
 from safelight.settings import Settings
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.staging import Staging
+
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 
 def timing_of(settings: Settings) -> Timing:
@@ -68,14 +73,19 @@ class Database:
             await asyncio.to_thread(self.server.stop)
 
 
-async def provide_database(settings: Settings) -> Database:
-    """A running PostgreSQL with every migration applied: yours, or the embedded one in the home."""
+async def provide_database(settings: Settings, *, alone: bool = False) -> Database:
+    """A running PostgreSQL with every migration applied: yours, or the embedded one in the home.
+
+    `alone`: nobody else runs in this home, so an embedded server that was left behind is this process's to stop.
+    """
     if settings.database_url is not None:
         await migrate(settings.database_url)
         return Database(settings.database_url, None)
     settings.home.mkdir(parents=True, exist_ok=True)
     server = EmbeddedServer(settings.home)
     dsn = await asyncio.to_thread(server.start)
+    if alone:
+        server.adopt()
     await migrate(dsn)
     return Database(dsn, server)
 
@@ -92,6 +102,39 @@ async def pools(dsn: str, *, name: str, size: int) -> AsyncIterator[Databases]:
     finally:
         await close_pool(pool)
         await close_pool(queue)
+
+
+@asynccontextmanager
+async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
+    """The API's application, with its admission running beside it."""
+    from safelight.api.app import ApiDependencies, create_app  # a worker does without the web framework
+
+    catalog = catalog_of(settings)
+    async with pools(dsn, name="api", size=10) as databases:
+        admission = admission_of(settings, databases.queue, catalog)
+
+        async def ready() -> None:
+            await databases.pool.fetchval("SELECT 1")
+
+        app = create_app(
+            ApiDependencies(
+                pool=databases.pool,
+                admission=admission,
+                catalog=catalog,
+                recipes=load_recipes(settings.home / "recipes"),
+                blobs=LocalBlobStore(settings.blobs),
+                run_limit_seconds=settings.run_limit_seconds,
+                public_url=settings.public_url,
+                ready=ready,
+            )
+        )
+        admitting = asyncio.create_task(admission.run())
+        try:
+            yield app
+        finally:
+            admitting.cancel()
+            for each in catalog.providers.values():
+                await each.provider.aclose()
 
 
 def admission_of(settings: Settings, queue: asyncpg.Pool, catalog: Catalog) -> Admission:
@@ -130,24 +173,3 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
             await renderer.aclose()
             for each in catalog.providers.values():
                 await each.provider.aclose()
-
-
-def on_stop_signals(stop: Callable[[], None]) -> None:
-    """SIGTERM and SIGINT call `stop`; a second one leaves at once, and what was in flight is claimed again later."""
-    loop = asyncio.get_running_loop()
-    asked = False
-
-    def asked_to_stop() -> None:
-        nonlocal asked
-        if asked:
-            sys.stderr.write("stopping at once\n")
-            loop.call_soon(_leave_at_once)
-        asked = True
-        stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_stop)
-
-
-def _leave_at_once() -> None:
-    signal.raise_signal(signal.SIGKILL)

@@ -25,12 +25,16 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about the server of root
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path, unlike `tmp_path`, and one that every OS user may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="sl-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+def folder(open_folder: Path) -> Path:
+    return open_folder
+
+
+@pytest.fixture
+def disk_folder() -> Iterator[Path]:
+    """Programs may not be run from memory everywhere."""
+    with tempfile.TemporaryDirectory(prefix="safelight-tests-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture
@@ -86,6 +90,17 @@ async def test_one_that_attached_leaves_the_server_running_when_it_stops(
     assert await _value(dsn, "SELECT 1") == 1
     assert server.start() == dsn
     assert server.is_owner
+
+
+def test_one_that_attached_and_adopted_stops_the_server(server: EmbeddedServer, folder: Path):
+    server.start()
+    heir = EmbeddedServer(folder / "home", durable=False)
+    heir.start()
+
+    heir.adopt()
+    heir.stop()
+
+    assert not (folder / "home/pg/data/postmaster.pid").exists()
 
 
 async def test_of_starters_that_race_one_starts_and_the_others_attach(server: EmbeddedServer, folder: Path):
@@ -231,8 +246,11 @@ async def test_a_link_to_data_that_is_gone_is_not_taken_for_a_new_home(folder: P
     _home(folder)
     (folder / "home/pg").symlink_to(folder / "gone")
 
-    with pytest.raises((EmbeddedServerError, FileExistsError)):
+    with pytest.raises(EmbeddedServerError, match=r"is gone\. Remove the link"):
         EmbeddedServer(folder / "home").start()
+
+    EmbeddedServer(folder / "home").destroy()
+    assert list((folder / "home").iterdir()) == []
 
 
 @as_root
@@ -257,8 +275,8 @@ async def test_nothing_is_loosened_for_a_home_in_a_private_folder(folder: Path):
 
 
 @as_root
-def test_nothing_is_loosened_for_a_server_in_a_private_folder(folder: Path):
-    private = folder / "private"
+def test_nothing_is_loosened_for_a_server_in_a_private_folder(folder: Path, disk_folder: Path):
+    private = disk_folder / "private"
     private.mkdir(mode=0o700)
     _copy_the_wheel(private)
     _home(folder)
@@ -275,7 +293,7 @@ server.start()
 print(server.bin_path)
 server.destroy()
 """
-    copies = folder / "relocated"
+    copies = disk_folder / "relocated"
     command = [sys.executable, "-c", program, str(private), str(folder / "home"), str(copies)]
     for _ in ("copied", "used again"):
         done = subprocess.run(command, capture_output=True, text=True, check=True, umask=0o077)

@@ -131,11 +131,16 @@ class EmbeddedServer:
         if _postmaster(area) == started:
             _shut_down(area)
 
+    def adopt(self) -> None:
+        """The running server is ours to stop, whoever started it: for a starter that knows itself alone."""
+        self._started = _postmaster(self._place().area)
+
     def destroy(self) -> None:
         """No server runs for this home, whoever started it, and its data is deleted for good."""
-        if not (self._home / "pg").exists():
-            return
         self._started = None
+        if not (self._home / "pg").exists():
+            (self._home / "pg").unlink(missing_ok=True)  # a link to what is gone already
+            return
         placement = self._place()
         _shut_down(placement.area)
         shutil.rmtree(_short_socket_folder(placement.area), ignore_errors=True)

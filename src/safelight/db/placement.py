@@ -63,6 +63,10 @@ def place(home: Path) -> Placement:
     home = home.resolve()
     with _locked(home):
         area = home / "pg"
+        if area.is_symlink() and not area.exists():
+            raise EmbeddedServerError(
+                f"`{area}` leads to `{area.readlink()}`, which is gone. Remove the link to begin anew, empty."
+            )
         if os.geteuid() != 0:
             area.mkdir(mode=0o700, exist_ok=True)
             return Placement(
@@ -128,10 +132,6 @@ def _wheel() -> Path:
 
 def _owner(area: Path) -> tuple[int, int] | None:
     """Whoever owns the files goes on running the server: its data folder accepts nobody else."""
-    if area.is_symlink() and not area.exists():
-        raise EmbeddedServerError(
-            f"`{area}` leads to `{area.readlink()}`, which is gone. Remove the link to begin anew, empty."
-        )
     if not area.exists():
         return None
     found = area.stat()

@@ -172,3 +172,7 @@ CREATE TABLE workers (
     started_at   timestamptz NOT NULL,
     heartbeat_at timestamptz NOT NULL
 );
+
+CREATE FUNCTION worker_lives(worker uuid, lease_seconds double precision) RETURNS boolean LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM workers AS w WHERE w.id = worker
+               AND w.heartbeat_at > safelight.now() - make_interval(secs => lease_seconds));

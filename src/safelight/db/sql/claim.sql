@@ -2,23 +2,19 @@
 -- Gives the image ($1) to this worker ($4) under a new token, if this queue row ($3) still means anything: the image is
 -- queued and was admitted with this generation ($2); or it is live and its owner's heartbeat is stale ($5 = lease in
 -- seconds); or this same queue row was brought to another worker. A claim taken from a dead owner counts as a crash.
+-- Every condition is asked of the row itself and not of a join, so that a claim that waited for another one's commit
+-- asks again and finds the image taken.
 -- moves: queued, processing, generating, uploading -> processing
-WITH owner AS (
-    SELECT i.row_id, i.status IN ('processing', 'generating', 'uploading') AS is_live,
-           NOT EXISTS (SELECT FROM workers AS w WHERE w.id = i.worker_id
-                       AND w.heartbeat_at > safelight.now() - make_interval(secs => $5)) AS is_dead
-    FROM images AS i WHERE i.row_id = $1
-)
 UPDATE images AS i
 SET status = 'processing', claim_token = gen_random_uuid(), queue_row_id = $3, worker_id = $4, admitted_at = NULL,
-    crash_count = i.crash_count + (owner.is_live AND owner.is_dead AND i.worker_id IS NOT NULL)::int,
-    crash_owner = CASE WHEN owner.is_live AND owner.is_dead THEN i.worker_id ELSE i.crash_owner END,
+    crash_count = i.crash_count + (i.status <> 'queued' AND i.worker_id IS NOT NULL AND NOT worker_lives(i.worker_id, $5))::int,
+    crash_owner = CASE WHEN i.status <> 'queued' AND NOT worker_lives(i.worker_id, $5) THEN i.worker_id
+                       ELSE i.crash_owner END,
     furthest_stage = greatest(i.furthest_stage, 1), changed_at = safelight.now()
-FROM owner
-WHERE i.row_id = owner.row_id
+WHERE i.row_id = $1
   AND ((i.status = 'queued' AND i.admitted_at IS NOT NULL AND i.generation = $2)
        OR (i.status IN ('processing', 'generating', 'uploading')
-           AND (owner.is_dead OR (i.queue_row_id = $3 AND i.worker_id <> $4))))
+           AND (NOT worker_lives(i.worker_id, $5) OR (i.queue_row_id = $3 AND i.worker_id <> $4))))
 RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt, i.options, i.fingerprint,
           i.estimate_microusd, i.timeout_seconds, i.max_attempts, i.max_rebuys, i.on_uncertain, i.run, i.failures,
           i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage;

@@ -9,8 +9,7 @@ SELECT pg_advisory_unlock(hashtext('safelight.sweep'));
 -- Live images whose owner's heartbeat is stale ($1 = lease in seconds), with the queue row that should bring them back.
 SELECT i.row_id, i.job_id, i.status, i.claim_token, i.queue_row_id FROM images AS i
 WHERE i.status IN ('processing', 'generating', 'uploading')
-  AND NOT EXISTS (SELECT FROM workers AS w WHERE w.id = i.worker_id
-                  AND w.heartbeat_at > safelight.now() - make_interval(secs => $1));
+  AND NOT worker_lives(i.worker_id, $1);
 
 -- name: requeue_orphan
 -- The queue row is gone too, so nobody will claim the image by itself. Counts as a crash, as a claim would.
@@ -43,9 +42,7 @@ RETURNING id;
 -- What is known of the attempt that staged bytes belong to; `in_hand`: its owner lives ($2 = lease in seconds) and is
 -- about to say so itself.
 SELECT a.status, a.image_row_id,
-       i.claim_token = a.claim_token AND EXISTS (
-           SELECT FROM workers AS w WHERE w.id = i.worker_id
-           AND w.heartbeat_at > safelight.now() - make_interval(secs => $2)) AS in_hand
+       i.claim_token = a.claim_token AND worker_lives(i.worker_id, $2) AS in_hand
 FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
 WHERE a.id = $1;
 
