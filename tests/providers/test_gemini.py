@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from typing import Any
@@ -174,9 +175,9 @@ async def test_a_picture_without_usage_costs_its_table_price(vendor: Vendor, gem
 
 
 async def test_a_continuation_is_never_bought(vendor: Vendor, gemini: GeminiProvider) -> None:
-    vendor.says(
-        200, answer(picture_part(), finish="CONTINUATION", usage=USAGE) | {"continuationToken": "more"}
-    )
+    unfinished = answer(picture_part(), finish="CONTINUATION", usage=USAGE)
+    unfinished["candidates"][0]["continuationToken"] = base64.b64encode(b"more").decode()
+    vendor.says(200, unfinished)
 
     result = await gemini.submit(request())
 

@@ -1,0 +1,147 @@
+"""Real worker processes against a real database and the sandbox, and the checks that every crash test ends with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from safelight.db.pool import close_pool, open_pool
+from safelight.domain.ids import JobId
+from safelight.engine.sweep import sweep
+from safelight.engine.timing import Timing
+from safelight.sandbox.config import SandboxConfig
+from safelight.sandbox.server import RunningSandbox, running_sandbox
+from safelight.storage.staging import Staging
+from tests.orders import attempts_of, until
+
+MODEL = "gemini-3.1-flash-lite-image"
+LEASE_SECONDS = 1.0
+GRACE_SECONDS = 0.5
+TIMEOUT_SECONDS = 3.0
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[RunningSandbox]:
+    async with running_sandbox(SandboxConfig(pictures=1), bill_path=tmp_path / "bill.jsonl") as running:
+        yield running
+
+
+@pytest.fixture
+async def queue(database: str) -> AsyncIterator[asyncpg.Pool]:
+    queue = await open_pool(
+        database, min_size=1, max_size=2, application_name="tests queue", jsonb_as_values=False
+    )
+    yield queue
+    await close_pool(queue)
+
+
+@dataclass(kw_only=True)
+class Fleet:
+    """Worker processes of one installation. `log` collects what they print."""
+
+    database: str
+    home: Path
+    sandbox: RunningSandbox
+    pool: asyncpg.Pool
+    queue: asyncpg.Pool
+    slots: int = 4
+    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.home / "workers.log"
+
+    async def start(self, failpoint: str | None = None) -> asyncio.subprocess.Process:
+        """A worker that has registered."""
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")},
+            "SAFELIGHT_HOME": str(self.home),
+            "SAFELIGHT_DATABASE_URL": self.database,
+            "SAFELIGHT_PROVIDERS__GEMINI__KIND": "gemini",
+            "SAFELIGHT_PROVIDERS__GEMINI__BASE_URL": self.sandbox.gemini_url(),
+            "SAFELIGHT_PROVIDERS__GEMINI__MODEL": MODEL,
+            "SAFELIGHT_PROVIDERS__GEMINI__API_KEY": "test-key",
+            "SAFELIGHT_SLOTS": str(self.slots),
+            "SAFELIGHT_LEASE_SECONDS": str(LEASE_SECONDS),
+            "SAFELIGHT_GRACE_SECONDS": str(GRACE_SECONDS),
+            "SAFELIGHT_SWEEP_SECONDS": "0.3",
+            "SAFELIGHT_ADMISSION_SECONDS": "0.2",
+            "SAFELIGHT_DEQUEUE_SECONDS": "0.3",
+            "SAFELIGHT_RETRY_UNIT_SECONDS": "0.05",
+            "SAFELIGHT_FAILPOINT": failpoint or "",
+        }
+        with self.log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "safelight", "worker", env=environment, stdin=asyncio.subprocess.DEVNULL,
+                stdout=log, stderr=log,
+            )
+        self.processes.append(process)
+        await until(self.pool, "SELECT true FROM workers WHERE pid = $1", process.pid)
+        return process
+
+    async def killed(self, process: asyncio.subprocess.Process) -> None:
+        """Returns when the process has died by its armed failpoint."""
+        async with asyncio.timeout(30):
+            assert await process.wait() == -signal.SIGKILL
+
+    async def stop(self) -> None:
+        """Every worker drains and is gone."""
+        for process in self.processes:
+            if process.returncode is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self.processes:
+            async with asyncio.timeout(30):
+                await process.wait()
+
+    async def at_rest(self, job_id: JobId) -> None:
+        """What must hold after any crash, once the job has ended and the workers are gone.
+
+        The sweep has nothing left to heal, no queue row is left, no picture was bought after its bytes were staged, and
+        the books agree with the vendor's: to the micro-dollar for known outcomes, within the bound for unknown ones.
+        """
+        await until(self.pool, "SELECT count(*) = 0 FROM pgqueuer")
+        await self.stop()
+        timing = Timing(lease_seconds=LEASE_SECONDS, grace_seconds=GRACE_SECONDS, admission_seconds=0.2)
+        found = await sweep(self.pool, self.queue, Staging(self.home / "staging"), timing=timing)
+        assert found is not None
+        assert found.total == 0, found
+        assert await self.pool.fetchval("SELECT count(*) FROM workers WHERE pid = ANY($1)", self._alive()) == 0
+
+        attempts = await attempts_of(self.pool, job_id)
+        for attempt in attempts:
+            if attempt["status"] in ("settled", "received"):
+                later = [
+                    a for a in attempts
+                    if a["image_row_id"] == attempt["image_row_id"] and a["number"] > attempt["number"]
+                ]
+                assert later == [], "nothing is bought after bytes were received"
+        known = sum(a["cost_microusd"] or 0 for a in attempts if a["status"] != "unknown")
+        uncertain = sum(a["estimate_microusd"] or 0 for a in attempts if a["status"] == "unknown")
+        billed = self.sandbox.vendor.bill.total_microusd
+        assert known <= billed <= known + uncertain
+
+    def _alive(self) -> list[int]:
+        return [process.pid for process in self.processes if process.returncode is None]
+
+
+@pytest.fixture
+async def fleet(
+    database: str, pool: asyncpg.Pool, queue: asyncpg.Pool, sandbox: RunningSandbox, tmp_path: Path
+) -> AsyncIterator[Fleet]:
+    fleet = Fleet(database=database, home=tmp_path, sandbox=sandbox, pool=pool, queue=queue)
+    yield fleet
+    for process in fleet.processes:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+

@@ -1,0 +1,61 @@
+"""A worker is killed with SIGKILL at each step of the way of one image; the job completes, and nothing is paid twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from safelight.domain.lifecycle import JobStatus
+from safelight.engine.failpoints import Failpoint
+from safelight.engine.submit import submit
+from tests.crash.conftest import MODEL, TIMEOUT_SECONDS, Fleet
+from tests.orders import attempts_of, ended, image, images_of, order
+
+LOST = {Failpoint.ATTEMPT_COMMITTED, Failpoint.RECEIVED_UNSTAGED}
+"""Where the outcome of a call is lost with the worker: the only places after which a picture may be bought again."""
+
+
+def three_images() -> tuple:  # type: ignore[type-arg]
+    return tuple(
+        image(f"img-{n}", provider="gemini", model=MODEL, timeout_seconds=TIMEOUT_SECONDS) for n in range(3)
+    )
+
+
+@pytest.mark.parametrize("failpoint", list(Failpoint))
+async def test_the_job_survives_a_kill_at(failpoint: Failpoint, fleet: Fleet) -> None:
+    doomed = await fleet.start(f"{failpoint}:kill@2")
+    accepted = await submit(fleet.pool, order(*three_images()), run_limit_seconds=3600)
+    await fleet.killed(doomed)
+    await fleet.start()
+
+    assert await ended(fleet.pool, accepted.job_id) is JobStatus.COMPLETED
+    await fleet.at_rest(accepted.job_id)
+    attempts = await attempts_of(fleet.pool, accepted.job_id)
+    unknown = [a for a in attempts if a["status"] == "unknown"]
+    settled = [a for a in attempts if a["status"] == "settled"]
+    assert len(settled) == 3
+    assert len(attempts) == 3 + len(unknown)
+    per_image = {row["row_id"]: row["attempt_count"] for row in await images_of(fleet.pool, accepted.job_id)}
+    assert max(per_image.values()) <= 2, "at most one re-buy for an unknown outcome"
+    if failpoint in LOST:
+        assert unknown
+    calls = fleet.sandbox.vendor.bill.charged_calls
+    assert 3 <= calls <= len(attempts)
+
+
+async def test_the_job_survives_a_kill_while_the_vendor_is_generating(fleet: Fleet) -> None:
+    doomed = await fleet.start()
+    fleet.sandbox.vendor.hold()
+    accepted = await submit(fleet.pool, order(*three_images()), run_limit_seconds=3600)
+    await fleet.sandbox.vendor.wait_until(lambda: fleet.sandbox.vendor.in_flight == 3, timeout_seconds=20)
+    doomed.kill()
+    await doomed.wait()
+    fleet.sandbox.vendor.release()
+    await fleet.start()
+
+    assert await ended(fleet.pool, accepted.job_id) is JobStatus.COMPLETED
+    await fleet.at_rest(accepted.job_id)
+    attempts = await attempts_of(fleet.pool, accepted.job_id)
+    assert [a["status"] for a in attempts] == ["unknown", "settled"] * 3
+    assert fleet.sandbox.vendor.bill.charged_calls == 6, "three pictures were lost with the worker and bought again"
+    for first, second in zip(attempts[::2], attempts[1::2], strict=True):
+        assert second["sent_at"] >= first["resolve_at"], "never while the first call may still answer"
