@@ -17,6 +17,15 @@ from safelight.domain.order import ImageOrder, JobOrder
 SMALL = {"name": "card", "width_px": 64, "height_px": 64, "fit": "cover", "format": "jpeg", "quality": 80}
 
 
+GEMINI = "gemini-3.1-flash-lite-image"
+
+
+def vendor_image(image_id: str, script: str = "", **rest: Any) -> ImageOrder:
+    """An image for the sandbox's Gemini; `script` is what the sandbox is told to do, `500 x2` for example."""
+    directives = "".join(f" [[sandbox: {each.strip()}]]" for each in script.split(";") if each.strip())
+    return image(image_id, provider="gemini", model=GEMINI, prompt=f"A picture of {image_id}{directives}", **rest)
+
+
 def image(
     image_id: str,
     *,

@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one line per event, ids and digests only; no prompt, no key, no URL with a query."""
+"""Structured logs on standard error: one line per event, ids and digests only; no prompt, no key, no query string."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import sys
 
 import structlog
+
+_NOISY = ("httpx2", "httpcore2", "httpx", "httpcore", "pgqueuer", "google_genai", "uvicorn.access", "asyncio")
 
 
 def configure_logging(*, level: str, as_json: bool) -> None:
@@ -19,9 +21,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[
@@ -43,7 +43,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx2", "httpcore2", "httpx", "httpcore", "pgqueuer", "google_genai", "uvicorn.access", "asyncio"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 

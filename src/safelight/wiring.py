@@ -28,7 +28,6 @@ from safelight.settings import Settings
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.staging import Staging
 
-
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -55,9 +54,7 @@ def catalog_of(settings: Settings) -> Catalog:
                 f"provider `{name}` is of kind `{each.kind}`, which is not installed; there are {sorted(kinds)}"
             )
         provider = kinds[each.kind].from_config(name, api_key=settings.key_of(each), base_url=each.base_url)
-        providers[name] = ConfiguredProvider(
-            provider=provider, model=each.model, max_concurrency=each.max_concurrency
-        )
+        providers[name] = ConfiguredProvider(provider=provider, model=each.model, max_concurrency=each.max_concurrency)
     return Catalog(providers=providers, default=settings.chosen_provider())
 
 
@@ -143,17 +140,17 @@ def admission_of(settings: Settings, queue: asyncpg.Pool, catalog: Catalog) -> A
 
 @asynccontextmanager
 async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None = None) -> AsyncIterator[Worker]:
-    """A worker that has not started. Raises StoreMismatch when its store is not the installation's."""
+    """A worker that has not started. Raises StoreMismatch when it does not share the installation's folders."""
     catalog = catalog_of(settings)
-    store = LocalBlobStore(settings.blobs)
+    store, staging = LocalBlobStore(settings.blobs), Staging(settings.home / "staging")
     async with pools(dsn, name="worker", size=10) as databases:
-        await claim_store(databases.pool, await store.ensure_marker())
+        await claim_store(databases.pool, f"{await store.ensure_marker()} {await staging.ensure_marker()}")
         renderer = RenderPool(processes=settings.render_processes)
         pipeline = AttemptPipeline(
             pool=databases.pool,
             worker_id=worker_id or new_worker_id(),
             providers={name: each.provider for name, each in catalog.providers.items()},
-            staging=Staging(settings.home / "staging"),
+            staging=staging,
             blobs=store,
             renderer=renderer,
             timing=timing_of(settings),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
+from safelight.settings import child_environment
 from safelight.storage.staging import Staging
 from tests.orders import attempts_of, until
 
@@ -36,9 +36,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[RunningSandbox]:
 
 @pytest.fixture
 async def queue(database: str) -> AsyncIterator[asyncpg.Pool]:
-    queue = await open_pool(
-        database, min_size=1, max_size=2, application_name="tests queue", jsonb_as_values=False
-    )
+    queue = await open_pool(database, min_size=1, max_size=2, application_name="tests queue", jsonb_as_values=False)
     yield queue
     await close_pool(queue)
 
@@ -62,7 +60,7 @@ class Fleet:
     async def start(self, failpoint: str | None = None) -> asyncio.subprocess.Process:
         """A worker that has registered."""
         environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")},
+            **child_environment({}),
             "SAFELIGHT_HOME": str(self.home),
             "SAFELIGHT_DATABASE_URL": self.database,
             "SAFELIGHT_PROVIDERS__GEMINI__KIND": "gemini",
@@ -80,8 +78,14 @@ class Fleet:
         }
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "safelight", "worker", env=environment, stdin=asyncio.subprocess.DEVNULL,
-                stdout=log, stderr=log,
+                sys.executable,
+                "-m",
+                "safelight",
+                "worker",
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         self.processes.append(process)
         await until(self.pool, "SELECT true FROM workers WHERE pid = $1", process.pid)
@@ -120,7 +124,8 @@ class Fleet:
         for attempt in attempts:
             if attempt["status"] in ("settled", "received"):
                 later = [
-                    a for a in attempts
+                    a
+                    for a in attempts
                     if a["image_row_id"] == attempt["image_row_id"] and a["number"] > attempt["number"]
                 ]
                 assert later == [], "nothing is bought after bytes were received"
@@ -143,5 +148,3 @@ async def fleet(
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-

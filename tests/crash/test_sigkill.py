@@ -1,10 +1,11 @@
-"""A worker is killed with SIGKILL at each step of the way of one image; the job completes, and nothing is paid twice."""
+"""A worker is killed at each step of the way of one image; the job completes, and nothing is paid twice."""
 
 from __future__ import annotations
 
 import pytest
 
 from safelight.domain.lifecycle import JobStatus
+from safelight.domain.order import ImageOrder
 from safelight.engine.failpoints import Failpoint
 from safelight.engine.submit import submit
 from tests.crash.conftest import MODEL, TIMEOUT_SECONDS, Fleet
@@ -14,10 +15,8 @@ LOST = {Failpoint.ATTEMPT_COMMITTED, Failpoint.RECEIVED_UNSTAGED}
 """Where the outcome of a call is lost with the worker: the only places after which a picture may be bought again."""
 
 
-def three_images() -> tuple:  # type: ignore[type-arg]
-    return tuple(
-        image(f"img-{n}", provider="gemini", model=MODEL, timeout_seconds=TIMEOUT_SECONDS) for n in range(3)
-    )
+def three_images() -> tuple[ImageOrder, ...]:
+    return tuple(image(f"img-{n}", provider="gemini", model=MODEL, timeout_seconds=TIMEOUT_SECONDS) for n in range(3))
 
 
 @pytest.mark.parametrize("failpoint", list(Failpoint))

@@ -77,9 +77,7 @@ async def test_a_durable_server_waits_for_the_disk(folder: Path):
         server.destroy()
 
 
-async def test_one_that_attached_leaves_the_server_running_when_it_stops(
-    server: EmbeddedServer, folder: Path
-):
+async def test_one_that_attached_leaves_the_server_running_when_it_stops(server: EmbeddedServer, folder: Path):
     dsn = server.start()
     guest = EmbeddedServer(folder / "home", durable=False)
 
@@ -123,9 +121,7 @@ async def test_it_starts_again_after_the_postmaster_was_killed(server: EmbeddedS
     assert server.is_owner
 
 
-async def test_a_recycled_pid_in_the_lock_file_of_a_dead_server_is_not_believed(
-    server: EmbeddedServer, folder: Path
-):
+async def test_a_recycled_pid_in_the_lock_file_of_a_dead_server_is_not_believed(server: EmbeddedServer, folder: Path):
     server.start()
     pid_file = folder / "home/pg/data/postmaster.pid"
     owner = pid_file.stat()
@@ -143,9 +139,7 @@ async def test_a_recycled_pid_in_the_lock_file_of_a_dead_server_is_not_believed(
         stranger.communicate()
 
 
-async def test_the_server_outlives_a_killed_starter_and_the_next_one_attaches(
-    server: EmbeddedServer, folder: Path
-):
+async def test_the_server_outlives_a_killed_starter_and_the_next_one_attaches(server: EmbeddedServer, folder: Path):
     program = (
         "import sys; from pathlib import Path; from safelight.db.embedded import EmbeddedServer;"
         "print(EmbeddedServer(Path(sys.argv[1]), durable=False).start(), flush=True); sys.stdin.read()"
@@ -177,9 +171,7 @@ async def test_stopping_leaves_a_server_alone_that_somebody_started_after_ours_h
     assert await _value(dsn, "SELECT 1") == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["h" * 120, """a "quoted" home, it's $HOME""", """a "quoted" home: it's $HOME"""]
-)
+@pytest.mark.parametrize("name", ["h" * 120, """a "quoted" home, it's $HOME""", """a "quoted" home: it's $HOME"""])
 async def test_any_path_will_do_for_a_home(folder: Path, name: str):
     server = EmbeddedServer(_home(folder, name), durable=False)
     try:
@@ -201,9 +193,7 @@ async def test_only_its_user_may_enter_the_data_and_the_socket(server: EmbeddedS
     assert stat.S_ISSOCK((folder / "home/pg/.s.PGSQL.5432").stat().st_mode)
 
 
-async def test_destroy_stops_a_server_of_another_starter_and_removes_everything(
-    server: EmbeddedServer, folder: Path
-):
+async def test_destroy_stops_a_server_of_another_starter_and_removes_everything(server: EmbeddedServer, folder: Path):
     dsn = server.start()
     area = (folder / "home/pg").resolve()
 
@@ -328,9 +318,7 @@ server.stop()
 
 
 @as_root
-async def test_root_goes_on_with_the_data_of_an_ordinary_user_as_that_user(
-    server: EmbeddedServer, folder: Path
-):
+async def test_root_goes_on_with_the_data_of_an_ordinary_user_as_that_user(server: EmbeddedServer, folder: Path):
     nobody = pwd.getpwnam("nobody")
     (folder / "home/pg").mkdir(mode=0o700)
     os.chown(folder / "home/pg", nobody.pw_uid, nobody.pw_gid)
@@ -360,9 +348,7 @@ def _kill_the_postmaster(folder: Path) -> None:
 def _modes(*paths: Path) -> dict[Path, tuple[int, int, int]]:
     """Mode and owner of each folder on the way; the last part of a path may be missing."""
     folders = {folder for path in paths for folder in (path, *path.parents) if folder.exists()}
-    return {
-        folder: (found.st_mode, found.st_uid, found.st_gid) for folder in folders for found in [folder.stat()]
-    }
+    return {folder: (found.st_mode, found.st_uid, found.st_gid) for folder in folders for found in [folder.stat()]}
 
 
 def _copy_the_wheel(target: Path) -> None:

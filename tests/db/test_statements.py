@@ -29,9 +29,7 @@ def test_statements_are_found_by_key_and_by_attribute():
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
     statements = parse(TWO, source="workers.sql")
 
-    with pytest.raises(
-        StatementError, match=r"`workers.sql` has no statement `bead`; it has `beat`, `remove_"
-    ):
+    with pytest.raises(StatementError, match=r"`workers.sql` has no statement `bead`; it has `beat`, `remove_"):
         _ = statements.bead
 
 

@@ -9,16 +9,25 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from safelight.db.pool import close_pool, open_pool
 from safelight.engine.admission import Admission
 from safelight.engine.worker import Worker
+from safelight.sandbox.config import SandboxConfig
+from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import ProviderSettings, Settings
 from safelight.wiring import admission_of, catalog_of, worker_of
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database: str) -> Settings:
+async def sandbox(tmp_path: Path) -> AsyncIterator[RunningSandbox]:
+    async with running_sandbox(SandboxConfig(pictures=1), bill_path=tmp_path / "bill.jsonl") as running:
+        yield running
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database: str, sandbox: RunningSandbox) -> Settings:
     return Settings(
         home=tmp_path,
         database_url=database,
@@ -29,7 +38,12 @@ def settings(tmp_path: Path, database: str) -> Settings:
         dequeue_seconds=0.5,
         retry_unit_seconds=0.02,
         slots=8,
-        providers={"placeholder": ProviderSettings(kind="placeholder", max_concurrency=8)},
+        providers={
+            "placeholder": ProviderSettings(kind="placeholder", max_concurrency=8),
+            "gemini": ProviderSettings(
+                kind="gemini", base_url=sandbox.gemini_url(), api_key=SecretStr("test-key"), max_concurrency=8
+            ),
+        },
     )
 
 
@@ -54,9 +68,7 @@ def start_worker(settings: Settings) -> Callable[[], AbstractAsyncContextManager
 
 @pytest.fixture
 async def queue(database: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await open_pool(
-        database, min_size=1, max_size=2, application_name="tests queue", jsonb_as_values=False
-    )
+    pool = await open_pool(database, min_size=1, max_size=2, application_name="tests queue", jsonb_as_values=False)
     yield pool
     await close_pool(pool)
 

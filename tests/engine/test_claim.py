@@ -26,15 +26,11 @@ async def register(pool: asyncpg.Pool, *, slots: int = 10) -> WorkerId:
 
 
 async def fall_silent(pool: asyncpg.Pool, worker_id: WorkerId) -> None:
-    await pool.execute(
-        "UPDATE workers SET heartbeat_at = safelight.now() - interval '1 hour' WHERE id = $1", worker_id
-    )
+    await pool.execute("UPDATE workers SET heartbeat_at = safelight.now() - interval '1 hour' WHERE id = $1", worker_id)
 
 
 async def admitted(pool: asyncpg.Pool, queue: asyncpg.Pool, *, images: int = 1) -> tuple[JobId, list[Hint]]:
-    accepted = await submit(
-        pool, order(*(image(f"img-{n}") for n in range(images))), run_limit_seconds=3600
-    )
+    accepted = await submit(pool, order(*(image(f"img-{n}") for n in range(images))), run_limit_seconds=3600)
     await admit(queue, max_concurrency=CAPS, lease_seconds=15)
     rows = await images_of(pool, accepted.job_id)
     hints = [

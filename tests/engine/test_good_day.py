@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import asyncpg
+import pytest
 
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.worker import StoreMismatch, Worker
 from safelight.settings import Settings
+from safelight.wiring import worker_of
 from tests.orders import attempts_of, ended, event_types, image, images_of, order
 
 Start = Callable[[], AbstractAsyncContextManager[Worker]]
@@ -33,7 +36,7 @@ async def test_every_image_of_a_job_is_generated_stored_and_settled(
         blob = settings.blobs / row["key"]
         assert blob.stat().st_size == row["length"]
     assert len(renditions) == 5
-    assert list((settings.home / "staging").iterdir()) == []
+    assert [path.name for path in (settings.home / "staging").iterdir()] == [".safelight-staging"]
     assert await pool.fetchval("SELECT count(*) FROM pgqueuer") == 0
     assert await pool.fetchval("SELECT count(*) FROM workers") == 0
     types = await event_types(pool, accepted.job_id)
@@ -42,3 +45,15 @@ async def test_every_image_of_a_job_is_generated_stored_and_settled(
     assert sorted(types) == sorted(
         ["job.created", "job.started", "job.completed", *["image.started", "image.received", "image.completed"] * 5]
     )
+
+
+async def test_a_worker_that_does_not_share_the_staging_folder_refuses_to_start(
+    settings: Settings, start_worker: Start, tmp_path: Path
+) -> None:
+    async with start_worker():
+        pass
+    elsewhere = settings.model_copy(update={"home": tmp_path / "elsewhere", "storage_url": f"file://{settings.blobs}"})
+    assert settings.database_url is not None
+    with pytest.raises(StoreMismatch):
+        async with worker_of(elsewhere, settings.database_url):
+            pass

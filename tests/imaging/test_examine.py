@@ -107,7 +107,7 @@ async def test_orientation_is_applied_before_its_mark_is_dropped(render_pool: Re
 
 async def test_an_embedded_profile_is_converted_to_srgb(render_pool: RenderPool) -> None:
     green = (
-        pyvips.Image.black(64, 64, bands=3).linear(1, [0, 255, 0]).cast("uchar").copy(interpretation="srgb")
+        pyvips.Image.black(64, 64, bands=3).linear([1.0], [0.0, 255.0, 0.0]).cast("uchar").copy(interpretation="srgb")
     )
     in_p3 = green.icc_transform("p3").pngsave_buffer()
     assert not _near(decoded(in_p3).getpixel((32, 32)), GREEN)
@@ -127,9 +127,7 @@ def _png_with_text() -> bytes:
 
 
 def _jpeg_with_everything() -> bytes:
-    return encoded(
-        noise(), "JPEG", comment=CANARY, exif=_exif(), xmp=CANARY.encode(), icc_profile=CANARY.encode()
-    )
+    return encoded(noise(), "JPEG", comment=CANARY, exif=_exif(), xmp=CANARY.encode(), icc_profile=CANARY.encode())
 
 
 def _webp_with_everything() -> bytes:
@@ -187,9 +185,7 @@ async def test_a_file_cut_short_anywhere_is_refused(
 async def test_missing_rows_are_found_although_the_end_mark_is_there(render_pool: RenderPool) -> None:
     rows = zlib.compress(b"".join(b"\0" + bytes(300) for _ in range(50)))  # 50 of 100
     header = struct.pack("!IIBBBBB", 100, 100, 8, 2, 0, 0, 0)
-    png = (
-        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
-    )
+    png = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
 
     with pytest.raises(NotAnImage) as refusal:
         await render_pool.verify(png)
@@ -261,9 +257,7 @@ async def test_more_than_one_frame_is_refused(render_pool: RenderPool, format_: 
     frames = [Image.new("RGB", (64, 64), colour) for colour in (RED, GREEN, BLUE)]
 
     with pytest.raises(NotAnImage) as refusal:
-        await render_pool.verify(
-            encoded(frames[0], format_, save_all=True, append_images=frames[1:], duration=100)
-        )
+        await render_pool.verify(encoded(frames[0], format_, save_all=True, append_images=frames[1:], duration=100))
 
     assert refusal.value.code == "animated"
 

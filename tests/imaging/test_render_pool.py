@@ -92,9 +92,7 @@ async def test_a_call_that_takes_too_long_ends_its_child() -> None:
 
 
 @pytest.mark.parametrize("data", [SMALL, BIGGER_THAN_A_PIPE], ids=["all-sent", "half-sent"])
-async def test_a_cancelled_call_leaves_no_answer_behind_for_the_next(
-    render_pool: RenderPool, data: bytes
-) -> None:
+async def test_a_cancelled_call_leaves_no_answer_behind_for_the_next(render_pool: RenderPool, data: bytes) -> None:
     await render_pool.verify(SMALL)
     [child] = rendering_children()
     child.suspend()
@@ -113,9 +111,7 @@ async def test_more_callers_than_children_all_get_their_own_answer() -> None:
     pool = RenderPool(processes=2)
     widths_px = list(range(40, 60))
 
-    answers = await asyncio.gather(
-        *(pool.verify(encoded(noise(width_px, 20), "PNG")) for width_px in widths_px)
-    )
+    answers = await asyncio.gather(*(pool.verify(encoded(noise(width_px, 20), "PNG")) for width_px in widths_px))
     children = rendering_children()
     await pool.aclose()
 

@@ -83,8 +83,7 @@ class Vendor:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             method, path, _version = head[0].split(" ")
             headers = {
-                name.lower(): value.strip()
-                for name, _, value in (line.partition(":") for line in head[1:] if line)
+                name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)
             }
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             self.requests.append(SeenRequest(method=method, path=path, headers=headers, body=body))

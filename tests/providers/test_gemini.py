@@ -104,9 +104,7 @@ async def main():
         print(received, failure.code)
 asyncio.run(main())
 """
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ran.stdout.strip() == "1 CONNECTION_LOST", ran.stderr
 
 
@@ -194,9 +192,7 @@ async def test_a_continuation_is_never_bought(vendor: Vendor, gemini: GeminiProv
     ["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "JAILBREAK", "MODEL_ARMOR"],
 )
 async def test_a_blocked_prompt_is_a_refusal(vendor: Vendor, gemini: GeminiProvider, reason: str) -> None:
-    vendor.says(
-        200, {"promptFeedback": {"blockReason": reason}, "usageMetadata": INPUT_USAGE, "responseId": "r1"}
-    )
+    vendor.says(200, {"promptFeedback": {"blockReason": reason}, "usageMetadata": INPUT_USAGE, "responseId": "r1"})
 
     refusal = await gemini.submit(request())
 
@@ -290,9 +286,7 @@ def test_capabilities_come_from_the_model_data() -> None:
         (KEY, "host:80"),
     ],
 )
-def test_an_account_that_cannot_work_is_refused_at_the_start(
-    api_key: str | None, base_url: str | None
-) -> None:
+def test_an_account_that_cannot_work_is_refused_at_the_start(api_key: str | None, base_url: str | None) -> None:
     with pytest.raises(InvalidConfiguration, match="studio") as caught:
         GeminiProvider.from_config("studio", api_key=api_key, base_url=base_url)
     assert not api_key or api_key not in str(caught.value)

@@ -284,9 +284,7 @@ WHOLE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
     ],
     ids=["before the head", "in the head", "in the body", "between chunks", "not HTTP"],
 )
-async def test_a_cut_answer_may_have_been_charged(
-    vendor: Vendor, gemini: GeminiProvider, written: bytes
-) -> None:
+async def test_a_cut_answer_may_have_been_charged(vendor: Vendor, gemini: GeminiProvider, written: bytes) -> None:
     vendor.writes(written)
 
     failure = await failure_of(gemini)
@@ -326,9 +324,7 @@ async def test_a_broken_encoding_may_have_been_charged(vendor: Vendor, gemini: G
     assert len(vendor.requests) == 1
 
 
-async def test_silence_past_the_read_timeout_may_have_been_charged(
-    vendor: Vendor, gemini: GeminiProvider
-) -> None:
+async def test_silence_past_the_read_timeout_may_have_been_charged(vendor: Vendor, gemini: GeminiProvider) -> None:
     vendor.hangs()
 
     failure = await failure_of(gemini, request(timeout_seconds=0.2))
@@ -370,13 +366,9 @@ async def test_a_cancelled_call_stays_cancelled(vendor: Vendor, gemini: GeminiPr
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 429, 500])
-async def test_no_failure_repeats_the_key_or_the_prompt(
-    vendor: Vendor, gemini: GeminiProvider, status: int
-) -> None:
+async def test_no_failure_repeats_the_key_or_the_prompt(vendor: Vendor, gemini: GeminiProvider, status: int) -> None:
     message = f"key {KEY} may not draw '{PROMPT[:30]}…' " + "x" * 460 + KEY
-    body = (
-        answer({"text": message}, finish="OTHER") if status == 200 else error(status, "NO", message=message)
-    )
+    body = answer({"text": message}, finish="OTHER") if status == 200 else error(status, "NO", message=message)
     vendor.says(status, body)
 
     failure = await failure_of(gemini)

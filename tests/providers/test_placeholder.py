@@ -91,9 +91,7 @@ async def test_the_caption_is_dark_on_light() -> None:
     assert ink_count > 5_000
 
 
-@pytest.mark.parametrize(
-    "prompt", ["", "x", "x" * 32_000, "word " * 6_000, "\n\t\x00", "絵 🦊 שלום", "W" * 90]
-)
+@pytest.mark.parametrize("prompt", ["", "x", "x" * 32_000, "word " * 6_000, "\n\t\x00", "絵 🦊 שלום", "W" * 90])
 @pytest.mark.parametrize("asked", [{"size": "64x64"}, {"aspect_ratio": "8:1"}, {"aspect_ratio": "1:8"}])
 async def test_any_prompt_can_be_drawn(prompt: str, asked: dict[str, str]) -> None:
     opened(await drawn(prompt, **asked))

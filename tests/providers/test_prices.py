@@ -139,7 +139,5 @@ for model in table.models.values():
     gemini_cost({"promptTokenCount": 5, "candidatesTokenCount": 9}, model=model, table=table, has_image=True)
 print(touched)
 """
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ran.stdout.strip() == "[]", ran.stderr

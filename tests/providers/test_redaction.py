@@ -9,10 +9,7 @@ PROMPT = "A brass key, bent and oily, in the library of Ada Vane"
 
 
 def test_the_key_and_the_whole_prompt_are_replaced() -> None:
-    assert (
-        redact(f"k-123 cannot draw {PROMPT}!", api_key="k-123", prompt=PROMPT)
-        == "[key] cannot draw [prompt]!"
-    )
+    assert redact(f"k-123 cannot draw {PROMPT}!", api_key="k-123", prompt=PROMPT) == "[key] cannot draw [prompt]!"
 
 
 def test_a_prompt_quoted_in_part_is_replaced_in_part() -> None:

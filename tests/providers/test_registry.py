@@ -47,8 +47,7 @@ def test_our_own_kinds_come_through_the_plugin_door() -> None:
 def test_a_strangers_kind_is_found_and_built(install: Install, tmp_path: Path) -> None:
     install("acme_pictures", {"acme": "acme_provider:Acme"})
     (tmp_path / "acme_pictures" / "acme_provider.py").write_text(
-        "from safelight.providers.placeholder import PlaceholderProvider\n"
-        "class Acme(PlaceholderProvider):\n    pass\n"
+        "from safelight.providers.placeholder import PlaceholderProvider\nclass Acme(PlaceholderProvider):\n    pass\n"
     )
 
     kinds = load_provider_kinds()

@@ -261,9 +261,7 @@ async def test_a_hanging_call_times_out(ask: Ask) -> None:
         await ask("a pier [[sandbox: hang]]", timeout_ms=200)
 
 
-@pytest.mark.parametrize(
-    "reason", ["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "JAILBREAK"]
-)
+@pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "JAILBREAK"])
 async def test_a_refused_prompt_has_a_block_reason_and_nothing_else(ask: Ask, reason: str) -> None:
     response = await ask(f"a pier [[sandbox: refuse-prompt {reason}]]")
 

@@ -122,9 +122,7 @@ async def test_a_generation_is_charged_in_full_whatever_arrives_of_it(
     assert line["cost_microusd"] > 33_600
 
 
-async def test_a_caller_who_leaves_is_charged_when_the_generation_ends(
-    ask: Ask, http: httpx2.AsyncClient
-) -> None:
+async def test_a_caller_who_leaves_is_charged_when_the_generation_ends(ask: Ask, http: httpx2.AsyncClient) -> None:
     await http.post("/control/hold")
     caller = asyncio.create_task(ask("a lighthouse"))
     assert (await http.get("/bill?wait_in_flight=1")).json()["in_flight"] == 1

@@ -18,9 +18,7 @@ from safelight.sandbox.server import RunningSandbox, running_sandbox
 Ask = Callable[..., Coroutine[Any, Any, types.GenerateContentResponse]]
 
 
-async def test_a_held_sandbox_takes_calls_and_ends_none_before_release(
-    ask: Ask, http: httpx2.AsyncClient
-) -> None:
+async def test_a_held_sandbox_takes_calls_and_ends_none_before_release(ask: Ask, http: httpx2.AsyncClient) -> None:
     assert (await http.post("/control/hold")).json() == {"in_flight": 0, "held": True}
     callers = [asyncio.create_task(ask(f"pier {number}")) for number in range(3)]
     callers.append(asyncio.create_task(ask("pier [[sandbox: 500]]")))
@@ -54,9 +52,7 @@ async def test_a_misspelt_wait_is_a_400(http: httpx2.AsyncClient, query: str) ->
     assert (await http.get(f"/bill?{query}")).status_code == 400
 
 
-async def test_requests_are_listed_while_in_flight_without_key_or_prompt(
-    ask: Ask, http: httpx2.AsyncClient
-) -> None:
+async def test_requests_are_listed_while_in_flight_without_key_or_prompt(ask: Ask, http: httpx2.AsyncClient) -> None:
     await http.post("/control/hold")
     caller = asyncio.create_task(ask("a secret pier", key="sk-canary", scenario="slow=0"))
     await http.get("/bill?wait_in_flight=1")
@@ -78,9 +74,7 @@ async def test_requests_are_listed_while_in_flight_without_key_or_prompt(
     assert (await http.get("/requests")).json()["requests"][0]["outcome"] == "ok"
 
 
-async def test_a_hanging_call_is_in_flight_until_its_caller_leaves(
-    ask: Ask, http: httpx2.AsyncClient
-) -> None:
+async def test_a_hanging_call_is_in_flight_until_its_caller_leaves(ask: Ask, http: httpx2.AsyncClient) -> None:
     caller = asyncio.create_task(ask("a pier [[sandbox: hang]]"))
     await http.get("/bill?wait_in_flight=1")
 
@@ -93,9 +87,7 @@ async def test_a_hanging_call_is_in_flight_until_its_caller_leaves(
 
 
 async def outcomes(bill_path: Path, *, seed: int) -> list[str]:
-    config = SandboxConfig(
-        fault_rates=parse_fault_rates("429=0.3, refuse IMAGE_SAFETY=0.3"), seed=seed, pictures=1
-    )
+    config = SandboxConfig(fault_rates=parse_fault_rates("429=0.3, refuse IMAGE_SAFETY=0.3"), seed=seed, pictures=1)
     async with (
         running_sandbox(config, bill_path=bill_path) as sandbox,
         httpx2.AsyncClient(trust_env=False, timeout=30) as client,

@@ -92,9 +92,7 @@ def test_rates_hold_on_average() -> None:
     assert drawn.count("ok") + drawn.count("429 2") + drawn.count("hang 5") == len(drawn)
 
 
-@pytest.mark.parametrize(
-    "text", ["429", "429=2", "429=0.6,500=0.6", "slow 1=0.1", "500 x2=0.1", "oops=0.1", "429=a"]
-)
+@pytest.mark.parametrize("text", ["429", "429=2", "429=0.6,500=0.6", "slow 1=0.1", "500 x2=0.1", "oops=0.1", "429=a"])
 def test_a_wrong_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"rate|directive|float"):
         parse_fault_rates(text)
@@ -112,9 +110,7 @@ def test_a_log_normal_latency_has_its_percentiles() -> None:
     assert cuts[18] == pytest.approx(6, rel=0.03)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "fast", "-1", "p50=2", "p50=6,p95=2", "p50=0,p95=2", "p50=1,p95=inf", "nan"]
-)
+@pytest.mark.parametrize("text", ["", "fast", "-1", "p50=2", "p50=6,p95=2", "p50=0,p95=2", "p50=1,p95=inf", "nan"])
 def test_a_wrong_latency_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="p50=2,p95=6"):
         parse_latency(text)

@@ -43,9 +43,7 @@ asyncio.run(main(Path(sys.argv[1])))
 
 def killed_at_each_step(folder: Path, preamble: str, body: str) -> Iterator[tuple[Path, bool]]:
     """Yields (root, whether it ran to its end) for each run, each on a root of its own; the last one did."""
-    program = _PROGRAM.format(
-        preamble=textwrap.dedent(preamble), body=textwrap.indent(textwrap.dedent(body), "    ")
-    )
+    program = _PROGRAM.format(preamble=textwrap.dedent(preamble), body=textwrap.indent(textwrap.dedent(body), "    "))
     for step in range(100):
         root = folder / str(step)
         status = subprocess.run(

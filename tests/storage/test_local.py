@@ -32,9 +32,7 @@ async def _put(store: LocalBlobStore, key: str, data: bytes) -> None:
     await store.put(key, data, content_type="image/jpeg")
 
 
-async def test_what_was_put_is_found_at_the_path_its_key_spells(
-    store: LocalBlobStore, tmp_path: Path
-) -> None:
+async def test_what_was_put_is_found_at_the_path_its_key_spells(store: LocalBlobStore, tmp_path: Path) -> None:
     await _put(store, KEY, b"picture")
 
     assert await store.get(KEY) == b"picture"
@@ -57,9 +55,7 @@ async def test_a_blob_that_is_not_there_is_missing(store: LocalBlobStore) -> Non
     assert await store.get(KEY) == b"picture"
 
 
-async def test_the_same_bytes_may_be_put_again_and_others_may_not(
-    store: LocalBlobStore, tmp_path: Path
-) -> None:
+async def test_the_same_bytes_may_be_put_again_and_others_may_not(store: LocalBlobStore, tmp_path: Path) -> None:
     await _put(store, KEY, b"picture")
 
     await _put(store, KEY, b"picture")
@@ -80,9 +76,7 @@ async def test_a_deleted_blob_is_gone_and_its_key_is_free(store: LocalBlobStore)
     assert await store.get(KEY) == b"another"
 
 
-async def test_of_many_writers_with_different_bytes_exactly_one_wins(
-    store: LocalBlobStore, tmp_path: Path
-) -> None:
+async def test_of_many_writers_with_different_bytes_exactly_one_wins(store: LocalBlobStore, tmp_path: Path) -> None:
     contents = [bytes([number]) * 50_000 for number in range(24)]
 
     outcomes = await asyncio.gather(*(_put(store, KEY, data) for data in contents), return_exceptions=True)

@@ -94,9 +94,7 @@ async def test_staged_bytes_are_never_replaced_by_others(staging: Staging) -> No
     assert await staging.load("att_1") == (_receipt(), BYTES)
 
 
-async def test_a_receipt_that_does_not_describe_its_bytes_is_refused(
-    staging: Staging, tmp_path: Path
-) -> None:
+async def test_a_receipt_that_does_not_describe_its_bytes_is_refused(staging: Staging, tmp_path: Path) -> None:
     for receipt in (_receipt(length=1), _receipt(sha256="0" * 64)):
         with pytest.raises(ValueError, match="does not describe"):
             await staging.stage(receipt, BYTES)

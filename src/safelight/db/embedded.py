@@ -277,9 +277,7 @@ def _answers(postmaster: _Postmaster) -> bool:
 
 
 def _dsn(postmaster: _Postmaster) -> str:
-    return (
-        f"postgresql://postgres@/postgres?host={quote(str(postmaster.socket_folder), safe='/')}&port={_PORT}"
-    )
+    return f"postgresql://postgres@/postgres?host={quote(str(postmaster.socket_folder), safe='/')}&port={_PORT}"
 
 
 def _socket_folder(placement: Placement) -> Path:

@@ -18,9 +18,7 @@ import asyncpg
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _LOCK = int.from_bytes(sha256(b"safelight.migrations").digest()[:8], "big", signed=True)
-_LOCK_TIMEOUT = (
-    "60s"  # chosen: a long transaction must not make every later query queue up behind a migration
-)
+_LOCK_TIMEOUT = "60s"  # chosen: a long transaction must not make every later query queue up behind a migration
 
 _LEDGER = """
 CREATE SCHEMA IF NOT EXISTS safelight;
@@ -51,24 +49,18 @@ class Migration:
 def migrations() -> list[Migration]:
     """All that this release knows, in order. Line ends are normalised, so checksums are too."""
     found = [
-        Migration(
-            version=int(match[1]), name=match[2], sql="\n".join(entry.read_text("utf-8").splitlines()) + "\n"
-        )
+        Migration(version=int(match[1]), name=match[2], sql="\n".join(entry.read_text("utf-8").splitlines()) + "\n")
         for entry in resources.files("safelight.db").joinpath("migrations").iterdir()
         if (match := _FILE.fullmatch(entry.name))
     ]
     found.sort(key=lambda migration: migration.version)
     for one, next_one in pairwise(found):
         if one.version == next_one.version:
-            raise ValueError(
-                f"Two migrations are numbered {one.version:04}: `{one.name}` and `{next_one.name}`."
-            )
+            raise ValueError(f"Two migrations are numbered {one.version:04}: `{one.name}` and `{next_one.name}`.")
     return found
 
 
-async def migrate(
-    target: str | asyncpg.Connection, *, known: Sequence[Migration] | None = None
-) -> list[Migration]:
+async def migrate(target: str | asyncpg.Connection, *, known: Sequence[Migration] | None = None) -> list[Migration]:
     """The database has every known migration; returns those applied just now. `target`: a DSN or a connection
     outside a transaction. Runners that meet wait for each other, and each file is applied by one of them.
 
@@ -83,9 +75,7 @@ async def migrate(
     return applied
 
 
-async def pending(
-    target: str | asyncpg.Connection, *, known: Sequence[Migration] | None = None
-) -> list[Migration]:
+async def pending(target: str | asyncpg.Connection, *, known: Sequence[Migration] | None = None) -> list[Migration]:
     """What `migrate` would apply; changes nothing. Raises MigrationChanged."""
     known = migrations() if known is None else known
     async with _connected(target) as connection:

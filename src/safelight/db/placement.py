@@ -69,9 +69,7 @@ def place(home: Path) -> Placement:
             )
         if os.geteuid() != 0:
             area.mkdir(mode=0o700, exist_ok=True)
-            return Placement(
-                bin_path=_wheel() / _SERVER / "bin", area=area, uid=os.geteuid(), gid=os.getegid()
-            )
+            return Placement(bin_path=_wheel() / _SERVER / "bin", area=area, uid=os.geteuid(), gid=os.getegid())
         uid, gid = _owner(area) or _os_user()
         if not area.exists():
             _make_area(area, uid, gid)
@@ -106,9 +104,7 @@ def private_folder(path: Path, *, uid: int, gid: int) -> Path:
     except FileExistsError:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
-            raise EmbeddedServerError(
-                f"`{path}` must be a folder of mode 0700 owned by user {uid}."
-            ) from None
+            raise EmbeddedServerError(f"`{path}` must be a folder of mode 0700 owned by user {uid}.") from None
     return path
 
 
@@ -136,9 +132,7 @@ def _owner(area: Path) -> tuple[int, int] | None:
         return None
     found = area.stat()
     if found.st_uid == 0:
-        raise EmbeddedServerError(
-            f"`{area}` belongs to root, and PostgreSQL refuses to run as root. Move it away."
-        )
+        raise EmbeddedServerError(f"`{area}` belongs to root, and PostgreSQL refuses to run as root. Move it away.")
     return found.st_uid, found.st_gid
 
 
@@ -202,9 +196,7 @@ def _copied_binaries() -> Path:
     if not target.exists():
         wheel = _wheel()
         prepared = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
-        shutil.copytree(
-            wheel / _SERVER, prepared / _PACKAGE / _SERVER, ignore=shutil.ignore_patterns("include", "*.a")
-        )
+        shutil.copytree(wheel / _SERVER, prepared / _PACKAGE / _SERVER, ignore=shutil.ignore_patterns("include", "*.a"))
         # The shared libraries of the wheel are found by paths relative to the binaries.
         for libraries in (Path(_PACKAGE) / ".dylibs", Path(f"{_PACKAGE}.libs")):
             if (wheel.parent / libraries).exists():

@@ -40,9 +40,7 @@ async def connect(
     dsn: str, *, application_name: str, timeout_seconds: int = 10, jsonb_as_values: bool = True
 ) -> asyncpg.Connection:
     """One connection of its own, for what must not wait for a free one: heartbeats, LISTEN."""
-    connection = await asyncpg.connect(
-        dsn, timeout=timeout_seconds, server_settings=_settings(application_name)
-    )
+    connection = await asyncpg.connect(dsn, timeout=timeout_seconds, server_settings=_settings(application_name))
     if jsonb_as_values:
         await _jsonb_as_values(connection)
     return connection
@@ -53,9 +51,7 @@ def _settings(application_name: str) -> dict[str, str]:
 
 
 async def _jsonb_as_values(connection: Any) -> None:
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_encode, decoder=orjson.loads, format="text"
-    )
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=orjson.loads, format="text")
 
 
 def _encode(value: object) -> str:

@@ -43,9 +43,9 @@ class JobStatus(StrEnum):
     """Where one run of a job stands."""
 
     PENDING = "pending"
-    """Accepted; no image has been claimed yet."""
+    """Accepted; no attempt has been committed yet."""
     GENERATING = "generating"
-    """At least one image has been claimed in this run."""
+    """An attempt has been committed, or a later run has begun."""
     CANCELING = "canceling"
     """The caller canceled; calls that were already sent wind down."""
     COMPLETED = "completed"
@@ -90,7 +90,11 @@ IMAGE_TRANSITIONS: tuple[Transition[ImageStatus], ...] = (
     *_edges((_G,), _U, "bytes received, staged and verified"),
     *_edges((_U,), ImageStatus.COMPLETED, "renditions stored, settled"),
     *_edges(
-        (_P, _G, _U), _Q, "retry at a later time", "waits for a call that may still answer", "released at shutdown"
+        (_P, _G, _U),
+        _Q,
+        "retry at a later time",
+        "waits for a call that may still answer",
+        "released at shutdown",
     ),
     *_edges((_Q, _P, _G, _U), ImageStatus.FAILED, "the error's kind says why"),
     *_edges((_Q, _P, _G, _U), ImageStatus.CANCELED, "the caller canceled"),
@@ -107,7 +111,7 @@ IMAGE_TRANSITIONS: tuple[Transition[ImageStatus], ...] = (
 _OPEN_JOB = (JobStatus.PENDING, JobStatus.GENERATING, JobStatus.CANCELING)
 
 JOB_TRANSITIONS: tuple[Transition[JobStatus], ...] = (
-    *_edges((JobStatus.PENDING,), JobStatus.GENERATING, "the first image is claimed"),
+    *_edges((JobStatus.PENDING,), JobStatus.GENERATING, "the first attempt is committed"),
     *_edges((JobStatus.PENDING, JobStatus.GENERATING), JobStatus.CANCELING, "the caller canceled, calls wind down"),
     *_edges(_OPEN_JOB, JobStatus.CANCELED, "last image ended, the caller canceled at least one"),
     *_edges(_OPEN_JOB, JobStatus.COMPLETED, "last image ended, all completed"),

@@ -46,9 +46,7 @@ class RecipeError(Exception):
 
     def __init__(self, message: str, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__(
-            "\n".join([message, *(f"  {fault.pointer}: {fault.detail}" for fault in self.faults)])
-        )
+        super().__init__("\n".join([message, *(f"  {fault.pointer}: {fault.detail}" for fault in self.faults)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +87,7 @@ class RecipeImage:
 def render_recipe(recipe: Recipe, subjects: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[RecipeImage]:
     """One image per subject, in the recipe's order of groups, then in the order given.
 
-    Subjects are untrusted: any JSON value may stand anywhere in them. Fields that the template does not use
-    are allowed.
+    Subjects are untrusted: they may hold any JSON value. Fields that the template does not use are allowed.
     Raises RecipeError with every fault, in the same order, those of unknown groups last.
     """
     images: list[RecipeImage] = []
@@ -117,10 +114,8 @@ def render_recipe(recipe: Recipe, subjects: Mapping[str, Sequence[Mapping[str, A
     known = [group.name for group in recipe.groups]
     for name in subjects:
         if name not in known:
-            expected = ", ".join(f"`{group}`" for group in known)
-            faults.append(
-                Fault(_pointer("subjects", name), f"recipe `{recipe.name}` has no such group: {expected}")
-            )
+            detail = f"recipe `{recipe.name}` has no such group; it has {_quoted(known)}"
+            faults.append(Fault(_pointer("subjects", name), detail))
     if faults:
         raise RecipeError(f"The subjects do not fit recipe `{recipe.name}`.", faults)
     return images
@@ -129,16 +124,14 @@ def render_recipe(recipe: Recipe, subjects: Mapping[str, Sequence[Mapping[str, A
 def load_recipes(*folders: Path) -> dict[str, Recipe]:
     """Every recipe by its name: the built-in ones, then `*.toml` of each folder; the last of a name wins.
 
-    A folder that does not exist holds no recipes. Raises RecipeError for the first file that is no recipe, and
-    for two files of one folder with the same name; OSError when a file cannot be read.
+    A folder that does not exist holds no recipes. Raises RecipeError for the first file that is no recipe,
+    and for two recipes of one name in one folder; OSError when a file cannot be read.
     """
     recipes: dict[str, Recipe] = {}
     for folder in (files("safelight") / "recipes", *folders):
         here: dict[str, Recipe] = {}
-        entries = folder.iterdir() if folder.is_dir() else ()
-        for entry in sorted(
-            (entry for entry in entries if entry.name.endswith(".toml")), key=lambda entry: entry.name
-        ):
+        entries = [e for e in folder.iterdir() if e.name.endswith(".toml")] if folder.is_dir() else []
+        for entry in sorted(entries, key=lambda entry: entry.name):
             recipe = parse_recipe(entry.read_text(encoding="utf-8"), source=str(entry))
             if recipe.name in here:
                 raise RecipeError(
@@ -174,9 +167,7 @@ def parse_recipe(toml_text: str, *, source: str) -> Recipe:
     ]
     if faults:
         raise RecipeError(f"`{source}` is no recipe.", faults)
-    return Recipe(
-        name=str(name), description=str(description), groups=tuple(group for group in groups if group)
-    )
+    return Recipe(name=str(name), description=str(description), groups=tuple(filter(None, groups)))
 
 
 def _subjects_of(group: str, given: Any, faults: list[Fault]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -191,17 +182,13 @@ def _subjects_of(group: str, given: Any, faults: list[Fault]) -> Iterator[tuple[
             faults.append(Fault(pointer, "must be an object"))
 
 
-def _faults_of_id(
-    subject: Mapping[str, Any], pointer: str, pointers_by_id: dict[str, str]
-) -> Iterator[Fault]:
+def _faults_of_id(subject: Mapping[str, Any], pointer: str, pointers_by_id: dict[str, str]) -> Iterator[Fault]:
     """Also notes the id as taken."""
     where, subject_id = f"{pointer}/id", subject.get("id")
     if "id" not in subject:
         yield Fault(where, "is required")
     elif not _is_name(subject_id):
-        yield Fault(
-            where, "must be 1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit at both ends"
-        )
+        yield Fault(where, f"must be {_NAME_RULE}")
     elif subject_id in pointers_by_id:
         yield Fault(where, f"`{subject_id}` is the id of {pointers_by_id[subject_id]} already")
     else:
@@ -226,9 +213,7 @@ def _prompt(group: RecipeGroup, subject: Mapping[str, Any], pointer: str, faults
             parts.append(part)
             code_points += len(part)
             if code_points > MAX_PROMPT_CODE_POINTS:
-                faults.append(
-                    Fault(pointer, f"its prompt is longer than {MAX_PROMPT_CODE_POINTS:,} characters")
-                )
+                faults.append(Fault(pointer, f"its prompt passes {MAX_PROMPT_CODE_POINTS:,} characters"))
                 return None
     except _RENDER_FAILURES as error:
         faults.append(Fault(pointer, f"the prompt of group `{group.name}` cannot be made from it: {error}"))

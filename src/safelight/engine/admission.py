@@ -25,9 +25,7 @@ async def admit(pool: asyncpg.Pool, *, max_concurrency: Mapping[str, int], lease
     """How many images were handed to dispatch: at most each provider's free concurrency and the free slots."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(_SQL.lock_admission)
-        rows = await conn.fetch(
-            _SQL.admit, list(max_concurrency.keys()), list(max_concurrency.values()), lease_seconds
-        )
+        rows = await conn.fetch(_SQL.admit, list(max_concurrency.keys()), list(max_concurrency.values()), lease_seconds)
         if not rows:
             return 0
         rows.sort(key=lambda row: (row["not_before"], row["job_id"], row["position"]))
@@ -69,9 +67,7 @@ class Admission:
         while True:
             self._nudged.clear()
             try:
-                await admit(
-                    self._pool, max_concurrency=self._max_concurrency, lease_seconds=self._timing.lease_seconds
-                )
+                await admit(self._pool, max_concurrency=self._max_concurrency, lease_seconds=self._timing.lease_seconds)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("admission failed", error=type(error).__name__)
                 await asyncio.sleep(min(self._timing.admission_seconds, 0.2))

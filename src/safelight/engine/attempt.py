@@ -43,7 +43,7 @@ from safelight.net.billable import BillableCall, CallNotSent, billable_call
 from safelight.providers.provider import ImageProvider, ImageRequest, ImageResult, ProviderError, Refusal
 from safelight.storage.blob_store import BlobStore
 from safelight.storage.keys import blob_key
-from safelight.storage.staging import Receipt, Staging, StagedCorrupt
+from safelight.storage.staging import Receipt, StagedCorrupt, Staging
 
 _ATTEMPTS = load("attempts")
 
@@ -86,10 +86,11 @@ class AttemptPipeline:
 
     async def run(self, hint: Hint) -> None:
         """Claims the image that the hint names and takes it as far as it will go now."""
-        lease = await claim(
-            self.pool, hint, worker_id=self.worker_id, lease_seconds=self.timing.lease_seconds
-        )
+        lease = await claim(self.pool, hint, worker_id=self.worker_id, lease_seconds=self.timing.lease_seconds)
         if lease is None:
+            return
+        if lease.crash_count >= CRASH_LIMIT:
+            await settle.end(self.pool, lease, ImageStatus.FAILED, _crashed(lease.crash_count))
             return
         self.failpoints.reach(Failpoint.CLAIMED)
         step = await self.look_back(lease)
@@ -110,12 +111,9 @@ class AttemptPipeline:
 
         Staged bytes without a receipt get theirs first: they outrank every other finding.
         """
-        if lease.crash_count >= CRASH_LIMIT:
-            await settle.end(self.pool, lease, ImageStatus.FAILED, _crashed(lease.crash_count))
-            return None
         for attempt in await self.pool.fetch(_ATTEMPTS.attempts_of, lease.row_id):
             if attempt["status"] in (AttemptStatus.SENT, AttemptStatus.UNKNOWN):
-                staged = await self.staging.load(attempt["id"])
+                staged = await self._staged(attempt["id"])
                 if staged is not None:
                     await settle.insert_receipt(self.pool, staged[0])
         step = await settle.next_step_of(self.pool, lease)
@@ -239,10 +237,7 @@ class AttemptPipeline:
 
     async def adopt(self, lease: Lease, attempt_id: str) -> None:
         """Uses the staged bytes of an earlier attempt; nothing is bought."""
-        try:
-            staged = await self.staging.load(attempt_id)
-        except StagedCorrupt:
-            staged = None
+        staged = await self._staged(attempt_id)
         if staged is None:
             await self._lost_bytes(lease, attempt_id)
             return
@@ -267,6 +262,14 @@ class AttemptPipeline:
             return
         self.failpoints.reach(Failpoint.SETTLED)
         await self.staging.discard(receipt.attempt_id)
+
+    async def _staged(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
+        """What is staged for an attempt, if it is whole."""
+        try:
+            return await self.staging.load(attempt_id)
+        except StagedCorrupt as error:
+            log.error("staged bytes are damaged", attempt=attempt_id, detail=str(error))
+            return None
 
     async def _render(self, lease: Lease, data: bytes) -> list[settle.StoredRendition]:
         job = await self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id)
@@ -313,9 +316,7 @@ class AttemptPipeline:
         reason = ImageError(
             kind=ErrorKind.STORAGE, code="NOT_STAGED", message="The picture could not be staged.", billed=Billed.YES
         )
-        end = AttemptEnd(
-            status=AttemptStatus.NO_IMAGE, cost=receipt.cost, error=reason, usage=receipt.usage
-        )
+        end = AttemptEnd(status=AttemptStatus.NO_IMAGE, cost=receipt.cost, error=reason, usage=receipt.usage)
         await self._conclude(lease, AttemptId(receipt.attempt_id), end, settle.TryAgain())
 
     async def _lost_bytes(self, lease: Lease, attempt_id: str) -> None:
@@ -336,9 +337,7 @@ class AttemptPipeline:
         pause = backoff_seconds(failures, jitter=0.5, unit_seconds=self.timing.retry_unit_seconds)
         await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
 
-    async def _conclude(
-        self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: settle.Verdict
-    ) -> None:
+    async def _conclude(self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: settle.Verdict) -> None:
         await settle.conclude(
             self.pool, lease, attempt_id, end, verdict, retry_unit_seconds=self.timing.retry_unit_seconds
         )

@@ -104,18 +104,14 @@ async def retry(
         if job.status in TERMINAL_JOB_STATUSES:
             await reopen_job(conn, job_id, by_user=True, run_limit_seconds=run_limit_seconds)
         for image in again:
-            prompt = prompts.get(image["id"], image["prompt"])
+            prompt: str = prompts.get(image["id"]) or image["prompt"]
             fingerprint = request_fingerprint(image["provider"], image["model"], prompt, image["options"])
             await conn.fetchval(_SQL.retry_image, image["row_id"], prompt, fingerprint)
-        await append_event(
-            conn, job_id, EventType.JOB_RETRIED, data={"images": [image["id"] for image in again]}
-        )
+        await append_event(conn, job_id, EventType.JOB_RETRIED, data={"images": [image["id"] for image in again]})
     return len(again)
 
 
-def _chosen(
-    images: Collection[asyncpg.Record], image_ids: Collection[str] | None, *, pointer: str
-) -> set[str]:
+def _chosen(images: Collection[asyncpg.Record], image_ids: Collection[str] | None, *, pointer: str) -> set[str]:
     known = {image["id"] for image in images}
     if image_ids is None:
         return known

@@ -49,7 +49,9 @@ async def append_event(
     data: Mapping[str, Any] | None = None,
 ) -> int:
     """The event's seq. Part of the caller's transaction: the event exists exactly when the change does."""
-    return await conn.fetchval(_SQL.append_event, job_id, event.value, image_id, dict(data or {}))
+    seq: int | None = await conn.fetchval(_SQL.append_event, job_id, event.value, image_id, dict(data or {}))
+    assert seq is not None, "the job's row is locked by this transaction"
+    return seq
 
 
 async def start_job(conn: asyncpg.Connection, job_id: JobId) -> None:
@@ -63,9 +65,7 @@ async def mark_canceling(conn: asyncpg.Connection, job_id: JobId) -> None:
         await append_event(conn, job_id, EventType.JOB_CANCELING)
 
 
-async def reopen_job(
-    conn: asyncpg.Connection, job_id: JobId, *, by_user: bool, run_limit_seconds: float
-) -> int | None:
+async def reopen_job(conn: asyncpg.Connection, job_id: JobId, *, by_user: bool, run_limit_seconds: float) -> int | None:
     """The job's next run begins; None when the present one has not ended."""
     return await conn.fetchval(_SQL.reopen_job, job_id, int(by_user), run_limit_seconds)
 

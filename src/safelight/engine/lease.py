@@ -73,9 +73,7 @@ async def claim(pool: asyncpg.Pool, hint: Hint, *, worker_id: WorkerId, lease_se
     One statement: of any number of claims for one admission exactly one succeeds. A claim from an owner whose
     heartbeat is stale counts one crash.
     """
-    row = await pool.fetchrow(
-        _SQL.claim, hint.row_id, hint.generation, hint.queue_row_id, worker_id, lease_seconds
-    )
+    row = await pool.fetchrow(_SQL.claim, hint.row_id, hint.generation, hint.queue_row_id, worker_id, lease_seconds)
     return None if row is None else _lease(row)
 
 

@@ -99,8 +99,15 @@ async def next_step_of(conn: Database, lease: Lease) -> NextStep:
     """What the image may do next, after booking the calls that can no longer answer."""
     await conn.execute(_ATTEMPTS.book_unknown_of, lease.row_id)
     facts = await attempt_facts(conn, lease.row_id)
-    now: datetime = await conn.fetchval(_ATTEMPTS.now)
+    now = await database_now(conn)
     return next_step(facts, run=lease.run, fingerprint=lease.fingerprint, budget=lease.budget, now=now)
+
+
+async def database_now(conn: Database) -> datetime:
+    """The only clock that decides anything between processes."""
+    now: datetime | None = await conn.fetchval(_ATTEMPTS.now)
+    assert now is not None
+    return now
 
 
 async def insert_receipt(conn: Database, receipt: Receipt) -> ImageRowId | None:
@@ -237,9 +244,7 @@ async def release(
         return await _release(conn, lease, at=at, after_seconds=after_seconds, failures=kept)
 
 
-async def hand_back(
-    pool: asyncpg.Pool, lease: Lease, *, retry_unit_seconds: float
-) -> Released | Ended | LeaseLost:
+async def hand_back(pool: asyncpg.Pool, lease: Lease, *, retry_unit_seconds: float) -> Released | Ended | LeaseLost:
     """An image whose owner lives but no longer works on it: its step broke off. It is tried again, not for ever."""
     failures = lease.failures + 1
     if failures > BROKEN_STEPS_LIMIT:
@@ -268,9 +273,7 @@ async def adopt_late_receipt(
         if row is None:
             return None
         await reopen_job(conn, job_id, by_user=False, run_limit_seconds=run_limit_seconds)
-        await append_event(
-            conn, job_id, EventType.IMAGE_RECEIVED, image_id=row["id"], data={"late": True}
-        )
+        await append_event(conn, job_id, EventType.IMAGE_RECEIVED, image_id=row["id"], data={"late": True})
         return row["row_id"], row["generation"]
 
 
@@ -331,7 +334,7 @@ async def _release(
     after_seconds: float = 0.0,
     failures: int,
 ) -> Released | LeaseLost:
-    due = at or await conn.fetchval(_ATTEMPTS.now) + timedelta(seconds=after_seconds)
+    due = at or await database_now(conn) + timedelta(seconds=after_seconds)
     row = await conn.fetchval(_CLAIM.release, lease.row_id, lease.status.value, lease.token, due, failures)
     return LEASE_LOST if row is None else Released()
 

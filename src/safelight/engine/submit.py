@@ -62,9 +62,7 @@ async def submit(pool: asyncpg.Pool, order: JobOrder, *, run_limit_seconds: floa
     row = await pool.fetchrow(_SQL.job_of_key, order.account, order.idempotency_key)
     assert row is not None, "a conflicting key belongs to a committed job"
     if row["request_fingerprint"] != order.body_fingerprint:
-        raise InvalidRequest(
-            "This Idempotency-Key was used for a different request.", slug="idempotency-key-reused"
-        )
+        raise InvalidRequest("This Idempotency-Key was used for a different request.", slug="idempotency-key-reused")
     return Accepted(JobId(row["id"]), replayed=True)
 
 

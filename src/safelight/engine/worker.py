@@ -36,7 +36,8 @@ log = structlog.get_logger(__name__)
 
 
 class StoreMismatch(Exception):
-    """This worker's blob store is not the one that the installation uses: it would lose other workers' pictures."""
+    """This worker does not share the installation's blob store or its staging folder: it would not find the pictures
+    that others paid for, and buy them again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,11 @@ class Databases:
 
 
 async def claim_store(pool: asyncpg.Pool, marker: str) -> None:
-    """The store is the installation's. Raises StoreMismatch when another one is."""
+    """The folders that `marker` names are the installation's. Raises StoreMismatch when others are."""
     if await pool.fetchval(_SQL.claim_store, marker) != marker:
         raise StoreMismatch(
-            "This worker's blob store is not the one that the database belongs to; "
-            "give every worker the same SAFELIGHT_STORAGE_URL."
+            "This worker's pictures and staging folder are not those that the database belongs to; "
+            "give every worker the same SAFELIGHT_HOME and SAFELIGHT_STORAGE_URL."
         )
 
 
@@ -156,7 +157,8 @@ class Worker:
         worker_id = new_worker_id()
         words = (str(worker_id), str(hint.row_id), str(hint.generation), str(hint.queue_row_id))
         log.warning("an image that killed its workers runs in a process of its own", image_row=hint.row_id)
-        process = await asyncio.create_subprocess_exec(*self._isolated_command, *words, stdin=asyncio.subprocess.DEVNULL)
+        command = (*self._isolated_command, *words)
+        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
         if await process.wait() == 0:
             return
         await self._databases.pool.execute(_SQL.remove_worker, worker_id)
@@ -186,9 +188,7 @@ class Worker:
             self._pipeline.abort(row["row_id"])
         for lease in await owned_by(conn, self._id):
             if not self._at_work[lease.row_id] and capacity.slots:
-                await settle.hand_back(
-                    self._databases.pool, lease, retry_unit_seconds=self._timing.retry_unit_seconds
-                )
+                await settle.hand_back(self._databases.pool, lease, retry_unit_seconds=self._timing.retry_unit_seconds)
 
     async def _sweep_for_ever(self) -> None:
         while True:

@@ -27,9 +27,7 @@ class RenderPool:
     `timeout_seconds` is one call's total, the start of a child included and the wait for a free one not.
     """
 
-    def __init__(
-        self, *, processes: int = 1, timeout_seconds: float = 30.0, jobs_per_child: int = 500
-    ) -> None:
+    def __init__(self, *, processes: int = 1, timeout_seconds: float = 30.0, jobs_per_child: int = 500) -> None:
         self._processes = processes
         self._timeout_seconds = timeout_seconds
         self._jobs_per_child = jobs_per_child
@@ -48,9 +46,7 @@ class RenderPool:
         """Verifies and makes every rendition, in order, from one decode. Raises NotAnImage, ChildDied."""
         return await self.examine(data, renditions)
 
-    async def examine(
-        self, data: bytes, renditions: Sequence[Rendition] = ()
-    ) -> tuple[Verified, list[Rendered]]:
+    async def examine(self, data: bytes, renditions: Sequence[Rendition] = ()) -> tuple[Verified, list[Rendered]]:
         """Both of the above. Raises NotAnImage, which is final, and ChildDied. Cancelling kills the child."""
         if len(data) > MAX_INPUT_BYTES:
             raise NotAnImage("too-large", f"{len(data)} bytes is more than {MAX_INPUT_BYTES >> 20} MiB")
@@ -132,9 +128,7 @@ class _Child:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def ask(
-        self, data: bytes, renditions: Sequence[Rendition]
-    ) -> tuple[Verified, list[Rendered]] | NotAnImage:
+    async def ask(self, data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, list[Rendered]] | NotAnImage:
         self._stdin.writelines(frame.encode({"renditions": [asdict(one) for one in renditions]}, data))
         await self._stdin.drain()
         header, body = await frame.receive(self._stdout)

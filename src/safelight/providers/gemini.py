@@ -115,9 +115,7 @@ class GeminiProvider(ImageProvider):
                 f"the API key of provider `{name}` has a space or a character beyond ASCII in it"
             )
         if base_url is not None and not re.match(r"https?://[^/\s]", base_url):
-            raise InvalidConfiguration(
-                f"the base URL of provider `{name}` must begin with http:// or https://"
-            )
+            raise InvalidConfiguration(f"the base URL of provider `{name}` must begin with http:// or https://")
         return cls(api_key=api_key, base_url=base_url, models=load_models("gemini"))
 
     def capabilities(self, model: str) -> Capabilities:

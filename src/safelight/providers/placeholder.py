@@ -72,9 +72,7 @@ class PlaceholderProvider(ImageProvider):
     def from_config(cls, name: str, *, api_key: str | None, base_url: str | None) -> Self:
         """Takes neither key nor base URL. Raises InvalidConfiguration when one is given."""
         if api_key or base_url:
-            raise InvalidConfiguration(
-                f"provider `{name}` of kind `placeholder` takes no API key and no base URL"
-            )
+            raise InvalidConfiguration(f"provider `{name}` of kind `placeholder` takes no API key and no base URL")
         return cls()
 
     def capabilities(self, model: str) -> Capabilities:
@@ -114,9 +112,7 @@ def _refuse_unsupported(request: ImageRequest) -> None:
     elif request.negative_prompt is not None:
         problem = f"`{MODEL}` takes no negative prompt"
     if problem is not None:
-        raise ProviderError(
-            problem, kind=ErrorKind.PERMANENT, billed=Billed.NO, code="UNSUPPORTED_OPTION", cost=FREE
-        )
+        raise ProviderError(problem, kind=ErrorKind.PERMANENT, billed=Billed.NO, code="UNSUPPORTED_OPTION", cost=FREE)
 
 
 def _draw(request: ImageRequest) -> bytes:

@@ -57,8 +57,8 @@ class ProviderError(Exception):
     """A call that brought neither a picture nor a refusal.
 
     `billed` is `no` only when that is proven (the request never left, or a 4xx) or the vendor's policy
-    (`unbilled_by_policy`: an answer listed in its `unbilled_statuses`); `yes` when the vendor answered with usage but no
-    image; else `unknown`. `message` is the vendor's, cut to 500 characters, without keys or prompts.
+    (`unbilled_by_policy`: an answer listed in its `unbilled_statuses`); `yes` when the vendor answered with usage
+    and no image; else `unknown`. `message` is the vendor's, cut to 500 characters, without keys or prompts.
     """
 
     def __init__(

@@ -25,22 +25,12 @@ class Palette:
 
 
 PALETTES = (
-    Palette(
-        ink=(8, 9, 12), shade=(36, 40, 48), haze=(98, 106, 118), light=(236, 230, 214), accent=(214, 58, 42)
-    ),
-    Palette(
-        ink=(14, 9, 6), shade=(54, 38, 24), haze=(138, 106, 72), light=(248, 226, 184), accent=(226, 142, 52)
-    ),
+    Palette(ink=(8, 9, 12), shade=(36, 40, 48), haze=(98, 106, 118), light=(236, 230, 214), accent=(214, 58, 42)),
+    Palette(ink=(14, 9, 6), shade=(54, 38, 24), haze=(138, 106, 72), light=(248, 226, 184), accent=(226, 142, 52)),
     Palette(ink=(12, 2, 3), shade=(60, 8, 9), haze=(146, 30, 22), light=(255, 142, 96), accent=(255, 52, 34)),
-    Palette(
-        ink=(4, 10, 24), shade=(12, 38, 70), haze=(62, 110, 152), light=(216, 234, 242), accent=(252, 190, 88)
-    ),
-    Palette(
-        ink=(5, 12, 12), shade=(14, 46, 44), haze=(66, 122, 110), light=(228, 242, 216), accent=(242, 90, 120)
-    ),
-    Palette(
-        ink=(12, 8, 22), shade=(48, 34, 76), haze=(130, 98, 150), light=(250, 224, 206), accent=(255, 168, 84)
-    ),
+    Palette(ink=(4, 10, 24), shade=(12, 38, 70), haze=(62, 110, 152), light=(216, 234, 242), accent=(252, 190, 88)),
+    Palette(ink=(5, 12, 12), shade=(14, 46, 44), haze=(66, 122, 110), light=(228, 242, 216), accent=(242, 90, 120)),
+    Palette(ink=(12, 8, 22), shade=(48, 34, 76), haze=(130, 98, 150), light=(250, 224, 206), accent=(255, 168, 84)),
 )
 _GRADIENT_EDGE = 180  # Pillow's radial gradient reaches 255 in the corners only
 _GRAIN_SIGMA = 2.6  # chosen: grain that is seen, and a 1024 px PNG that stays well under 1.5 MB
@@ -68,9 +58,7 @@ class Canvas:
         )
         size = (box[2] - box[0], box[3] - box[1])
         mask = Image.linear_gradient("L").resize(size, Image.Resampling.BILINEAR)
-        self.image.paste(
-            Image.composite(Image.new("RGB", size, bottom), Image.new("RGB", size, top), mask), box[:2]
-        )
+        self.image.paste(Image.composite(Image.new("RGB", size, bottom), Image.new("RGB", size, top), mask), box[:2])
 
     def glow(self, x: float, y: float, radius: float, color: Color, strength: float = 1.0) -> None:
         """Light that fades with the square of the distance."""
@@ -142,9 +130,7 @@ def mix(a: Color, b: Color, share: float) -> Color:
 
 def _vignette(image: Image.Image, ink: Color) -> Image.Image:
     edge = Image.radial_gradient("L").point([round(190 * max(d / 255 - 0.3, 0) ** 1.6) for d in range(256)])
-    return Image.composite(
-        Image.new("RGB", image.size, ink), image, edge.resize(image.size, Image.Resampling.BILINEAR)
-    )
+    return Image.composite(Image.new("RGB", image.size, ink), image, edge.resize(image.size, Image.Resampling.BILINEAR))
 
 
 def _grain(image: Image.Image, rng: random.Random) -> Image.Image:

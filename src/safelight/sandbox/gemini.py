@@ -152,15 +152,7 @@ def usage_of(call: GeminiCall, fault: Fault) -> Usage | None:
             return Usage(prompt_text=prompt_text, prompt_images=prompt_images)
         case Fault.NO_IMAGE | Fault.TEXT_ONLY:
             return Usage(prompt_text=prompt_text, prompt_images=prompt_images, text=text * 3)
-        case (
-            Fault.OK
-            | Fault.SLOW
-            | Fault.THOUGHT
-            | Fault.CUT
-            | Fault.NOT_AN_IMAGE
-            | Fault.TRUNCATED
-            | Fault.HTML
-        ):
+        case Fault.OK | Fault.SLOW | Fault.THOUGHT | Fault.CUT | Fault.NOT_AN_IMAGE | Fault.TRUNCATED | Fault.HTML:
             return Usage(
                 prompt_text=prompt_text,
                 prompt_images=prompt_images,
@@ -187,9 +179,7 @@ def shows_picture(fault: Fault) -> bool:
     return fault in (Fault.OK, Fault.SLOW, Fault.THOUGHT, Fault.TRUNCATED)
 
 
-def answer(
-    call: GeminiCall, directive: Directive, *, usage: Usage | None, picture: str, draft: str
-) -> Answer:
+def answer(call: GeminiCall, directive: Directive, *, usage: Usage | None, picture: str, draft: str) -> Answer:
     """What goes back. `picture` and `draft` are base64 PNGs, looked at only where the fault shows them."""
     match directive.fault:
         case Fault.OK | Fault.SLOW:
@@ -200,9 +190,7 @@ def answer(
             whole = base64.b64decode(picture)
             return _candidate(call, usage, parts=[_inline(_encode(whole[: len(whole) // 2]))])
         case Fault.NOT_AN_IMAGE:
-            return _candidate(
-                call, usage, parts=[_inline(_encode(b'{"error": "the picture could not be stored"}'))]
-            )
+            return _candidate(call, usage, parts=[_inline(_encode(b'{"error": "the picture could not be stored"}'))])
         case Fault.TEXT_ONLY:
             return _candidate(call, usage, parts=[{"text": "I cannot draw that, but I can describe it."}])
         case Fault.REFUSE:
@@ -262,9 +250,7 @@ def _object(parent: Mapping[str, Any], name: str, *, known: frozenset[str]) -> M
         raise invalid(f"Invalid value at '{name}'")
     fields = {_camel(key): item for key, item in value.items()}
     for unknown in sorted(fields.keys() - known):
-        raise invalid(
-            f"Invalid JSON payload received. Unknown name \"{unknown}\" at '{name}': Cannot find field."
-        )
+        raise invalid(f"Invalid JSON payload received. Unknown name \"{unknown}\" at '{name}': Cannot find field.")
     return fields
 
 
@@ -280,9 +266,7 @@ def _count_references(payload: Mapping[str, Any]) -> int:
         try:
             base64.b64decode(inline.get("data") or "", altchars=b"-_", validate=True)
         except (binascii.Error, TypeError, ValueError):
-            raise invalid(
-                "Invalid value at 'inline_data.data' (TYPE_BYTES), Base64 decoding failed"
-            ) from None
+            raise invalid("Invalid value at 'inline_data.data' (TYPE_BYTES), Base64 decoding failed") from None
         count += 1
     return count
 
@@ -366,6 +350,4 @@ def _encode(content: bytes) -> str:
 
 
 def _page(title: str, words: str) -> bytes:
-    return (
-        f"<!DOCTYPE html><html><head><title>{title}</title></head><body><p>{words}</p></body></html>".encode()
-    )
+    return f"<!DOCTYPE html><html><head><title>{title}</title></head><body><p>{words}</p></body></html>".encode()

@@ -156,20 +156,12 @@ def _desk(c: Canvas) -> None:
     c.line([(0.42, 0.8), (0.535, 0.865), (0.6, 0.78)], p.shade, 0.006)
     c.disc(0.533, 0.862, 0.02, p.accent)
     c.line([(x, 0.4), (x, top + 0.08)], p.ink, 0.022)
-    c.polygon(
-        [(x - 0.1, top + 0.1), (x + 0.1, top + 0.1), (x + 0.06, top + 0.06), (x - 0.06, top + 0.06)], p.ink
-    )
-    c.polygon(
-        [(x - 0.17, 0.41), (x + 0.13, 0.41), (x + 0.09, 0.3), (x - 0.12, 0.3)], mix(p.accent, p.ink, 0.35)
-    )
+    c.polygon([(x - 0.1, top + 0.1), (x + 0.1, top + 0.1), (x + 0.06, top + 0.06), (x - 0.06, top + 0.06)], p.ink)
+    c.polygon([(x - 0.17, 0.41), (x + 0.13, 0.41), (x + 0.09, 0.3), (x - 0.12, 0.3)], mix(p.accent, p.ink, 0.35))
     c.glow(x - 0.02, 0.415, 0.14, p.light, 0.95)
     (cx, cy), u = c.px(0.8, 0.84), c.unit
-    c.draw.ellipse(
-        (cx - 0.1 * u, cy - 0.07 * u, cx + 0.1 * u, cy + 0.07 * u), outline=p.ink, width=max(u // 70, 2)
-    )
-    c.draw.line(
-        (cx + 0.08 * u, cy + 0.05 * u, cx + 0.2 * u, cy + 0.12 * u), fill=p.ink, width=max(u // 40, 2)
-    )
+    c.draw.ellipse((cx - 0.1 * u, cy - 0.07 * u, cx + 0.1 * u, cy + 0.07 * u), outline=p.ink, width=max(u // 70, 2))
+    c.draw.line((cx + 0.08 * u, cy + 0.05 * u, cx + 0.2 * u, cy + 0.12 * u), fill=p.ink, width=max(u // 40, 2))
     c.glow(0.79, 0.83, 0.08, p.light, 0.4)
 
 
@@ -214,9 +206,7 @@ def _harbour(c: Canvas) -> None:
         c.glow(x, y - 0.11, 0.09, p.light, 0.95)
     for ripple in range(60):
         x, y = c.rng.random(), shore + 0.02 + (ripple / 60) ** 1.5 * 0.38
-        c.line(
-            [(x, y), (x + c.rng.uniform(0.02, 0.1), y)], mix(p.haze, p.ink, c.rng.uniform(0.2, 0.7)), 0.003
-        )
+        c.line([(x, y), (x + c.rng.uniform(0.02, 0.1), y)], mix(p.haze, p.ink, c.rng.uniform(0.2, 0.7)), 0.003)
     pier = 0.83
     c.polygon([(0, pier), (0.62, pier - 0.02), (0.62, pier + 0.015), (0, pier + 0.06)], p.ink)
     for post in range(6):
@@ -249,16 +239,12 @@ def _night_road(c: Canvas) -> None:
         near = 0.5**pole
         x, foot = vx + (0.97 - vx) * near, vy + 0.3 * near
         c.line([(x, foot), (x, vy - 0.44 * near)], p.ink, 0.018 * near)
-        c.line(
-            [(x - 0.06 * near, vy - 0.38 * near), (x + 0.06 * near, vy - 0.38 * near)], p.ink, 0.012 * near
-        )
+        c.line([(x - 0.06 * near, vy - 0.38 * near), (x + 0.06 * near, vy - 0.38 * near)], p.ink, 0.012 * near)
         tops.append((x, vy - 0.38 * near))
     c.line([(1.2, -0.02), *tops], p.ink, 0.004)
     for side in (-1, 1):
         x = vx + side * 0.05 * c.unit / c.width
-        c.beam(
-            [(x, vy + 0.05), (x + side * 0.2 - 0.1, 1), (x + side * 0.2 + 0.1, 1)], p.light, 0.28, soft=0.03
-        )
+        c.beam([(x, vy + 0.05), (x + side * 0.2 - 0.1, 1), (x + side * 0.2 + 0.1, 1)], p.light, 0.28, soft=0.03)
         c.glow(x, vy + 0.05, 0.17, p.accent, 0.8)
         c.glow(x, vy + 0.05, 0.07, p.light, 1.0)
     _rain(c, 110)

@@ -55,6 +55,20 @@ def write_part(data: bytes, *, folder: int) -> str:
     return name
 
 
+def ensure_marker(root: Path, name: str) -> str:
+    """The random id of this folder: made by whoever asks first, the same for everybody after."""
+    folder = open_folder(root)
+    try:
+        part = write_part(secrets.token_hex(16).encode(), folder=folder)
+        with suppress(FileExistsError):
+            os.link(part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.unlink(part, dir_fd=folder)
+        sync(folder)
+        return read_file(name, folder=folder).decode()
+    finally:
+        os.close(folder)
+
+
 def read_file(name: str, *, folder: int) -> bytes:
     """Raises FileNotFoundError; OSError (ELOOP) for a symbolic link."""
     descriptor = os.open(name, _OLD_FILE, dir_fd=folder)

@@ -11,7 +11,6 @@ import asyncio
 import errno
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -53,7 +52,7 @@ class LocalBlobStore:
 
     async def ensure_marker(self) -> str:
         """The random id that the store keeps from its first use on: equal ids mean one and the same store."""
-        return await asyncio.to_thread(self._ensure_marker)
+        return await asyncio.to_thread(durable.ensure_marker, self._root, _MARKER)
 
     async def remove_parts(self, *, older_than_seconds: float) -> int:
         """Deletes what writers that died left half written, and returns how many files that was.
@@ -85,11 +84,6 @@ class LocalBlobStore:
         with suppress(FileNotFoundError), self._walk(segments[:-1], create=False) as folders:
             os.unlink(segments[-1], dir_fd=folders[-1])
             durable.sync(folders[-1])
-
-    def _ensure_marker(self) -> str:
-        with suppress(BlobConflict):
-            self._put([_MARKER], secrets.token_hex(16).encode())
-        return self._get([_MARKER]).decode()
 
     def _remove_parts(self, older_than_seconds: float) -> int:
         with self._walk([_PARTS], create=False) as folders:

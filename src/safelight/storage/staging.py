@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPT_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _BYTES, _SIDECAR = ".bin", ".json"
+_MARKER = ".safelight-staging"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,10 @@ class Staging:
         Choose an age that no write reaches.
         """
         return await asyncio.to_thread(self._remove_incomplete, older_than_seconds)
+
+    async def ensure_marker(self) -> str:
+        """The id of this folder: workers that do not share it would not find each other's paid pictures."""
+        return await asyncio.to_thread(durable.ensure_marker, self._root, _MARKER)
 
     def free_bytes(self) -> int:
         """What the file system still has room for."""

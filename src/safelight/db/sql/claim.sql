@@ -32,7 +32,8 @@ SELECT crash_count + (status IN ('processing', 'generating', 'uploading'))::int 
 
 -- name: refund_crashes
 -- A worker that was counted as crashed turned out to live: its leases were lost, but it did not die.
-UPDATE images SET crash_count = greatest(crash_count - 1, 0), crash_owner = NULL WHERE crash_owner = $1;
+UPDATE images SET crash_count = greatest(crash_count - 1, 0), crash_owner = NULL
+WHERE crash_owner = $1 AND status IN ('queued', 'processing', 'generating', 'uploading');
 
 -- name: release
 -- Back to the backlog, due at $4. $5 counts failures in a row; the claim ends.

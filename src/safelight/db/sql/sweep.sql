@@ -47,12 +47,13 @@ FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
 WHERE a.id = $1;
 
 -- name: late_receipts
--- Images that ended without a picture although a paid one is staged.
+-- Images that ended without a picture although a paid one is staged: not by the caller's wish nor by the run's end (then
+-- it waits for the user's retry), and not because of that very picture.
 SELECT i.row_id, i.job_id FROM images AS i
 WHERE i.status IN ('uncertain', 'failed')
   AND EXISTS (SELECT FROM attempts AS a
               WHERE a.image_row_id = i.row_id AND a.status = 'received' AND a.fingerprint = i.fingerprint)
-  AND coalesce(i.error ->> 'kind', '') NOT IN ('CRASHED', 'STORAGE', 'INVALID_OUTPUT');
+  AND coalesce(i.error ->> 'kind', '') NOT IN ('DEADLINE', 'CRASHED', 'STORAGE', 'INVALID_OUTPUT');
 
 -- name: stopped_in_queue
 -- Queued images that were asked to stop and wait for no open call.
