@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -30,6 +31,10 @@ from safelight.storage.staging import Staging
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+
+_LEFT_BEHIND_SECONDS = 86_400.0
+"""A file that was written half and not touched for a day has no writer any more. Chosen."""
 
 
 def timing_of(settings: Settings) -> Timing:
@@ -165,6 +170,10 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
                 capacity=Capacity(slots=settings.slots, finish_slots=settings.finish_slots),
                 timing=timing_of(settings),
                 isolated_command=(sys.executable, "-m", "safelight", "worker", "--one"),
+                chores=(
+                    partial(staging.remove_incomplete, older_than_seconds=_LEFT_BEHIND_SECONDS),
+                    partial(store.remove_parts, older_than_seconds=_LEFT_BEHIND_SECONDS),
+                ),
             )
         finally:
             await renderer.aclose()

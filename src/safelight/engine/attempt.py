@@ -26,7 +26,6 @@ import structlog
 
 from safelight.db.statements import load
 from safelight.domain.attempts import Adopt, AttemptStatus, Buy, GiveUp, WaitUntil
-from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.events import EventType
 from safelight.domain.ids import AttemptId, ImageRowId, WorkerId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
@@ -35,7 +34,21 @@ from safelight.engine import settle
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.journal import append_event, locked_job, start_job
 from safelight.engine.lease import Hint, Lease, LeaseLost, claim
-from safelight.engine.outcome import AttemptEnd, ImageError, judge_error, judge_refusal, no_answer, not_sent
+from safelight.engine.outcome import (
+    AttemptEnd,
+    ImageError,
+    TryAgain,
+    Verdict,
+    crashed,
+    judge_error,
+    judge_refusal,
+    no_answer,
+    no_picture,
+    no_such_provider,
+    not_sent,
+    not_stored,
+    picture_lost,
+)
 from safelight.engine.timing import Timing
 from safelight.imaging.pool import ChildDied, RenderPool
 from safelight.imaging.rendition import NotAnImage, Rendered, Rendition
@@ -90,7 +103,7 @@ class AttemptPipeline:
         if lease is None:
             return
         if lease.crash_count >= CRASH_LIMIT:
-            await settle.end(self.pool, lease, ImageStatus.FAILED, _crashed(lease.crash_count))
+            await settle.end(self.pool, lease, ImageStatus.FAILED, crashed(lease.crash_count))
             return
         self.failpoints.reach(Failpoint.CLAIMED)
         step = await self.look_back(lease)
@@ -132,7 +145,7 @@ class AttemptPipeline:
         """One paid call, from its committed row to its result."""
         provider = self.providers.get(lease.provider)
         if provider is None:
-            await settle.end(self.pool, lease, ImageStatus.FAILED, _no_such_provider(lease.provider))
+            await settle.end(self.pool, lease, ImageStatus.FAILED, no_such_provider(lease.provider))
             return
         sent = await self.commit(lease)
         if sent is None:
@@ -175,9 +188,7 @@ class AttemptPipeline:
             await settle.release(self.pool, lease)
         return None
 
-    async def call(
-        self, provider: ImageProvider, lease: Lease, sent: Sent
-    ) -> ImageResult | tuple[AttemptEnd, settle.Verdict]:
+    async def call(self, provider: ImageProvider, lease: Lease, sent: Sent) -> ImageResult | tuple[AttemptEnd, Verdict]:
         """The vendor's answer, or what its absence means; under one wall-clock deadline.
 
         Not a byte leaves after the deadline, however long this process was stopped since the commit.
@@ -294,62 +305,53 @@ class AttemptPipeline:
 
     async def _discard_no_image(self, lease: Lease, receipt: Receipt, error: NotAnImage) -> None:
         """What came is no picture: it was paid for, it is booked, and its bytes are of no use."""
-        reason = ImageError(
-            kind=ErrorKind.INVALID_OUTPUT,
-            code=error.code.upper().replace("-", "_"),
-            message=str(error),
-            billed=Billed.YES,
-        )
-        end = AttemptEnd(
-            status=AttemptStatus.NO_IMAGE,
-            cost=receipt.cost,
-            error=reason,
-            usage=receipt.usage,
-            request_id=receipt.request_id,
-        )
-        await self._conclude(lease, AttemptId(receipt.attempt_id), end, settle.TryAgain())
+        await self._conclude_paid(lease, receipt, no_picture(error.code.upper().replace("-", "_"), str(error)))
         await self.staging.discard(receipt.attempt_id)
 
     async def _not_staged(self, lease: Lease, receipt: Receipt, error: OSError) -> None:
         """The picture came and could not be made durable: paid without a picture, and never silent about it."""
         log.error("staging failed; a paid picture is lost", attempt=receipt.attempt_id, errno=error.errno)
-        reason = ImageError(
-            kind=ErrorKind.STORAGE, code="NOT_STAGED", message="The picture could not be staged.", billed=Billed.YES
-        )
-        end = AttemptEnd(status=AttemptStatus.NO_IMAGE, cost=receipt.cost, error=reason, usage=receipt.usage)
-        await self._conclude(lease, AttemptId(receipt.attempt_id), end, settle.TryAgain())
+        await self._conclude_paid(lease, receipt, picture_lost("NOT_STAGED", "The picture could not be staged."))
 
     async def _lost_bytes(self, lease: Lease, attempt_id: str) -> None:
         """A receipt whose bytes are gone: someone emptied the staging folder. Booked as paid without a picture."""
-        reason = ImageError(
-            kind=ErrorKind.STORAGE, code="STAGED_BYTES_GONE", message="The staged picture is gone.", billed=Billed.YES
-        )
+        gone = picture_lost("STAGED_BYTES_GONE", "The staged picture is gone.")
         cost = await settle.cost_of_attempt(self.pool, attempt_id)
-        end = AttemptEnd(status=AttemptStatus.NO_IMAGE, cost=cost, error=reason)
-        await self._conclude(lease, AttemptId(attempt_id), end, settle.TryAgain())
+        end = AttemptEnd(status=AttemptStatus.NO_IMAGE, cost=cost, error=gone)
+        await self._conclude(lease, AttemptId(attempt_id), end, TryAgain())
 
     async def _finish_later(self, lease: Lease, error: Exception) -> None:
         log.warning("rendering or storing failed", image=lease.image_id, job=lease.job_id, error=type(error).__name__)
         failures = lease.failures + 1
         if failures >= RENDER_TRIES:
-            await settle.end(self.pool, lease, ImageStatus.FAILED, _not_stored(error))
+            await settle.end(self.pool, lease, ImageStatus.FAILED, not_stored(error))
             return
         pause = backoff_seconds(failures, jitter=0.5, unit_seconds=self.timing.retry_unit_seconds)
         await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
 
-    async def _conclude(self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: settle.Verdict) -> None:
+    async def _conclude_paid(self, lease: Lease, receipt: Receipt, error: ImageError) -> None:
+        end = AttemptEnd(
+            status=AttemptStatus.NO_IMAGE,
+            cost=receipt.cost,
+            error=error,
+            usage=receipt.usage,
+            request_id=receipt.request_id,
+        )
+        await self._conclude(lease, AttemptId(receipt.attempt_id), end, TryAgain())
+
+    async def _conclude(self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: Verdict) -> None:
         await settle.conclude(
             self.pool, lease, attempt_id, end, verdict, retry_unit_seconds=self.timing.retry_unit_seconds
         )
 
 
-def _timed_out(call: BillableCall, timeout_seconds: float) -> tuple[AttemptEnd, settle.Verdict]:
+def _timed_out(call: BillableCall, timeout_seconds: float) -> tuple[AttemptEnd, Verdict]:
     if not call.has_left:
         return not_sent("the attempt's deadline passed before a connection was open")
     return no_answer("TIMEOUT", f"The vendor did not answer within {timeout_seconds:g} seconds.")
 
 
-def _aborted(call: BillableCall) -> tuple[AttemptEnd, settle.Verdict]:
+def _aborted(call: BillableCall) -> tuple[AttemptEnd, Verdict]:
     if not call.has_left:
         return not_sent("the caller canceled before a connection was open")
     return no_answer("ABORTED", "The call was closed because the caller canceled.")
@@ -383,31 +385,4 @@ def _stored(key: str, rendition: Rendered) -> settle.StoredRendition:
         height_px=rendition.height_px,
         length=len(rendition.data),
         sha256=rendition.sha256,
-    )
-
-
-def _crashed(crashes: int) -> ImageError:
-    return ImageError(
-        kind=ErrorKind.CRASHED,
-        code="CRASHED",
-        message=f"{crashes} worker processes died on this image without getting further.",
-        billed=Billed.UNKNOWN,
-    )
-
-
-def _no_such_provider(name: str) -> ImageError:
-    return ImageError(
-        kind=ErrorKind.PERMANENT,
-        code="PROVIDER_NOT_CONFIGURED",
-        message=f"Provider `{name}` is no longer configured.",
-        billed=Billed.NO,
-    )
-
-
-def _not_stored(error: Exception) -> ImageError:
-    return ImageError(
-        kind=ErrorKind.STORAGE,
-        code=type(error).__name__.upper(),
-        message="The picture is paid for and staged, but could not be rendered or stored; a retry buys nothing.",
-        billed=Billed.YES,
     )

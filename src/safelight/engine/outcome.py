@@ -120,3 +120,40 @@ def no_answer(code: str, message: str) -> tuple[AttemptEnd, Verdict]:
     """The call left and its answer will not come: billed or not, nobody knows."""
     error = ImageError(kind=ErrorKind.TIMEOUT, code=code, message=message, billed=Billed.UNKNOWN)
     return AttemptEnd(status=AttemptStatus.UNKNOWN, cost=UNKNOWN_COST, error=error), TryAgain()
+
+
+def no_picture(code: str, message: str) -> ImageError:
+    """What came is paid for and is no picture."""
+    return ImageError(kind=ErrorKind.INVALID_OUTPUT, code=code, message=message, billed=Billed.YES)
+
+
+def picture_lost(code: str, message: str) -> ImageError:
+    """The picture came, is paid for, and our own storage does not have it."""
+    return ImageError(kind=ErrorKind.STORAGE, code=code, message=message, billed=Billed.YES)
+
+
+def crashed(crashes: int) -> ImageError:
+    return ImageError(
+        kind=ErrorKind.CRASHED,
+        code="CRASHED",
+        message=f"{crashes} worker processes died on this image without getting further.",
+        billed=Billed.UNKNOWN,
+    )
+
+
+def no_such_provider(name: str) -> ImageError:
+    return ImageError(
+        kind=ErrorKind.PERMANENT,
+        code="PROVIDER_NOT_CONFIGURED",
+        message=f"Provider `{name}` is no longer configured.",
+        billed=Billed.NO,
+    )
+
+
+def not_stored(error: Exception) -> ImageError:
+    return ImageError(
+        kind=ErrorKind.STORAGE,
+        code=type(error).__name__.upper(),
+        message="The picture is paid for and staged, but could not be rendered or stored; a retry buys nothing.",
+        billed=Billed.YES,
+    )

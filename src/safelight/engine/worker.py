@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import asyncpg
@@ -29,10 +29,16 @@ from safelight.engine.timing import Timing
 
 _SQL = load("workers")
 
+_CHORES_SECONDS = 3600.0
+
 _LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What a database that went away looks like."""
 
 log = structlog.get_logger(__name__)
+
+
+Chore = Callable[[], Awaitable[object]]
+"""Something that is worth doing now and then, and may be done by any worker at any time."""
 
 
 class StoreMismatch(Exception):
@@ -67,7 +73,10 @@ async def claim_store(pool: asyncpg.Pool, marker: str) -> None:
 
 
 class Worker:
-    """One process. `isolated_command` starts a process that runs a single image, for images that kill workers."""
+    """One process. `isolated_command` starts a process that runs a single image, for images that kill workers.
+
+    `chores` are done at the start and every hour.
+    """
 
     def __init__(
         self,
@@ -78,6 +87,7 @@ class Worker:
         capacity: Capacity,
         timing: Timing,
         isolated_command: Sequence[str],
+        chores: Sequence[Chore] = (),
     ) -> None:
         self._databases = databases
         self._pipeline = pipeline
@@ -85,6 +95,7 @@ class Worker:
         self._capacity = capacity
         self._timing = timing
         self._isolated_command = tuple(isolated_command)
+        self._chores = tuple(chores)
         self._id = pipeline.worker_id
         self._at_work: Counter[ImageRowId] = Counter()
         buying = {image_entrypoint(name): self._handle for name in pipeline.providers}
@@ -101,6 +112,7 @@ class Worker:
                 loops.create_task(self._beat_for_ever(self._capacity)),
                 loops.create_task(self._admission.run()),
                 loops.create_task(self._sweep_for_ever()),
+                loops.create_task(self._tidy_for_ever()),
                 loops.create_task(self._announce_drain()),
             ]
             await asyncio.gather(*(each.run() for each in self._dispatchers))
@@ -202,6 +214,16 @@ class Worker:
             except _LOST as error:
                 log.warning("sweep failed", error=type(error).__name__)
             await asyncio.sleep(self._timing.sweep_seconds)
+
+    async def _tidy_for_ever(self) -> None:
+        """Files that crashes left half-written go, once they are too old to be anybody's."""
+        while True:
+            for chore in self._chores:
+                try:
+                    await chore()
+                except OSError as error:
+                    log.warning("tidying failed", errno=error.errno)
+            await asyncio.sleep(_CHORES_SECONDS)
 
     async def _announce_drain(self) -> None:
         """Tells admission at once that this worker's slots are gone."""
