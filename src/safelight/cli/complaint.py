@@ -1,0 +1,45 @@
+"""What a person at the terminal can put right: said in one line on standard error, without a traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from safelight.domain.errors import SafelightError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from safelight.settings import Settings
+
+
+class Complaint(SafelightError):
+    """The command cannot go on; the message says what to do."""
+
+    slug = "complaint"
+
+
+def complain(error: SafelightError) -> None:
+    """One line on standard error."""
+    print("safelight:", *str(error).split(), file=sys.stderr)
+
+
+def read_settings() -> Settings:
+    """The settings. Raises Complaint that names what is wrong with them."""
+    from pydantic import ValidationError
+
+    from safelight.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise wrong_setting(error) from None
+    except ValueError as error:
+        raise Complaint(f"safelight.toml: {error}") from error
+
+
+def wrong_setting(error: ValidationError) -> Complaint:
+    """Names the first setting that is wrong, without repeating its value, which may be a key."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return Complaint(f"setting {field + ': ' if field else ''}{first['msg']}")

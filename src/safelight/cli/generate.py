@@ -1,0 +1,145 @@
+"""`safelight generate`: a file with a job in it becomes pictures in a folder, however often it takes."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from safelight.cli.bars import View, open_view
+from safelight.cli.children import free_port, running, until_ready
+from safelight.cli.complaint import Complaint, read_settings
+from safelight.cli.pictures import Album
+from safelight.cli.running import run
+from safelight.client import ApiProblem, JobView, SafelightClient
+from safelight.domain.fingerprint import fingerprint
+from safelight.domain.lifecycle import JobStatus
+from safelight.settings import Settings, child_environment
+
+PARTIAL, FAILED, INTERRUPTED = 3, 1, 130
+"""Exit codes; 0 is a complete job."""
+
+
+def generate(source: Path, *, folder: Path, url: str | None) -> int:
+    """The exit code: 0 complete, 3 partial, 1 failed, 130 interrupted, which leaves the job running."""
+    body = read_body(source)
+    settings = read_settings()
+    try:
+        return run(_generate(body, folder=folder.absolute(), url=url, settings=settings))
+    except KeyboardInterrupt:
+        Console(stderr=True, markup=False, highlight=False).print(
+            f"stopped watching; run the same command again to go on: pictures already in {folder} are kept, "
+            "and what was paid for is not bought again",
+            soft_wrap=True,
+        )
+        return INTERRUPTED
+
+
+def read_body(source: Path) -> dict[str, Any]:
+    """The body of `POST /v1/jobs`. Raises Complaint for a file that is not one."""
+    if source.suffix.lower() != ".json":
+        raise Complaint(
+            f"`{source}`: only .json files are read in this version, holding the body of POST /v1/jobs"
+        )
+    try:
+        body = json.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Complaint(f"cannot read `{source}`: {error.strerror}") from error
+    except ValueError as error:
+        raise Complaint(f"`{source}` is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Complaint(f"`{source}` holds no JSON object; it is the body of POST /v1/jobs")
+    return body
+
+
+def exit_code(job: JobView) -> int:
+    if job.status is JobStatus.COMPLETED:
+        return 0
+    return PARTIAL if job.completed else FAILED
+
+
+async def follow(client: SafelightClient, job_id: str, *, view: View, album: Album | None = None) -> JobView:
+    """The job once it has ended, shown all the while, its pictures saved as they come."""
+    async for job in client.watch(job_id):
+        view.show(job)
+        if album is not None:
+            await album.save_new(job)
+        if job.has_ended:
+            return job
+    raise AssertionError("a watch ends with a job that has ended")
+
+
+def summary(job: JobView) -> str:
+    """`13/14 completed · job_… · $0.441`"""
+    cost = f" · ${job.actual_usd}" if job.actual_usd is not None else ""
+    return f"{len(job.completed)}/{len(job.images)} completed · {job.id}{cost}"
+
+
+async def _generate(body: dict[str, Any], *, folder: Path, url: str | None, settings: Settings) -> int:
+    console = Console(markup=False, highlight=False)
+    async with _service(url, settings, console) as client:
+        job = await _submitted(client, body, key=_idempotency_key(body, folder))
+        console.print(f"{job.id} · {client.base_url}/v1/jobs/{job.id}", soft_wrap=True)
+        with open_view(console) as view:
+            job = await follow(client, job.id, view=view, album=Album(client=client, folder=folder))
+    console.print(f"{summary(job)} · {folder}", soft_wrap=True)
+    return exit_code(job)
+
+
+async def _submitted(client: SafelightClient, body: dict[str, Any], *, key: str) -> JobView:
+    """A job that is live or complete: one that ended short of that in an earlier run is retried."""
+    submitted = await client.submit(body, idempotency_key=key)
+    job = submitted.job
+    if not submitted.replayed:
+        return job
+    if job.status is JobStatus.CANCELING:
+        job = await client.wait(job.id)
+    if job.has_ended and job.status is not JobStatus.COMPLETED:
+        try:
+            return await client.retry(job.id)
+        except ApiProblem as problem:
+            if problem.slug != "nothing-to-retry":
+                raise
+    return job
+
+
+def _idempotency_key(body: dict[str, Any], folder: Path) -> str:
+    return f"generate-{fingerprint({'body': body, 'folder': str(folder)})}"
+
+
+@asynccontextmanager
+async def _service(url: str | None, settings: Settings, console: Console) -> AsyncIterator[SafelightClient]:
+    """A client of the service at `url`, or at the configured address.
+
+    When nothing answers at a configured address of this machine, of a private service that stops at the end.
+    """
+    async with SafelightClient(url or settings.url) as client:
+        if url is not None or await client.is_up() or not _is_here(settings.url):
+            yield client
+            return
+    bind = f"127.0.0.1:{free_port()}"
+    # An own database server in the same home is shared with whatever else runs on it.
+    environment = child_environment({"home": settings.home, "bind": bind, "public_url": None})
+    log_path = settings.home / "logs" / "generate.log"
+    console.print(f"nothing answers at {settings.url}: starting a private service")
+    # Calls that were sent are paid for: the private service may take as long as they do to stop.
+    async with running(
+        "serve", "serve", log_path=log_path, environment=environment, stop_seconds=settings.drain_seconds + 10
+    ) as child:
+        await until_ready(child, f"http://{bind}/readyz")
+        async with SafelightClient(f"http://{bind}") as client:
+            yield client
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

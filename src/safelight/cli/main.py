@@ -1,0 +1,207 @@
+"""The command line. A command imports its parts when it runs, so that `safelight --help` answers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safelight import __version__
+from safelight.cli.complaint import Complaint, complain
+from safelight.cli.jobs import Url, jobs
+from safelight.domain.errors import SafelightError
+
+app = typer.Typer(
+    help="Durable image generation: nothing accepted is lost, nothing received is paid twice.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+app.add_typer(jobs, name="jobs")
+app.add_typer(db, name="db")
+
+
+def main() -> None:
+    """Runs the command that the arguments name, and ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign still shows the rest
+    try:
+        app(prog_name="safelight")
+    except SafelightError as error:
+        complain(error)
+        sys.exit(1)
+    except BrokenPipeError:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.close()
+        sys.exit(1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    del version  # its callback has done it
+
+
+@app.command()
+def serve(
+    placeholder: Annotated[
+        bool, typer.Option("--placeholder", help="Draw placeholders when a request names no provider.")
+    ] = False,
+    bind: Annotated[str | None, typer.Option(help="host:port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.")] = None,
+) -> None:
+    """Run everything: API, workers and an embedded PostgreSQL."""
+
+    def process() -> int:
+        from safelight.cli.processes import run_serve
+
+        return run_serve(placeholder=placeholder, bind=bind, workers=workers)
+
+    _run(process)
+
+
+@app.command()
+def api() -> None:
+    """Run the HTTP API alone."""
+
+    def process() -> int:
+        from safelight.cli.processes import run_api
+
+        return run_api()
+
+    _run(process)
+
+
+@app.command()
+def worker(one: Annotated[tuple[str, str, str, str] | None, typer.Option(hidden=True)] = None) -> None:
+    """Run one worker process alone."""
+
+    def process() -> int:
+        from safelight.cli.processes import run_worker
+
+        return run_worker(one=one)
+
+    _run(process)
+
+
+@db.command("migrate")
+def db_migrate() -> None:
+    """Bring the database's schema up to date."""
+
+    def process() -> int:
+        from safelight.cli.processes import run_migrate
+
+        return run_migrate()
+
+    _run(process)
+
+
+@db.callback()
+def _db() -> None:
+    """Keeps `migrate` a word of its own while it is the only one."""
+
+
+@app.command()
+def generate(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The body of POST /v1/jobs.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.jpg.")
+    ],
+    url: Url = None,
+) -> None:
+    """Generate the images of a job file into a folder.
+
+    Run again, it goes on. When nothing answers at the configured address, a private service runs until
+    the job has ended. Exit code: 0 complete, 3 partial, 1 failed.
+    """
+    from safelight.cli.generate import generate as run_generate
+
+    raise typer.Exit(run_generate(file, folder=output, url=url))
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 picks a free one.")] = 8421,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    latency: Annotated[
+        str, typer.Option(help="Seconds per image: `0.05`, or log-normal `p50=2,p95=6`.")
+    ] = "p50=2,p95=6",
+    fault_rate: Annotated[str, typer.Option(help="Share of calls that go wrong: `429=0.1,500=0.05`.")] = "",
+    seed: Annotated[int, typer.Option(help="Fixes which calls meet a fault and how long each takes.")] = 0,
+    bill: Annotated[Path, typer.Option(metavar="FILE", help="Where each call is charged.")] = Path(
+        "bill.jsonl"
+    ),
+) -> None:
+    """Stand in for the vendors, with faults and a bill."""
+    from safelight.cli.sandbox import sandbox as run_sandbox
+
+    raise typer.Exit(
+        run_sandbox(host=host, port=port, latency=latency, fault_rate=fault_rate, seed=seed, bill=bill)
+    )
+
+
+@app.command()
+def demo(
+    home: Annotated[Path, typer.Option(metavar="DIR", help="The demo's own data folder.")] = Path(".demo"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures go.")
+    ] = Path("demo-output"),
+    kill_worker: Annotated[
+        bool, typer.Option("--kill-worker", help="Kill a worker process half-way, with calls in flight.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Buy from the real vendor, with GEMINI_API_KEY.")
+    ] = False,
+    model: Annotated[str | None, typer.Option(help="The vendor's model id; only with --live.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending money.")] = False,
+) -> None:
+    """See it work: a mystery case of 14 images.
+
+    Runs everything in a home of its own against the sandbox, and compares with the vendor's bill.
+    """
+    from safelight.cli.demo import demo as run_demo
+    from safelight.cli.demo import live_model
+
+    bought = live_model(model, yes=yes) if live else None
+    if model is not None and not live:
+        raise Complaint("--model is for --live; the sandbox has its own")
+    raise typer.Exit(
+        run_demo(home=home.absolute(), folder=output.absolute(), kill_worker=kill_worker, live=bought)
+    )
+
+
+def _run(process: Callable[[], int]) -> None:
+    """Ends with the process's exit code. Raises Complaint for what an operator has to put right."""
+    from pydantic import ValidationError
+
+    from safelight.cli.complaint import wrong_setting
+    from safelight.cli.processes import CannotStart
+    from safelight.db.placement import EmbeddedServerError
+    from safelight.engine.worker import StoreMismatch
+    from safelight.providers.registry import InvalidConfiguration
+
+    try:
+        code = process()
+    except ValidationError as error:
+        raise wrong_setting(error) from None
+    except (CannotStart, EmbeddedServerError, InvalidConfiguration, StoreMismatch) as error:
+        raise Complaint(str(error)) from error
+    raise typer.Exit(code)

@@ -1,0 +1,289 @@
+"""The processes of Safelight: `api`, `worker`, and `serve`, which runs a database and both and stops all of it.
+
+Every process stops on SIGTERM or SIGINT: nothing new is taken, calls that were sent run to their end. A second signal
+leaves at once; what was in flight is then claimed by another worker, as after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import ipaddress
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import httpx2
+import structlog
+import uvicorn
+import uvloop
+
+from safelight.db.migrate import migrate
+from safelight.domain.ids import ImageRowId, WorkerId
+from safelight.engine.lease import Hint
+from safelight.logs import configure_logging
+from safelight.settings import Settings, child_environment
+from safelight.wiring import Database, api_of, provide_database, worker_of
+
+log = structlog.get_logger(__name__)
+
+_READY_SECONDS = 60.0
+_RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
+_API_STOP_SECONDS = 10.0
+
+
+class CannotStart(Exception):
+    """What the operator has to change first."""
+
+
+def run_serve(*, placeholder: bool, bind: str | None, workers: int | None) -> int:
+    """Database, API and workers, until told to stop; exit code 0 after a clean stop."""
+    changes = {"placeholder": True if placeholder else None, "bind": bind, "workers": workers}
+    settings = _settings(**{name: value for name, value in changes.items() if value is not None})
+    return uvloop.run(_serve(settings))
+
+
+def run_api() -> int:
+    """The HTTP API alone."""
+    return uvloop.run(_api(_settings()))
+
+
+def run_worker(*, one: tuple[str, str, str, str] | None = None) -> int:
+    """A worker; with `one` (worker id, image row, generation, queue row) only for that image."""
+    return uvloop.run(_worker(_settings(), one))
+
+
+def run_migrate() -> int:
+    """Applies the migrations that are missing, and says which."""
+    return uvloop.run(_migrate(_settings()))
+
+
+def _settings(**overrides: object) -> Settings:
+    settings = Settings(**overrides)  # pyright: ignore[reportArgumentType]
+    configure_logging(level=settings.log_level, as_json=settings.log_json)
+    return settings
+
+
+async def _serve(settings: Settings) -> int:
+    host, port = loopback_address(settings.bind)
+    run_folder = settings.home / "run"
+    run_folder.mkdir(parents=True, exist_ok=True)
+    with _only_serve(run_folder):
+        database = await provide_database(settings, alone=True)
+        stopping = asyncio.Event()
+        _on_stop(stopping.set)
+        shared = {"database_url": database.dsn, "home": settings.home, "bind": settings.bind, "supervised": 1}
+        if settings.placeholder:
+            shared["placeholder"] = 1
+        environment = child_environment(shared)
+        children = [_Child("api", ("api",), environment, run_folder)]
+        children += [
+            _Child(f"worker-{n}", ("worker",), environment, run_folder) for n in range(1, settings.workers + 1)
+        ]
+        kept = [asyncio.create_task(child.keep_running(stopping)) for child in children]
+        try:
+            if await _ready(f"http://{host}:{port}", stopping):
+                sys.stderr.write(f"Safelight is ready at http://{host}:{port} (open: no keys are configured)\n")
+            await stopping.wait()
+        finally:
+            stopping.set()
+            await _stop_all(children, kept, settings.drain_seconds)
+            await database.stop()
+    return 0
+
+
+async def _api(settings: Settings) -> int:
+    host, port = loopback_address(settings.bind)
+    async with _database(settings) as database, api_of(settings, database.dsn) as app:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            loop="none",
+            http="httptools",
+            lifespan="off",
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=5,
+        )
+        server = uvicorn.Server(config)
+
+        def stop() -> None:
+            server.should_exit = True
+
+        with _until_orphaned(settings, stop):
+            await server.serve()
+    return 0
+
+
+async def _worker(settings: Settings, one: tuple[str, str, str, str] | None) -> int:
+    async with _database(settings) as database:
+        if one is not None:
+            worker_id, row_id, generation, queue_row_id = one
+            async with worker_of(settings, database.dsn, worker_id=WorkerId(UUID(worker_id))) as worker:
+                await worker.run_one(
+                    Hint(
+                        queue_row_id=int(queue_row_id),
+                        row_id=ImageRowId(int(row_id)),
+                        generation=int(generation),
+                    )
+                )
+            return 0
+        async with worker_of(settings, database.dsn) as worker:
+            _on_stop(worker.drain)
+            with _until_orphaned(settings, worker.drain):
+                log.info("worker started", slots=settings.slots, pid=os.getpid())
+                await worker.run()
+                log.info("worker stopped", pid=os.getpid())
+    return 0
+
+
+async def _migrate(settings: Settings) -> int:
+    if settings.database_url is not None:
+        applied = await migrate(settings.database_url)
+    else:
+        database = await provide_database(settings)
+        applied = []
+        await database.stop()
+    for each in applied:
+        sys.stdout.write(f"applied {each}\n")
+    sys.stdout.write("the schema is up to date\n")
+    return 0
+
+
+def loopback_address(bind: str) -> tuple[str, int]:
+    """Host and port of `host:port`. Raises CannotStart for an address that others can reach: there are no keys yet."""
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise CannotStart(f"SAFELIGHT_BIND reads `host:port`, not `{bind}`")
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if not is_loopback:
+        raise CannotStart(
+            f"`{host}` can be reached by others and no keys are configured; bind to 127.0.0.1 and put an "
+            "authenticating proxy in front"
+        )
+    return host, int(port)
+
+
+class _Child:
+    """One process of `serve`, started again when it ends unasked."""
+
+    def __init__(self, name: str, words: tuple[str, ...], environment: dict[str, str], run_folder: Path) -> None:
+        self._name = name
+        self._command = (sys.executable, "-m", "safelight", *words)
+        self._environment = environment
+        self._pid_file = run_folder / f"{name}.pid"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def keep_running(self, stopping: asyncio.Event) -> None:
+        failures = 0
+        while not stopping.is_set():
+            loop = asyncio.get_running_loop()
+            started_at = loop.time()
+            # A session of its own: the terminal's Ctrl-C is `serve`'s to pass on.
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, env=self._environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
+            )
+            self._pid_file.write_text(f"{self._process.pid}\n")
+            code = await self._process.wait()
+            self._pid_file.unlink(missing_ok=True)
+            if stopping.is_set():
+                return
+            failures = 0 if loop.time() - started_at > 30 else failures + 1
+            pause = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
+            log.warning("process ended; starting it again", name=self._name, code=code, after_seconds=pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), pause)
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+
+async def _stop_all(children: list[_Child], kept: list[asyncio.Task[None]], drain_seconds: float) -> None:
+    for child in children:
+        child.signal(signal.SIGTERM)
+    _, late = await asyncio.wait(kept, timeout=drain_seconds)
+    if late:
+        log.warning("some processes did not stop in time", count=len(late))
+        for child in children:
+            child.signal(signal.SIGKILL)
+        await asyncio.wait(late)
+
+
+async def _ready(url: str, stopping: asyncio.Event) -> bool:
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + _READY_SECONDS
+    async with httpx2.AsyncClient(trust_env=False, timeout=2.0) as client:
+        while not stopping.is_set() and loop.time() < ends_at:
+            with contextlib.suppress(httpx2.HTTPError):
+                if (await client.get(f"{url}/readyz")).status_code == 200:
+                    return True
+            await asyncio.sleep(0.05)
+    return False
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    """For a process on its own; under `serve` the address is given and nothing is started."""
+    database = await provide_database(settings)
+    try:
+        yield database
+    finally:
+        await database.stop()
+
+
+@contextmanager
+def _only_serve(run_folder: Path) -> Iterator[None]:
+    """Raises CannotStart when another `serve` runs in this home."""
+    with (run_folder / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(f"another `safelight serve` is running in `{run_folder.parent}`") from None
+        yield
+
+
+def _on_stop(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def ask() -> None:
+        nonlocal asked
+        if asked:
+            os._exit(1)
+        asked = True
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+
+
+@contextmanager
+def _until_orphaned(settings: Settings, stop: Callable[[], None]) -> Iterator[None]:
+    """Stops this process when the `serve` that started it is gone, however it went."""
+    if not settings.supervised:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            loop.remove_reader(sys.stdin.fileno())
+            stop()
+
+    loop.add_reader(sys.stdin.fileno(), read)
+    try:
+        yield
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
