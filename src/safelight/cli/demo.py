@@ -172,7 +172,7 @@ async def _kill_worker(plan: _Plan, client: SafelightClient, job_id: str, view: 
     pid = int((plan.home / "run" / "worker-1.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     view.say(
-        f"killed worker process {pid} (SIGKILL) with at least {max(in_flight - _SLOTS, 0)} calls in flight, "
+        f"killed worker process {pid} (SIGKILL) after the fifth picture, with at least {max(in_flight - _SLOTS, 0)} calls in flight, "
         "which may be billed; none is bought again before it can no longer answer, "
         f"{_CALL_SECONDS + _GRACE_SECONDS} s after it was sent"
     )
