@@ -116,7 +116,7 @@ def test_declared_moves_are_in_the_lifecycle_and_in_the_statement(table: Table, 
         assert {target for _, target in pairs} == {literal[1]}
 
 
-@pytest.mark.parametrize("name", MOVING["images"].keys() - {"claim.sql: claim"})
+@pytest.mark.parametrize("name", sorted(MOVING["images"].keys() - {"claim.sql: claim"}))
 def test_a_statement_that_moves_a_live_image_names_its_claim_token(name: str):
     statement = MOVING["images"][name]
     if {source for source, _ in moves_of(statement, "images")} & LIVE_IMAGE_STATUSES:

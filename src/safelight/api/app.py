@@ -1,0 +1,35 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from safelight.api import failures
+from safelight.api.dependencies import ApiDependencies
+from safelight.api.images import image_routes
+from safelight.api.jobs import job_routes
+from safelight.api.openapi import Application
+from safelight.api.request_id import RequestIds
+from safelight.api.service import service_routes
+
+__all__ = ["ApiDependencies", "create_app"]
+
+
+def create_app(deps: ApiDependencies) -> Application:
+    """The ASGI application. It starts nothing: pools and background tasks are its caller's."""
+    app = Application(
+        title="Safelight",
+        summary="Durable image generation.",
+        version=version("safelight"),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.include_router(job_routes(deps))
+    app.include_router(image_routes(deps))
+    app.include_router(service_routes(deps))
+    failures.install(app)
+    app.add_middleware(RequestIds, failed=failures.internal_error)
+    return app

@@ -1,0 +1,37 @@
+"""What the routes work with, and on whose behalf."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import asyncpg
+
+from safelight.domain.recipe import Recipe
+from safelight.engine.admission import Admission
+from safelight.engine.catalog import Catalog
+from safelight.storage.blob_store import BlobStore
+
+ACCOUNT = "default"
+"""Whose jobs these are: the installation has one account until it has keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiDependencies:
+    """`pool` gives jsonb as Python values. Nobody runs `admission` here: it is only nudged.
+
+    `public_url` goes before every link; without it links are absolute paths. `ready` returns when the service can
+    answer requests, and raises when it cannot. `body_seconds` is the time a request's body may take to arrive,
+    `acquire_seconds` the time that one waits for a free connection.
+    """
+
+    pool: asyncpg.Pool
+    admission: Admission
+    catalog: Catalog
+    recipes: Mapping[str, Recipe]
+    blobs: BlobStore
+    run_limit_seconds: float
+    public_url: str | None
+    ready: Callable[[], Awaitable[object]]
+    body_seconds: float = 30.0
+    acquire_seconds: float = 5.0

@@ -1,0 +1,180 @@
+"""Jobs: submit, look, cancel, retry."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from safelight.api import schemas
+from safelight.api.body import read_object
+from safelight.api.cursor import cursor_after, job_before
+from safelight.api.dependencies import ACCOUNT, ApiDependencies
+from safelight.api.faults import validated
+from safelight.api.job_view import JobReader
+from safelight.api.links import Links
+from safelight.api.openapi import documented, problems, request_body
+from safelight.api.ordering import place_order
+from safelight.db.statements import load
+from safelight.domain.errors import InvalidRequest, NotFound, SafelightError
+from safelight.domain.fingerprint import fingerprint
+from safelight.domain.ids import JobId, is_job_id
+from safelight.domain.lifecycle import RETRYABLE_IMAGE_STATUSES, ImageStatus
+from safelight.engine.control import CancelMode, cancel, retry
+from safelight.engine.submit import Accepted, submit
+
+_SUBMIT = load("submit")
+_KEY = re.compile(r"[!-~]{1,255}")
+_POLL_SECONDS = 2
+_ACCEPTED_HEADERS = {
+    "Location": "The job's address.",
+    "Retry-After": "Seconds until a first look is worth while.",
+    "Idempotency-Replayed": "`true` when this job was made by an earlier request with the same key.",
+}
+
+NoQuery = Annotated[schemas.NoQuery, Query()]
+
+
+def job_routes(deps: ApiDependencies) -> APIRouter:
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    links = Links(deps.public_url)
+    reader = JobReader(deps)
+
+    @router.post(
+        "",
+        status_code=202,
+        responses=documented(202, schemas.Job, "Accepted, and kept.", headers=_ACCEPTED_HEADERS)
+        | problems(400, 408, 409, 413, 415, 422),
+        openapi_extra=request_body(schemas.NewJob, parameters=[_KEY_PARAMETER]),
+    )
+    async def submit_job(request: Request, _: NoQuery) -> Response:
+        """Accepts a job: one transaction, and it is kept. The images are made in the background.
+
+        With an `Idempotency-Key` the same request makes one job, however often it is sent.
+        """
+        key = _idempotency_key(request)
+        document = await read_object(request, within_seconds=deps.body_seconds)
+        accepted = await _accept(deps, document, key)
+        deps.admission.nudge()
+        headers = {"Location": links.job(accepted.job_id), "Retry-After": str(_POLL_SECONDS)}
+        if accepted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        return _answer(await reader.job(accepted.job_id, account=ACCOUNT), 202, headers)
+
+    @router.get("", responses=documented(200, schemas.JobPage, "A page.") | problems(400, 422))
+    async def list_jobs(query: Annotated[schemas.HistoryQuery, Query()]) -> Response:
+        """Jobs without their images, newest first."""
+        before = job_before(query.cursor, account=ACCOUNT, status=query.status) if query.cursor is not None else None
+        jobs, has_more = await reader.page(account=ACCOUNT, status=query.status, before=before, limit=query.limit)
+        following = cursor_after(JobId(jobs[-1].id), account=ACCOUNT, status=query.status) if has_more else None
+        return _answer(schemas.JobPage(jobs=jobs, next_cursor=following))
+
+    @router.get("/{job_id}", responses=documented(200, schemas.Job, "The job.") | problems(404, 422))
+    async def get_job(job_id: str, query: Annotated[schemas.JobQuery, Query()]) -> Response:
+        """The job with all its images, as they stand now."""
+        return _answer(await reader.job(job_id, account=ACCOUNT, inline=query.inline))
+
+    @router.post(
+        "/{job_id}/cancel",
+        status_code=202,
+        responses=documented(202, schemas.Job, "Canceled; calls that were sent may still wind down.")
+        | documented(200, schemas.Job, "The job was canceled already.")
+        | problems(400, 404, 408, 409, 413, 415, 422),
+        openapi_extra=request_body(schemas.NewCancellation, is_required=False),
+    )
+    async def cancel_job(request: Request, job_id: str, _: NoQuery) -> Response:
+        """Images that wait end now. Calls that were sent wind down; nothing leads to a new one."""
+        wish = validated(schemas.NewCancellation, await _optional_body(request, deps))
+        canceled = await cancel(
+            deps.pool, _known(job_id), account=ACCOUNT, mode=CancelMode(wish.mode), image_ids=wish.images
+        )
+        deps.admission.nudge()
+        return _answer(await reader.job(job_id, account=ACCOUNT), 200 if canceled.was_canceled else 202)
+
+    @router.post(
+        "/{job_id}/retry",
+        status_code=202,
+        responses=documented(202, schemas.Job, "The next run has begun.") | problems(400, 404, 408, 409, 413, 415, 422),
+        openapi_extra=request_body(schemas.NewRetry, is_required=False),
+    )
+    async def retry_job(request: Request, job_id: str, _: NoQuery) -> Response:
+        """Images that ended without a picture are tried again; what is completed is kept."""
+        wish = validated(schemas.NewRetry, await _optional_body(request, deps))
+        await retry(
+            deps.pool,
+            _known(job_id),
+            account=ACCOUNT,
+            only=[ImageStatus(each) for each in wish.only] if wish.only else RETRYABLE_IMAGE_STATUSES,
+            image_ids=wish.images,
+            prompts=wish.prompt_overrides,
+            run_limit_seconds=deps.run_limit_seconds,
+        )
+        deps.admission.nudge()
+        return _answer(await reader.job(job_id, account=ACCOUNT), 202, {"Retry-After": str(_POLL_SECONDS)})
+
+    @router.get("/{job_id}/events", responses=documented(200, schemas.EventPage, "A page.") | problems(404, 422))
+    async def list_events(job_id: str, query: Annotated[schemas.EventsQuery, Query()]) -> Response:
+        """The job's log in its order, from the event after `after` on; `seq` has no gap."""
+        return _answer(await reader.events(job_id, account=ACCOUNT, after=query.after, limit=query.limit))
+
+    return router
+
+
+_KEY_PARAMETER: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Makes sending the request again safe. Kept as long as the job.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+
+
+async def _accept(deps: ApiDependencies, document: dict[str, Any], key: str | None) -> Accepted:
+    """Submits the order. A request that was accepted once is never refused under its key, although a recipe
+    or a model that it names may be gone by now."""
+    try:
+        order = place_order(document, account=ACCOUNT, idempotency_key=key, catalog=deps.catalog, recipes=deps.recipes)
+    except InvalidRequest:
+        if key is None:
+            raise
+        async with deps.pool.acquire(timeout=deps.acquire_seconds) as conn:
+            earlier = await conn.fetchrow(_SUBMIT.job_of_key, ACCOUNT, key)
+        if earlier is None or earlier["request_fingerprint"] != fingerprint(document):
+            raise
+        return Accepted(JobId(earlier["id"]), replayed=True)
+    return await submit(deps.pool, order, run_limit_seconds=deps.run_limit_seconds)
+
+
+async def _optional_body(request: Request, deps: ApiDependencies) -> dict[str, Any]:
+    return await read_object(request, within_seconds=deps.body_seconds, is_required=False)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """Raises SafelightError for a key that is none, or for two."""
+    sent = request.headers.getlist("idempotency-key")
+    if not sent:
+        return None
+    if len(sent) > 1 or not _KEY.fullmatch(sent[0]):
+        raise SafelightError(
+            "Send one Idempotency-Key of 1 to 255 visible ASCII characters.", slug="invalid-idempotency-key"
+        )
+    return sent[0]
+
+
+def _known(job_id: str) -> JobId:
+    if not is_job_id(job_id):
+        raise NotFound("There is no such job.")
+    return JobId(job_id)
+
+
+def _answer(content: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """What a model leaves unset stays out of the answer. Nobody keeps a copy: the next one may differ."""
+    return Response(
+        content.model_dump_json(exclude_unset=True),
+        status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        "application/json",
+    )

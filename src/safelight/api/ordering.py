@@ -1,0 +1,197 @@
+"""From a request to an order: read as far as it is sound, rendered, checked against what the models can do.
+
+Every fault is found before anything is refused, so the parts that Pydantic accepts are checked further even
+when others are wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from safelight.api.choices import Chooser
+from safelight.api.faults import body_faults, refused
+from safelight.api.pointer import pointer
+from safelight.api.problems import RequestFault
+from safelight.api.schemas import MAX_IMAGES, NewJob
+from safelight.api.wishes import Wish, expanded
+from safelight.domain.errors import Fault
+from safelight.domain.fingerprint import fingerprint
+from safelight.domain.order import ImageOrder, JobOrder
+from safelight.domain.recipe import Recipe, RecipeError, render_recipe
+from safelight.engine.catalog import Catalog
+from safelight.storage.keys import InvalidKey, split_key
+
+_MAX_PREFIX_CHARS = 600
+"""A blob's key has 1024; what comes after the prefix takes less than 400."""
+_MAX_RENDERED_PIXELS = 40_000_000
+"""Of all outputs of one image together: what a renderer does well within its time. Chosen."""
+_IN_PARTS = ("images", "defaults")
+
+
+def place_order(
+    document: Mapping[str, Any],
+    *,
+    account: str,
+    idempotency_key: str | None,
+    catalog: Catalog,
+    recipes: Mapping[str, Recipe],
+) -> JobOrder:
+    """The order that a parsed request body stands for. Raises InvalidRequest that lists every fault."""
+    draft = _Draft(document)
+    job = draft.job
+    faults: list[Fault] = [*draft.faults, *_output_faults(job), *_prefix_faults(job.storage_prefix)]
+    wishes = [*_rendered(draft, recipes, faults), *draft.wishes(faults)]
+    if not wishes and not faults:
+        faults.append(RequestFault("", "Name a recipe with subjects, or images, or both: at least one image."))
+    if len(wishes) > MAX_IMAGES:
+        faults.append(RequestFault("/images", f"The job has {len(wishes)} images; {MAX_IMAGES} are the most."))
+        wishes = []
+    faults += _doubled_ids(wishes)
+    images = _image_orders(wishes, job, catalog, faults) if draft.is_sound("defaults") else ()
+    if faults:
+        raise refused(faults)
+    return JobOrder(
+        account=account,
+        idempotency_key=idempotency_key,
+        body_fingerprint=fingerprint(document),
+        images=images,
+        outputs=tuple(
+            {
+                "name": output.name,
+                "width_px": output.width,
+                "height_px": output.height,
+                "fit": output.fit,
+                "format": output.format,
+                "quality": output.quality,
+            }
+            for output in job.outputs
+        ),
+        storage_prefix=job.storage_prefix,
+        metadata=job.metadata,
+        deadline_seconds=job.deadline_seconds,
+        on_deadline=job.on_deadline,
+    )
+
+
+class _Draft:
+    """A request without its unsound parts: a faulty field is left out; of `images` only the faulty elements,
+    of `defaults` only the faulty options."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.faults: list[RequestFault] = []
+        self._unsound: set[str] = set()
+        self._positions: list[int] | None = None
+        try:
+            self.job = NewJob.model_validate(document)
+        except ValidationError as error:
+            self.faults = body_faults(error)
+            self.job = NewJob.model_validate(self._sound_part(document, error))
+
+    def is_sound(self, field: str) -> bool:
+        return field not in self._unsound
+
+    def wishes(self, faults: list[Fault]) -> list[Wish]:
+        """The sound images, each as many times as it was ordered."""
+        positions = self._positions or range(len(self.job.images))
+        return [
+            wish
+            for position, image in zip(positions, self.job.images, strict=True)
+            for wish in expanded(image, pointer("images", position), faults)
+        ]
+
+    def _sound_part(self, document: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:
+        places = [each["loc"] for each in error.errors(include_url=False, include_input=False)]
+        self._unsound = {str(place[0]) for place in places if place[0] not in _IN_PARTS or len(place) == 1}
+        part = {field: value for field, value in document.items() if field not in self._unsound}
+        bad_options = {place[1] for place in places if place[0] == "defaults" and len(place) > 1}
+        if bad_options and self.is_sound("defaults"):
+            part["defaults"] = {k: v for k, v in part["defaults"].items() if k not in bad_options}
+            if not bad_options.isdisjoint(("provider", "model")):
+                self._unsound.add("defaults")
+        bad_images = {place[1] for place in places if place[0] == "images" and len(place) > 1}
+        if bad_images and self.is_sound("images"):
+            self._positions = [n for n in range(len(part["images"])) if n not in bad_images]
+            part["images"] = [part["images"][n] for n in self._positions]
+        return part
+
+
+def _rendered(draft: _Draft, recipes: Mapping[str, Recipe], faults: list[Fault]) -> list[Wish]:
+    """One wish per subject, in the recipe's order."""
+    job = draft.job
+    if not (draft.is_sound("recipe") and draft.is_sound("subjects")):
+        return []
+    if job.recipe is None:
+        if job.subjects:
+            faults.append(RequestFault("/subjects", "Subjects need a recipe."))
+        return []
+    recipe = recipes.get(job.recipe)
+    if recipe is None:
+        known = ", ".join(f"`{name}`" for name in sorted(recipes))
+        faults.append(RequestFault("/recipe", f"There is no such recipe; there are {known}."))
+        return []
+    if sum(map(len, job.subjects.values())) > MAX_IMAGES:
+        faults.append(RequestFault("/subjects", f"A job has at most {MAX_IMAGES} images."))
+        return []
+    try:
+        images = render_recipe(recipe, job.subjects)
+    except RecipeError as error:
+        faults += error.faults
+        return []
+    return [Wish.of_recipe(image) for image in images]
+
+
+def _doubled_ids(wishes: list[Wish]) -> list[Fault]:
+    seen: dict[str, str] = {}
+    faults: list[Fault] = []
+    for wish in wishes:
+        if wish.id in seen:
+            faults.append(RequestFault(f"{wish.pointer}/id", f"`{wish.id}` is the id of {seen[wish.id]} already."))
+        seen.setdefault(wish.id, wish.pointer)
+    return list(dict.fromkeys(faults))
+
+
+def _image_orders(wishes: list[Wish], job: NewJob, catalog: Catalog, faults: list[Fault]) -> tuple[ImageOrder, ...]:
+    """What can be ordered as it stands; a fault that many images share is listed once."""
+    chooser = Chooser(catalog, job.defaults)
+    orders: list[ImageOrder] = []
+    found: dict[Fault, None] = {}
+    for wish in wishes:
+        order = chooser.order(wish)
+        if isinstance(order, ImageOrder):
+            orders.append(order)
+        else:
+            found.update(dict.fromkeys(order))
+    faults += found
+    return tuple(orders)
+
+
+def _output_faults(job: NewJob) -> list[Fault]:
+    names = [output.name for output in job.outputs]
+    faults: list[Fault] = [
+        RequestFault(pointer("outputs", n, "name"), f"`{name}` is the name of an output already.")
+        for n, name in enumerate(names)
+        if name in names[:n]
+    ]
+    if sum(output.width * output.height for output in job.outputs) > _MAX_RENDERED_PIXELS:
+        most = f"{_MAX_RENDERED_PIXELS // 1_000_000} megapixels"
+        faults.append(RequestFault("/outputs", f"The outputs have more than {most} together.", "unsupported-size"))
+    return faults
+
+
+def _prefix_faults(prefix: str | None) -> list[Fault]:
+    if prefix is None:
+        return []
+    try:
+        segments = split_key(prefix)
+    except InvalidKey:
+        segments = []
+    if not segments or segments[0].startswith(".safelight") or len(prefix) > _MAX_PREFIX_CHARS:
+        why = (
+            f"Must be at most {_MAX_PREFIX_CHARS} characters: folders of A-Z a-z 0-9 . _ - separated by `/`, "
+            "none of them empty, `.` or `..`, and the first not one of Safelight's own."
+        )
+        return [RequestFault("/storage_prefix", why)]
+    return []

@@ -1,0 +1,220 @@
+"""Every kind of error answer, in one table: RFC 9457 problems under `/problems/{slug}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from safelight.api.request_id import request_id_of
+from safelight.domain.errors import Fault
+
+MEDIA_TYPE = "application/problem+json"
+MAX_FAULTS = 1000
+"""Faults that one answer lists; its detail says how many there are. Chosen."""
+
+_MAX_INSTANCE_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """`text` tells a person what happened and what to do. `is_retryable`: the same request may succeed
+    later."""
+
+    status: int
+    title: str
+    text: str
+    is_retryable: bool = False
+
+
+PROBLEMS: Mapping[str, ProblemType] = {
+    "malformed-json": ProblemType(
+        400,
+        "Not JSON",
+        "The body is not JSON as RFC 8259 defines it: UTF-8 without a byte order mark, no NaN or Infinity, "
+        "numbers of a sane length, objects and arrays at most 32 deep.",
+    ),
+    "duplicate-key": ProblemType(
+        400,
+        "Duplicate key",
+        "An object of the body has the same key twice. Which one was meant is not for us to guess.",
+    ),
+    "invalid-idempotency-key": ProblemType(
+        400,
+        "Invalid Idempotency-Key",
+        "The header is sent once and holds 1 to 255 visible ASCII characters, without spaces.",
+    ),
+    "invalid-cursor": ProblemType(
+        400,
+        "Invalid cursor",
+        "A cursor is valid with the filters it was given for, and unchanged. Start again without one.",
+    ),
+    "not-found": ProblemType(404, "Not found", "There is nothing under this address, or it is not yours."),
+    "method-not-allowed": ProblemType(
+        405,
+        "Method not allowed",
+        "The address exists, but not for this method. `Allow` names those it takes.",
+    ),
+    "request-timeout": ProblemType(
+        408, "Request timeout", "The body did not arrive in time. Nothing was created.", is_retryable=True
+    ),
+    "conflict": ProblemType(409, "Conflict", "What was asked cannot be done in the present state."),
+    "idempotency-in-progress": ProblemType(
+        409,
+        "Idempotency-Key in use",
+        "A request with the same Idempotency-Key is being accepted right now. Send it again in a moment.",
+        is_retryable=True,
+    ),
+    "job-already-terminal": ProblemType(
+        409, "Job has ended", "The job has ended otherwise; there is nothing left to cancel."
+    ),
+    "job-canceling": ProblemType(
+        409,
+        "Job is being canceled",
+        "Calls that were sent before the cancel still wind down. Retry when the job has ended.",
+        is_retryable=True,
+    ),
+    "nothing-to-retry": ProblemType(
+        409,
+        "Nothing to retry",
+        "No image of those named has ended without a picture. Completed images are kept.",
+    ),
+    "image-not-ready": ProblemType(
+        409,
+        "Image not ready",
+        "The image has no picture, or none yet. Its job says where it stands and whether to wait.",
+    ),
+    "payload-too-large": ProblemType(413, "Payload too large", "A request body has at most 8 MB."),
+    "unsupported-media-type": ProblemType(
+        415, "Unsupported media type", "Send the body as `Content-Type: application/json` in UTF-8."
+    ),
+    "unsupported-encoding": ProblemType(
+        415, "Unsupported encoding", "Send the body as it is, without `Content-Encoding`."
+    ),
+    "validation-error": ProblemType(
+        422,
+        "Invalid request",
+        "The request cannot be accepted as it stands; nothing was created. `errors` lists every fault: "
+        "`pointer` is a JSON Pointer into the body, `parameter` a query parameter.",
+    ),
+    "unknown-field": ProblemType(
+        422,
+        "Unknown field",
+        "A field or query parameter does not exist, or does not work yet. Unknown fields are errors, so that "
+        "a typing mistake is not taken for a default.",
+    ),
+    "invalid-text": ProblemType(
+        422,
+        "Invalid text",
+        "A text holds a lone surrogate, NUL or another control character. Line feeds and tabs are fine.",
+    ),
+    "prompt-too-long": ProblemType(
+        422, "Prompt too long", "A prompt has at most 32 000 characters, or fewer if its model takes fewer."
+    ),
+    "unsupported-size": ProblemType(
+        422,
+        "Unsupported size",
+        "The model does not make this aspect ratio or size, both were named, or an output is out of range.",
+    ),
+    "unsupported-format": ProblemType(422, "Unsupported format", "An output cannot be written in this format."),
+    "unsupported-option": ProblemType(
+        422,
+        "Unsupported option",
+        "The model does not take this option. Options are refused rather than silently dropped.",
+    ),
+    "unknown-model": ProblemType(
+        422, "Unknown model", "The provider is not configured, or it does not have this model (any more)."
+    ),
+    "no-provider": ProblemType(
+        422,
+        "No provider",
+        "The request names no provider and there is no obvious one. Name one, or configure a default.",
+    ),
+    "idempotency-key-reused": ProblemType(
+        422,
+        "Idempotency-Key reused",
+        "This Idempotency-Key belongs to a job that was made by a different request. Use a key of its own.",
+    ),
+    "internal-error": ProblemType(
+        500,
+        "Internal error",
+        "Safelight made a mistake; its log has the details under the request id. With an Idempotency-Key the "
+        "same request can be sent again without doing anything twice.",
+        is_retryable=True,
+    ),
+    "unavailable": ProblemType(
+        503, "Unavailable", "The database or the storage does not answer at the moment.", is_retryable=True
+    ),
+    "storage-full": ProblemType(
+        503, "Storage full", "The database has no room left. An operator has to act.", is_retryable=True
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFault(Fault):
+    """A fault with a kind of its own. With `in_query`, `pointer` is the name of a query parameter."""
+
+    slug: str = "validation-error"
+    in_query: bool = False
+
+
+def problem(
+    request: Request,
+    slug: str,
+    detail: str,
+    *,
+    faults: Sequence[Fault] = (),
+    retry_after_seconds: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The answer. `detail` is for a person and never quotes the request's texts."""
+    kind = PROBLEMS[slug]
+    more = {"Cache-Control": "no-store", **(headers or {})}
+    if retry_after_seconds is not None:
+        more["Retry-After"] = str(retry_after_seconds)
+    body = {
+        "type": type_of(slug),
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail if len(faults) <= MAX_FAULTS else f"{detail} The first {MAX_FAULTS} are listed.",
+        "instance": _instance(request),
+        "request_id": request_id_of(request.scope),
+        "errors": [_listed(fault) for fault in faults[:MAX_FAULTS]],
+        "retryable": kind.is_retryable,
+        "retry_after": retry_after_seconds,
+    }
+    return Response(orjson.dumps(body), kind.status, more, MEDIA_TYPE)
+
+
+def type_of(slug: str) -> str:
+    return f"/problems/{slug}"
+
+
+def common_slug(faults: Sequence[Fault]) -> str:
+    """The kind of a problem with these faults: theirs if they agree, else `validation-error`.
+
+    An unknown field may be another one misspelt, which explains other faults; so it names the problem.
+    """
+    slugs = {_slug_of(fault) for fault in faults}
+    if "unknown-field" in slugs:
+        return "unknown-field"
+    return slugs.pop() if len(slugs) == 1 else "validation-error"
+
+
+def _listed(fault: Fault) -> dict[str, str]:
+    where = "parameter" if isinstance(fault, RequestFault) and fault.in_query else "pointer"
+    return {where: fault.pointer, "detail": fault.detail, "type": type_of(_slug_of(fault))}
+
+
+def _slug_of(fault: Fault) -> str:
+    return fault.slug if isinstance(fault, RequestFault) else "validation-error"
+
+
+def _instance(request: Request) -> str:
+    """The path as it was sent, still encoded; never the query."""
+    sent = request.scope.get("raw_path") or b""
+    return sent.decode("ascii", "replace")[:_MAX_INSTANCE_CHARS]

@@ -1,0 +1,172 @@
+"""The API on a real socket, over a real database; workers only where a test starts one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import asyncpg
+import httpx2
+import pytest
+import uvicorn
+
+from safelight.api.app import ApiDependencies, create_app
+from safelight.db.pool import close_pool, open_pool
+from safelight.domain.money import Cost, CostBasis
+from safelight.domain.recipe import load_recipes
+from safelight.engine.admission import Admission
+from safelight.engine.catalog import Catalog, ConfiguredProvider
+from safelight.engine.timing import Timing
+from safelight.providers.placeholder import PlaceholderProvider
+from safelight.providers.provider import (
+    Capabilities,
+    ImageProvider,
+    ImageRequest,
+    ImageResult,
+    UnknownModel,
+)
+from safelight.storage.local import LocalBlobStore
+
+
+class PickyProvider(ImageProvider):
+    """Models that can do little, one of them retired. 0.04 dollars a picture; `unpriced` has no price."""
+
+    def capabilities(self, model: str) -> Capabilities:
+        if model not in ("picky-1", "unpriced", "picky-0"):
+            raise UnknownModel(model)
+        return Capabilities(
+            aspect_ratios=frozenset({"1:1", "3:4"}),
+            sizes=None,
+            seed=False,
+            negative_prompt=False,
+            timeout_seconds=90.0,
+            prompt_max_chars=100,
+            retired_on="2026-10-02" if model == "picky-0" else None,
+        )
+
+    def estimate(self, request: ImageRequest) -> Cost:
+        if request.model == "unpriced":
+            return Cost(None, CostBasis.UNKNOWN)
+        return Cost(40_000, CostBasis.TABLE, "test")
+
+    async def submit(self, request: ImageRequest) -> ImageResult:
+        raise AssertionError("no test of the API buys from this provider")
+
+    async def aclose(self) -> None:
+        pass
+
+
+def catalog(*, default: str | None = "placeholder") -> Catalog:
+    return Catalog(
+        providers={
+            "placeholder": ConfiguredProvider(provider=PlaceholderProvider(), model="placeholder-1", max_concurrency=8),
+            "picky": ConfiguredProvider(provider=PickyProvider(), model=None, max_concurrency=2),
+        },
+        default=default,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, and leaves the signals to pytest."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    def capture_signals(self) -> Any:
+        return _Nothing()
+
+
+class _Nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@asynccontextmanager
+async def serving(deps: ApiDependencies) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the API, which listens on a free port for as long as the block lasts."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = _Server(
+        uvicorn.Config(
+            create_app(deps),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        async with asyncio.timeout(10):
+            await server.listening.wait()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def queue(database: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(database, min_size=1, max_size=2, application_name="tests queue", jsonb_as_values=False)
+    yield pool
+    await close_pool(pool)
+
+
+@pytest.fixture
+def deps(tmp_path: Path, pool: asyncpg.Pool, queue: asyncpg.Pool) -> ApiDependencies:
+    known = catalog()
+    return ApiDependencies(
+        pool=pool,
+        admission=Admission(queue, max_concurrency=known.max_concurrency(), timing=Timing()),
+        catalog=known,
+        recipes=load_recipes(),
+        blobs=LocalBlobStore(tmp_path / "blobs"),
+        run_limit_seconds=86_400.0,
+        public_url=None,
+        ready=partial(pool.fetchval, "SELECT 1"),
+    )
+
+
+@pytest.fixture
+async def client(deps: ApiDependencies) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(deps) as client:
+        yield client
+
+
+class Serve(Protocol):
+    def __call__(self, **changed: Any) -> AbstractAsyncContextManager[httpx2.AsyncClient]: ...
+
+
+@pytest.fixture
+def serve_with(deps: ApiDependencies) -> Serve:
+    """The API with some of its dependencies changed."""
+    return lambda **changed: serving(replace(deps, **changed))
+
+
+def job(**fields: Any) -> dict[str, Any]:
+    """A request for one image, with other fields beside or instead."""
+    return {"images": [image()], **fields}
+
+
+def image(image_id: str = "one", **fields: Any) -> dict[str, Any]:
+    return {"id": image_id, "prompt": "A brass key, bent and oily", **fields}
+
+
+async def submitted(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+    """The job as it was accepted."""
+    response = await client.post("/v1/jobs", json=job(**fields))
+    assert response.status_code == 202, response.text
+    return response.json()
