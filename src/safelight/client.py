@@ -131,9 +131,7 @@ class SafelightClient:
     Every method raises Unreachable, and ApiProblem for an answer that is not a success.
     """
 
-    def __init__(
-        self, base_url: str, *, timeout_seconds: float = 30.0, patience_seconds: float = 15.0
-    ) -> None:
+    def __init__(self, base_url: str, *, timeout_seconds: float = 30.0, patience_seconds: float = 15.0) -> None:
         self.base_url = base_url.rstrip("/")
         self._patience_seconds = patience_seconds
         self._has_answered = False
@@ -159,9 +157,7 @@ class SafelightClient:
         """The job exists, once, however often the request was repeated. A missing key is made up."""
         headers = {"idempotency-key": idempotency_key or uuid4().hex}
         response = await self._send("POST", "/v1/jobs", may_repeat=True, json=body, headers=headers)
-        return Submitted(
-            job=_job(response.json()), replayed=response.headers.get("idempotency-replayed") == "true"
-        )
+        return Submitted(job=_job(response.json()), replayed=response.headers.get("idempotency-replayed") == "true")
 
     async def job(self, job_id: str) -> JobView:
         return _job((await self._get(_job_path(job_id))).json())
@@ -174,9 +170,7 @@ class SafelightClient:
         given = {name: value for name, value in asked.items() if value is not None}
         return (await self._get("/v1/jobs", params=given)).json()
 
-    async def cancel(
-        self, job_id: str, *, mode: str = "finish", images: Sequence[str] | None = None
-    ) -> JobView:
+    async def cancel(self, job_id: str, *, mode: str = "finish", images: Sequence[str] | None = None) -> JobView:
         body: dict[str, Any] = {"mode": mode} | ({"images": list(images)} if images else {})
         return _job((await self._send("POST", f"{_job_path(job_id)}/cancel", json=body)).json())
 
@@ -225,9 +219,7 @@ class SafelightClient:
     async def _get(self, path: str, **request: Any) -> httpx2.Response:
         return await self._send("GET", path, may_repeat=True, **request)
 
-    async def _send(
-        self, method: str, path: str, *, may_repeat: bool = False, **request: Any
-    ) -> httpx2.Response:
+    async def _send(self, method: str, path: str, *, may_repeat: bool = False, **request: Any) -> httpx2.Response:
         ends_at = time.monotonic() + self._patience_seconds
         delay_seconds = _FIRST_DELAY_SECONDS
         while True:

@@ -93,9 +93,7 @@ async def sole_user(path: Path, *, patience_seconds: float) -> AsyncIterator[int
         ends_at = time.monotonic() + patience_seconds
         while not _locked(lock):
             if time.monotonic() > ends_at:
-                raise Complaint(
-                    f"`{path.parent.parent}` is in use by another run; wait for it, or use another --home"
-                )
+                raise Complaint(f"`{path.parent.parent}` is in use by another run; wait for it, or use another --home")
             await asyncio.sleep(_POLL_SECONDS)
         yield lock
     finally:

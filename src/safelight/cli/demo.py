@@ -152,9 +152,7 @@ async def _generated(plan: _Plan, console: Console) -> tuple[JobView, Bill | Non
         console.print(f"{plan.base_url}/v1/jobs/{job.id}", soft_wrap=True)
         album = Album(client=client, folder=plan.folder)
         with open_view(console) as view:
-            beside = (
-                asyncio.create_task(_kill_worker(plan, client, job.id, view)) if plan.kill_worker else None
-            )
+            beside = asyncio.create_task(_kill_worker(plan, client, job.id, view)) if plan.kill_worker else None
             job = await follow(client, job.id, view=view, album=album)
             if beside is not None:
                 await beside
@@ -172,7 +170,8 @@ async def _kill_worker(plan: _Plan, client: SafelightClient, job_id: str, view: 
     pid = int((plan.home / "run" / "worker-1.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     view.say(
-        f"killed worker process {pid} (SIGKILL) after the fifth picture, with at least {max(in_flight - _SLOTS, 0)} calls in flight, "
+        f"killed worker process {pid} (SIGKILL) after the fifth picture, "
+        f"with at least {max(in_flight - _SLOTS, 0)} calls in flight, "
         "which may be billed; none is bought again before it can no longer answer, "
         f"{_CALL_SECONDS + _GRACE_SECONDS} s after it was sent"
     )
@@ -295,7 +294,6 @@ def _explain(job: JobView, bill: Bill, console: Console) -> None:
         )
     uncertain = f", at most ${job.uncertain_usd} uncertain" if job.uncertain_usd is not None else ""
     console.print(
-        f"Safelight's book: ${job.actual_usd} known{uncertain}; "
-        f"the vendor's: ${format_usd(bill.total_microusd)}",
+        f"Safelight's book: ${job.actual_usd} known{uncertain}; the vendor's: ${format_usd(bill.total_microusd)}",
         soft_wrap=True,
     )

@@ -44,9 +44,7 @@ def generate(source: Path, *, folder: Path, url: str | None) -> int:
 def read_body(source: Path) -> dict[str, Any]:
     """The body of `POST /v1/jobs`. Raises Complaint for a file that is not one."""
     if source.suffix.lower() != ".json":
-        raise Complaint(
-            f"`{source}`: only .json files are read in this version, holding the body of POST /v1/jobs"
-        )
+        raise Complaint(f"`{source}`: only .json files are read in this version, holding the body of POST /v1/jobs")
     try:
         body = json.loads(source.read_text(encoding="utf-8"))
     except OSError as error:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from safelight.client import JobView, SafelightClient
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, `job_…`.")]
-Url = Annotated[
-    str | None, typer.Option(help="Address of the API; default: SAFELIGHT_URL or http://127.0.0.1:8420.")
-]
+Url = Annotated[str | None, typer.Option(help="Address of the API; default: SAFELIGHT_URL or http://127.0.0.1:8420.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Images = Annotated[list[str] | None, typer.Option("--image", help="Only this image; may be repeated.")]
 
@@ -123,9 +121,7 @@ def retry(
 @jobs.command("download")
 def download(
     job_id: JobId,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.jpg.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.jpg.")],
     url: Url = None,
 ) -> None:
     """Fetch the pictures there are. Exit code: 0 all, 3 some, 1 none."""
@@ -184,9 +180,7 @@ def _print_job(console: Console, job: JobView) -> None:
     table = Table("group", "image", "status", "attempts", "cost", "why", box=None)
     for image in job.images:
         cost_usd = f"${image.cost_usd}" if image.cost_usd is not None else ""
-        table.add_row(
-            image.group, image.id, image.status.value, str(image.attempt_count), cost_usd, image.error or ""
-        )
+        table.add_row(image.group, image.id, image.status.value, str(image.attempt_count), cost_usd, image.error or "")
     console.print(table)
 
 

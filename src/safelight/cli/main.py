@@ -122,9 +122,7 @@ def _db() -> None:
 @app.command()
 def generate(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The body of POST /v1/jobs.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.jpg.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.jpg.")],
     url: Url = None,
 ) -> None:
     """Generate the images of a job file into a folder.
@@ -146,30 +144,24 @@ def sandbox(
     ] = "p50=2,p95=6",
     fault_rate: Annotated[str, typer.Option(help="Share of calls that go wrong: `429=0.1,500=0.05`.")] = "",
     seed: Annotated[int, typer.Option(help="Fixes which calls meet a fault and how long each takes.")] = 0,
-    bill: Annotated[Path, typer.Option(metavar="FILE", help="Where each call is charged.")] = Path(
-        "bill.jsonl"
-    ),
+    bill: Annotated[Path, typer.Option(metavar="FILE", help="Where each call is charged.")] = Path("bill.jsonl"),
 ) -> None:
     """Stand in for the vendors, with faults and a bill."""
     from safelight.cli.sandbox import sandbox as run_sandbox
 
-    raise typer.Exit(
-        run_sandbox(host=host, port=port, latency=latency, fault_rate=fault_rate, seed=seed, bill=bill)
-    )
+    raise typer.Exit(run_sandbox(host=host, port=port, latency=latency, fault_rate=fault_rate, seed=seed, bill=bill))
 
 
 @app.command()
 def demo(
     home: Annotated[Path, typer.Option(metavar="DIR", help="The demo's own data folder.")] = Path(".demo"),
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures go.")
-    ] = Path("demo-output"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures go.")] = Path(
+        "demo-output"
+    ),
     kill_worker: Annotated[
         bool, typer.Option("--kill-worker", help="Kill a worker process half-way, with calls in flight.")
     ] = False,
-    live: Annotated[
-        bool, typer.Option("--live", help="Buy from the real vendor, with GEMINI_API_KEY.")
-    ] = False,
+    live: Annotated[bool, typer.Option("--live", help="Buy from the real vendor, with GEMINI_API_KEY.")] = False,
     model: Annotated[str | None, typer.Option(help="The vendor's model id; only with --live.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending money.")] = False,
 ) -> None:
@@ -183,9 +175,7 @@ def demo(
     bought = live_model(model, yes=yes) if live else None
     if model is not None and not live:
         raise Complaint("--model is for --live; the sandbox has its own")
-    raise typer.Exit(
-        run_demo(home=home.absolute(), folder=output.absolute(), kill_worker=kill_worker, live=bought)
-    )
+    raise typer.Exit(run_demo(home=home.absolute(), folder=output.absolute(), kill_worker=kill_worker, live=bought))
 
 
 def _run(process: Callable[[], int]) -> None:

@@ -55,9 +55,7 @@ class Album:
         stem = self.folder / image.group / image.id
         return [
             (
-                stem.with_name(
-                    f"{image.id}{f'.{each.name}' if n else ''}.{_SUFFIX.get(each.format, each.format)}"
-                ),
+                stem.with_name(f"{image.id}{f'.{each.name}' if n else ''}.{_SUFFIX.get(each.format, each.format)}"),
                 each.name,
             )
             for n, each in enumerate(image.outputs)

@@ -15,9 +15,7 @@ from safelight.sandbox.server import serve
 def sandbox(*, host: str, port: int, latency: str, fault_rate: str, seed: int, bill: Path) -> int:
     """Exit code 0 after SIGINT or SIGTERM. Raises Complaint for a senseless option and a taken port."""
     try:
-        config = SandboxConfig(
-            latency=parse_latency(latency), fault_rates=parse_fault_rates(fault_rate), seed=seed
-        )
+        config = SandboxConfig(latency=parse_latency(latency), fault_rates=parse_fault_rates(fault_rate), seed=seed)
     except ValueError as error:
         raise Complaint(str(error)) from error
 

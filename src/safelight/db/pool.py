@@ -8,6 +8,9 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+ACQUIRE_SECONDS: Final = 5.0
+"""How long a transaction waits for a free connection before TimeoutError. Chosen."""
+
 _SETTINGS: Final = {
     # PostgreSQL looks into pg_catalog first unless it is listed: so `now()` stays the server's, also for
     # PgQueuer, and our clock is reached by its full name, `safelight.now()`, only.

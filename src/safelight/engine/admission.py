@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import asyncpg
 import structlog
 
+from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
 from safelight.engine.dispatch import Admitted, enqueue
 from safelight.engine.timing import Timing
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 async def admit(pool: asyncpg.Pool, *, max_concurrency: Mapping[str, int], lease_seconds: float) -> int:
     """How many images were handed to dispatch: at most each provider's free concurrency and the free slots."""
-    async with pool.acquire() as conn, conn.transaction():
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
         await conn.execute(_SQL.lock_admission)
         rows = await conn.fetch(_SQL.admit, list(max_concurrency.keys()), list(max_concurrency.values()), lease_seconds)
         if not rows:
@@ -68,7 +69,7 @@ class Admission:
             self._nudged.clear()
             try:
                 await admit(self._pool, max_concurrency=self._max_concurrency, lease_seconds=self._timing.lease_seconds)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
                 log.warning("admission failed", error=type(error).__name__)
                 await asyncio.sleep(min(self._timing.admission_seconds, 0.2))
             try:

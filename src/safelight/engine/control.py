@@ -87,18 +87,18 @@ async def retry(
     """How many images went back to the backlog; what is completed is kept, and so is every earlier attempt.
 
     A picture that was bought for the same request after the image had ended is used, not bought again. Raises NotFound,
-    InvalidRequest on an unknown image, Conflict when nothing can be retried.
+    InvalidRequest on an unknown image and on a prompt that would not be used, Conflict when nothing can be retried.
     """
     await _require_account(pool, job_id, account)
     prompts = prompts or {}
     async with locked_job(pool, job_id) as (conn, job):
         images = await conn.fetch(_SQL.lock_images, job_id)
-        _chosen(images, prompts.keys(), pointer="/prompt_overrides")
         chosen = _chosen(images, image_ids, pointer="/images")
-        again = [i for i in images if i["id"] in chosen and ImageStatus(i["status"]) in only]
-        again = [i for i in again if ImageStatus(i["status"]) in RETRYABLE_IMAGE_STATUSES]
+        wanted = RETRYABLE_IMAGE_STATUSES.intersection(only)
+        again = [i for i in images if i["id"] in chosen and ImageStatus(i["status"]) in wanted]
         if not again:
             raise Conflict(f"Job `{job_id}` has no image to retry.", slug="nothing-to-retry")
+        _require_use(prompts, {image["id"] for image in again})
         if job.status is JobStatus.CANCELING:
             raise Conflict(f"Job `{job_id}` is being canceled; retry it when it has ended.", slug="job-canceling")
         if job.status in TERMINAL_JOB_STATUSES:
@@ -123,6 +123,16 @@ def _chosen(images: Collection[asyncpg.Record], image_ids: Collection[str] | Non
     if unknown:
         raise InvalidRequest("The request names images that the job does not have.", faults=tuple(unknown))
     return set(image_ids)
+
+
+def _require_use(prompts: Mapping[str, str], again: set[str]) -> None:
+    unused = tuple(
+        Fault(f"/prompt_overrides/{each}", f"Image `{each}` is not being retried.")
+        for each in prompts
+        if each not in again
+    )
+    if unused:
+        raise InvalidRequest("A prompt is given for an image that is not being retried.", faults=unused)
 
 
 async def _require_account(pool: asyncpg.Pool, job_id: JobId, account: str) -> None:

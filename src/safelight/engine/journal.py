@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.events import EventType, job_ended
 from safelight.domain.ids import JobId
@@ -33,7 +34,7 @@ async def locked_job(pool: asyncpg.Pool, job_id: JobId) -> AsyncIterator[tuple[a
 
     Raises LookupError when there is no such job.
     """
-    async with pool.acquire() as conn, conn.transaction():
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
         row = await conn.fetchrow(_SQL.lock_job, job_id)
         if row is None:
             raise LookupError(job_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.errors import InvalidRequest, Unavailable
 from safelight.domain.events import EventType
@@ -32,7 +33,7 @@ async def submit(pool: asyncpg.Pool, order: JobOrder, *, run_limit_seconds: floa
     """
     job_id = new_job_id()
     try:
-        async with pool.acquire() as conn, conn.transaction():
+        async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
             created = await conn.fetchval(
                 _SQL.insert_job,
                 job_id,

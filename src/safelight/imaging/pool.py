@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -139,7 +140,9 @@ class _Child:
 
     def kill(self) -> None:
         if self.alive:
-            self._process.kill()
+            # Not `Process.kill`: it polls first, and so takes a dead child's status away from whoever waits for it.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
         self._stdin.close()
 
     async def wait(self) -> int:
