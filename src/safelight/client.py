@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
@@ -180,6 +180,11 @@ class SafelightClient:
         """The images without a picture are queued again, in a new run of the same job."""
         body = ({"only": list(only)} if only else {}) | ({"images": list(images)} if images else {})
         return _job((await self._send("POST", f"{_job_path(job_id)}/retry", json=body)).json())
+
+    async def queue(self, change: Literal["pause", "resume"] | None = None) -> dict[str, Any]:
+        """The backlog, after pausing or resuming it if so asked."""
+        response = await (self._send("POST", f"/v1/queue/{change}") if change else self._get("/v1/queue"))
+        return response.json()
 
     async def picture(self, job_id: str, image_id: str, output: str | None = None) -> bytes:
         """The bytes of a completed image; without a name, of the first of its outputs."""

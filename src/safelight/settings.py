@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -22,15 +23,20 @@ PLACEHOLDER = "placeholder"
 
 
 class ProviderSettings(BaseModel):
-    """One account at a vendor. `model` is used when a request names none."""
+    """One account at a vendor."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str
+    """Which vendor's protocol: a kind that is installed, such as `gemini`."""
     base_url: str | None = None
+    """Instead of the vendor's own address: a sandbox, a proxy, a compatible server."""
     model: str | None = None
+    """Used when a request names none."""
     api_key: SecretStr | None = None
+    """Default: the vendor's usual variable, such as `GEMINI_API_KEY`."""
     max_concurrency: int = Field(default=8, ge=1, le=1000)
+    """Calls in flight at once, over all workers."""
 
 
 class Settings(BaseSettings):
@@ -52,14 +58,21 @@ class Settings(BaseSettings):
     storage_url: str | None = None
     """Where pictures are kept, `file://…`; default `home/blobs`."""
     bind: str = "127.0.0.1:8420"
+    """`host:port` that the API listens on."""
     public_url: str | None = None
     """How clients reach the API, for links; default: the address that they used."""
+    allowed_hosts: Annotated[frozenset[str], NoDecode] = frozenset()
+    """More names that clients may call the API by, separated by commas; loopback's and those of `bind` and `public_url`
+    always are. `*` allows any."""
     url: str = "http://127.0.0.1:8420"
     """The API that the command line talks to."""
     log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
     log_json: bool = False
+    """Logs as one JSON object a line."""
 
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    """Accounts at vendors by the name that requests use; their fields are below."""
     default_provider: str | None = None
     """Used when a request names none; default: the only provider that is configured."""
     placeholder: bool = False
@@ -70,15 +83,27 @@ class Settings(BaseSettings):
     slots: int = Field(default=32, ge=1, le=1000)
     """Paid calls in flight per worker process."""
     finish_slots: int = Field(default=4, ge=1, le=100)
+    """Images per worker process that only need finishing: nothing is bought for them."""
     render_processes: int = Field(default=1, ge=1, le=64)
+    """Processes per worker that decode and resize."""
+
+    min_free_bytes: int = Field(default=256 * 1024 * 1024, ge=0)
+    """Nothing is bought while the staging folder's disk has less free space than this."""
 
     lease_seconds: float = Field(default=15.0, gt=0)
+    """A worker that is silent for this long has lost its images to the others. Beats come at a third of it."""
     grace_seconds: float = Field(default=15.0, ge=0)
+    """After a call's deadline this much passes before its outcome counts as lost."""
     sweep_seconds: float = Field(default=10.0, gt=0)
+    """How often what was lost is looked for and healed."""
     admission_seconds: float = Field(default=1.0, gt=0)
+    """How often the backlog is looked at when nothing else gives reason to."""
     dequeue_seconds: float = Field(default=2.0, gt=0)
+    """How often a worker looks into the queue when no notice came."""
     retry_unit_seconds: float = Field(default=1.0, ge=0)
+    """The first pause before an image is tried again; later ones are longer, up to 60 of it."""
     run_limit_seconds: float = Field(default=86_400.0, gt=0)
+    """A run whose deadline lets it go on ends after this at the latest."""
     drain_seconds: float = Field(default=330.0, gt=0)
     """How long `serve` lets its worker finish calls that were sent before it stops waiting."""
 
@@ -87,6 +112,11 @@ class Settings(BaseSettings):
 
     failpoint: str | None = None
     """Tests only: `name:kill@n` or `name:stop@n`."""
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _separated(cls, hosts: Any) -> Any:
+        return [host.strip() for host in hosts.split(",") if host.strip()] if isinstance(hosts, str) else hosts
 
     @field_validator("home")
     @classmethod

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -21,6 +22,7 @@ from safelight.engine.admission import Admission
 from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.catalog import Catalog, ConfiguredProvider
 from safelight.engine.failpoints import Failpoints
+from safelight.engine.restore import Restored, after_restore
 from safelight.engine.timing import Timing
 from safelight.engine.worker import Capacity, Databases, Worker, claim_store
 from safelight.imaging.pool import RenderPool
@@ -92,6 +94,17 @@ async def provide_database(settings: Settings, *, alone: bool = False) -> Databa
     return Database(dsn, server)
 
 
+async def take_stock(settings: Settings, dsn: str) -> Restored:
+    """After a restore: buying is paused, staged purchases are recovered, and what may be bought twice is listed."""
+    store = settings.blobs
+
+    def has_picture(prefix: str, image_id: str, row_id: int) -> bool:
+        return any((store / prefix).glob(f"**/{image_id}.*-{row_id:08x}*"))
+
+    async with pools(dsn, name="restore", size=2) as databases:
+        return await after_restore(databases.pool, Staging(settings.home / "staging"), has_picture=has_picture)
+
+
 @asynccontextmanager
 async def pools(dsn: str, *, name: str, size: int) -> AsyncIterator[Databases]:
     """Connections for one process: `size` for our statements, two for dispatch."""
@@ -110,6 +123,7 @@ async def pools(dsn: str, *, name: str, size: int) -> AsyncIterator[Databases]:
 async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
     """The API's application, with its admission running beside it."""
     from safelight.api.app import ApiDependencies, create_app  # a worker does without the web framework
+    from safelight.api.gate import LOOPBACK_HOSTS
 
     catalog = catalog_of(settings)
     async with pools(dsn, name="api", size=10) as databases:
@@ -128,6 +142,7 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
                 run_limit_seconds=settings.run_limit_seconds,
                 public_url=settings.public_url,
                 ready=ready,
+                allowed_hosts=LOOPBACK_HOSTS | own_hosts(settings),
             )
         )
         admitting = asyncio.create_task(admission.run())
@@ -137,6 +152,12 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
             admitting.cancel()
             for each in catalog.providers.values():
                 await each.provider.aclose()
+
+
+def own_hosts(settings: Settings) -> frozenset[str]:
+    """The names that this installation is called by, as its settings know them."""
+    addresses = (f"//{settings.bind}", settings.public_url or "")
+    return settings.allowed_hosts | {host for address in addresses if (host := urlsplit(address).hostname)}
 
 
 def admission_of(settings: Settings, queue: asyncpg.Pool, catalog: Catalog) -> Admission:
@@ -161,6 +182,7 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
             timing=timing_of(settings),
             failpoints=Failpoints.parse(settings.failpoint),
             draining=asyncio.Event(),
+            min_free_bytes=settings.min_free_bytes,
         )
         try:
             yield Worker(

@@ -11,7 +11,7 @@ import pytest
 
 from safelight import __version__
 from tests.cli.conftest import Safelight
-from tests.cli.front_desk import JOB_ID, FrontDesk, jpeg
+from tests.cli.front_desk import JOB_ID, FrontDesk, jpeg, problem
 
 HEAVY = ("google.genai", "asyncpg", "pyvips", "fastapi", "PIL", "httpx2", "pydantic", "rich.live", "uvicorn")
 
@@ -47,7 +47,7 @@ async def test_the_version_is_that_of_the_package(safelight: Safelight) -> None:
 
 
 async def test_every_command_explains_itself(safelight: Safelight) -> None:
-    commands = [["serve"], ["api"], ["worker"], ["db", "migrate"], ["generate"], ["sandbox"], ["demo"]]
+    commands = [["serve"], ["api"], ["worker"], ["db", "migrate"], ["generate"], ["doctor"], ["sandbox"], ["demo"]]
     commands += [["jobs", each] for each in ("list", "show", "watch", "cancel", "retry", "download")]
     for said in await asyncio.gather(*(safelight(*words, "--help") for words in commands)):
         assert said.code == 0
@@ -108,6 +108,31 @@ async def test_another_folder_is_another_job(safelight: Safelight, desk: FrontDe
     assert len(desk.keys) == 2
 
 
+async def test_a_changed_file_is_another_job_and_the_same_job_in_another_form_is_not(
+    safelight: Safelight, desk: FrontDesk, order: str, tmp_path: Path
+) -> None:
+    await safelight("generate", order, "-o", "out", url=desk.base_url)
+    (tmp_path / "case.toml").write_text('[[images]]\nprompt = "A brass key"\nid = "ev-1"\n')
+    await safelight("generate", "case.toml", "-o", "out", url=desk.base_url)
+    (tmp_path / "case.csv").write_text("id,prompt,seed\nev-1,A brass key,\n")
+    await safelight("generate", "case.csv", "-o", "out", url=desk.base_url)
+    assert len(desk.keys) == 1
+    (tmp_path / "case.csv").write_text("id,prompt,seed\nev-1,A bent brass key,\n")
+    await safelight("generate", "case.csv", "-o", "out", url=desk.base_url)
+    assert len(desk.keys) == 2
+
+
+async def test_what_the_service_refuses_of_a_csv_file_is_said_with_its_line(
+    safelight: Safelight, desk: FrontDesk, tmp_path: Path
+) -> None:
+    (tmp_path / "cards.csv").write_text('id,prompt,aspect_ratio\na,"one\ntwo",1:1\nb,three,17:4\n')
+    fault = {"pointer": "/images/1/aspect_ratio", "detail": "The model does not have `17:4`."}
+    desk.failures.append(problem(422, "unsupported-size", "The order cannot be accepted.", errors=[fault]))
+    said = await safelight("generate", "cards.csv", "-o", "out", url=desk.base_url)
+    assert said.code == 1
+    assert said.err == ("safelight: The order cannot be accepted. cards.csv:4: The model does not have `17:4`.\n")
+
+
 async def test_a_partial_job_exits_with_3_and_is_retried_by_the_next_run(
     safelight: Safelight, desk: FrontDesk, order: str, tmp_path: Path
 ) -> None:
@@ -139,9 +164,11 @@ async def test_a_damaged_picture_is_not_written(
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("case.toml", "", "only .json files are read in this version"),
-        ("case.json", "{", "is not JSON"),
-        ("case.json", "[]", "holds no JSON object"),
+        ("case.txt", "", "its name has to end in one of .json, .toml, .csv"),
+        ("case.json", "{", "case.json:1: not JSON"),
+        ("case.toml", "x", "case.toml:1: not TOML"),
+        ("case.csv", "id,promt", "case.csv:1: unknown column `promt`"),
+        ("case.json", "[]", "holds no object"),
         ("missing.json", None, "No such file"),
     ],
 )

@@ -51,14 +51,17 @@ class Fleet:
     pool: asyncpg.Pool
     queue: asyncpg.Pool
     slots: int = 4
+    lease_seconds: float = LEASE_SECONDS
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
     def log(self) -> Path:
         return self.home / "workers.log"
 
-    async def start(self, failpoint: str | None = None) -> asyncio.subprocess.Process:
-        """A worker that has registered."""
+    async def start(
+        self, failpoint: str | None = None, *, min_free_bytes: int = 0, max_file_bytes: int | None = None
+    ) -> asyncio.subprocess.Process:
+        """A worker that has registered; `max_file_bytes` is the size beyond which its disk refuses a file."""
         environment = {
             **child_environment({}),
             "SAFELIGHT_HOME": str(self.home),
@@ -68,16 +71,19 @@ class Fleet:
             "SAFELIGHT_PROVIDERS__GEMINI__MODEL": MODEL,
             "SAFELIGHT_PROVIDERS__GEMINI__API_KEY": "test-key",
             "SAFELIGHT_SLOTS": str(self.slots),
-            "SAFELIGHT_LEASE_SECONDS": str(LEASE_SECONDS),
+            "SAFELIGHT_LEASE_SECONDS": str(self.lease_seconds),
             "SAFELIGHT_GRACE_SECONDS": str(GRACE_SECONDS),
             "SAFELIGHT_SWEEP_SECONDS": "0.3",
             "SAFELIGHT_ADMISSION_SECONDS": "0.2",
             "SAFELIGHT_DEQUEUE_SECONDS": "0.3",
             "SAFELIGHT_RETRY_UNIT_SECONDS": "0.05",
+            "SAFELIGHT_MIN_FREE_BYTES": str(min_free_bytes),
             "SAFELIGHT_FAILPOINT": failpoint or "",
         }
+        limit = ("prlimit", f"--fsize={max_file_bytes}") if max_file_bytes is not None else ()
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
+                *limit,
                 sys.executable,
                 "-m",
                 "safelight",

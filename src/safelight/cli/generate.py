@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from safelight.cli.bars import View, open_view
 from safelight.cli.children import free_port, running, until_ready
 from safelight.cli.complaint import Complaint, read_settings
+from safelight.cli.job_file import JobFile, read_job_file
 from safelight.cli.pictures import Album
 from safelight.cli.running import run
 from safelight.client import ApiProblem, JobView, SafelightClient
@@ -25,13 +25,15 @@ from safelight.settings import Settings, child_environment
 PARTIAL, FAILED, INTERRUPTED = 3, 1, 130
 """Exit codes; 0 is a complete job."""
 
+_FAULTS_SHOWN = 3
+
 
 def generate(source: Path, *, folder: Path, url: str | None) -> int:
     """The exit code: 0 complete, 3 partial, 1 failed, 130 interrupted, which leaves the job running."""
-    body = read_body(source)
+    job_file = read_job_file(source)
     settings = read_settings()
     try:
-        return run(_generate(body, folder=folder.absolute(), url=url, settings=settings))
+        return run(_generate(job_file, folder=folder.absolute(), url=url, settings=settings))
     except KeyboardInterrupt:
         Console(stderr=True, markup=False, highlight=False).print(
             f"stopped watching; run the same command again to go on: pictures already in {folder} are kept, "
@@ -39,21 +41,6 @@ def generate(source: Path, *, folder: Path, url: str | None) -> int:
             soft_wrap=True,
         )
         return INTERRUPTED
-
-
-def read_body(source: Path) -> dict[str, Any]:
-    """The body of `POST /v1/jobs`. Raises Complaint for a file that is not one."""
-    if source.suffix.lower() != ".json":
-        raise Complaint(f"`{source}`: only .json files are read in this version, holding the body of POST /v1/jobs")
-    try:
-        body = json.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Complaint(f"cannot read `{source}`: {error.strerror}") from error
-    except ValueError as error:
-        raise Complaint(f"`{source}` is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise Complaint(f"`{source}` holds no JSON object; it is the body of POST /v1/jobs")
-    return body
 
 
 def exit_code(job: JobView) -> int:
@@ -79,10 +66,10 @@ def summary(job: JobView) -> str:
     return f"{len(job.completed)}/{len(job.images)} completed · {job.id}{cost}"
 
 
-async def _generate(body: dict[str, Any], *, folder: Path, url: str | None, settings: Settings) -> int:
+async def _generate(job_file: JobFile, *, folder: Path, url: str | None, settings: Settings) -> int:
     console = Console(markup=False, highlight=False)
     async with _service(url, settings, console) as client:
-        job = await _submitted(client, body, key=_idempotency_key(body, folder))
+        job = await _submitted(client, job_file, key=_idempotency_key(job_file.body, folder))
         console.print(f"{job.id} · {client.base_url}/v1/jobs/{job.id}", soft_wrap=True)
         with open_view(console) as view:
             job = await follow(client, job.id, view=view, album=Album(client=client, folder=folder))
@@ -90,9 +77,18 @@ async def _generate(body: dict[str, Any], *, folder: Path, url: str | None, sett
     return exit_code(job)
 
 
-async def _submitted(client: SafelightClient, body: dict[str, Any], *, key: str) -> JobView:
-    """A job that is live or complete: one that ended short of that in an earlier run is retried."""
-    submitted = await client.submit(body, idempotency_key=key)
+async def _submitted(client: SafelightClient, job_file: JobFile, *, key: str) -> JobView:
+    """A job that is live or complete: one that ended short of that in an earlier run is retried.
+
+    Raises Complaint that names the lines of the file which the service refuses, where they are known.
+    """
+    try:
+        submitted = await client.submit(job_file.body, idempotency_key=key)
+    except ApiProblem as problem:
+        if job_file.lines and problem.errors:
+            places = [f"{job_file.place_of(each)}: {each.detail}" for each in problem.errors[:_FAULTS_SHOWN]]
+            raise Complaint(" ".join([problem.detail, *places])) from problem
+        raise
     job = submitted.job
     if not submitted.replayed:
         return job

@@ -24,7 +24,7 @@ jobs = typer.Typer(help="Look at jobs, and cancel, retry or download them.", no_
 @jobs.command("list")
 def list_jobs(
     status: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most this many.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Go on after an earlier page.")] = None,
     as_json: AsJson = False,
     url: Url = None,
@@ -34,14 +34,14 @@ def list_jobs(
     async def command(client: SafelightClient, console: Console) -> int:
         page = await client.jobs(status=status, limit=limit, cursor=cursor)
         if as_json:
-            _print_json(page)
+            print_json(page)
             return 0
         console.print(_history(page["jobs"]))
         if following := page.get("next_cursor"):
             console.print(f"older ones: --cursor {following}", soft_wrap=True)
         return 0
 
-    _run(command, url)
+    run_with_client(command, url)
 
 
 @jobs.command("show")
@@ -51,12 +51,12 @@ def show(job_id: JobId, as_json: AsJson = False, url: Url = None) -> None:
     async def command(client: SafelightClient, console: Console) -> int:
         job = await client.job(job_id)
         if as_json:
-            _print_json(job.document)
+            print_json(job.document)
         else:
             _print_job(console, job)
         return 0
 
-    _run(command, url)
+    run_with_client(command, url)
 
 
 @jobs.command("watch")
@@ -72,7 +72,7 @@ def watch(job_id: JobId, url: Url = None) -> None:
         console.print(summary(job), soft_wrap=True)
         return exit_code(job)
 
-    _run(command, url)
+    run_with_client(command, url)
 
 
 @jobs.command("cancel")
@@ -95,7 +95,7 @@ def cancel(
         console.print(f"{job.id} {job.status.value}: {job.current_step}", soft_wrap=True)
         return 0
 
-    _run(command, url)
+    run_with_client(command, url)
 
 
 @jobs.command("retry")
@@ -115,13 +115,15 @@ def retry(
         console.print(f"{job.id} {job.status.value}, run {job.run}: {job.current_step}", soft_wrap=True)
         return 0
 
-    _run(command, url)
+    run_with_client(command, url)
 
 
 @jobs.command("download")
 def download(
     job_id: JobId,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.jpg.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.{ext}.")
+    ],
     url: Url = None,
 ) -> None:
     """Fetch the pictures there are. Exit code: 0 all, 3 some, 1 none."""
@@ -135,10 +137,10 @@ def download(
         console.print(f"{found}/{total} pictures in {output}", soft_wrap=True)
         return 0 if found == total else 3 if found else 1
 
-    _run(command, url)
+    run_with_client(command, url)
 
 
-def _run(command: Callable[[SafelightClient, Console], Awaitable[int]], url: str | None) -> None:
+def run_with_client(command: Callable[[SafelightClient, Console], Awaitable[int]], url: str | None) -> None:
     from rich.console import Console
 
     from safelight.cli.complaint import read_settings
@@ -184,7 +186,7 @@ def _print_job(console: Console, job: JobView) -> None:
     console.print(table)
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
+def print_json(value: Mapping[str, Any]) -> None:
     import json
 
     print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -13,7 +13,8 @@ import typer
 
 from safelight import __version__
 from safelight.cli.complaint import Complaint, complain
-from safelight.cli.jobs import Url, jobs
+from safelight.cli.jobs import AsJson, Url, jobs
+from safelight.cli.queue import queue
 from safelight.domain.errors import SafelightError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
+app.add_typer(queue, name="queue")
 app.add_typer(db, name="db")
 
 
@@ -67,13 +69,19 @@ def serve(
     ] = False,
     bind: Annotated[str | None, typer.Option(help="host:port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.")] = None,
+    after_restore: Annotated[
+        bool,
+        typer.Option(
+            "--after-restore", help="The database came out of a backup: start with buying paused, and report."
+        ),
+    ] = False,
 ) -> None:
     """Run everything: API, workers and an embedded PostgreSQL."""
 
     def process() -> int:
         from safelight.cli.processes import run_serve
 
-        return run_serve(placeholder=placeholder, bind=bind, workers=workers)
+        return run_serve(placeholder=placeholder, bind=bind, workers=workers, after_restore=after_restore)
 
     _run(process)
 
@@ -121,14 +129,22 @@ def _db() -> None:
 
 @app.command()
 def generate(
-    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The body of POST /v1/jobs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.jpg.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="JSON or TOML: the body of POST /v1/jobs. CSV: id,group,prompt,aspect_ratio,seed.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.{ext}.")
+    ],
     url: Url = None,
 ) -> None:
     """Generate the images of a job file into a folder.
 
-    Run again, it goes on. When nothing answers at the configured address, a private service runs until
-    the job has ended. Exit code: 0 complete, 3 partial, 1 failed.
+    Run again, it goes on; a changed file is a new job. When nothing answers at the configured address, a private
+    service runs until the job has ended. Exit code: 0 complete, 3 partial, 1 failed.
     """
     from safelight.cli.generate import generate as run_generate
 
@@ -136,8 +152,19 @@ def generate(
 
 
 @app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Examine this installation, and say what to do.
+
+    Changes and starts nothing, and sends nothing to a vendor. Exit code: 1 when there is a problem, else 0.
+    """
+    from safelight.cli.doctor import doctor as run_doctor
+
+    raise typer.Exit(run_doctor(as_json=as_json))
+
+
+@app.command()
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 picks a free one.")] = 8421,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 picks a free one.")] = 8421,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     latency: Annotated[
         str, typer.Option(help="Seconds per image: `0.05`, or log-normal `p50=2,p95=6`.")

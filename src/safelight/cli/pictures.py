@@ -1,4 +1,4 @@
-"""Pictures of a job as files: `{folder}/{group}/{id}.jpg`, each there whole or not at all."""
+"""Pictures of a job as files, `{folder}/{group}/{id}.jpg` for example; each there whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ _TAME = re.compile(IMAGE_ID_PATTERN)
 
 @dataclass(slots=True, kw_only=True)
 class Album:
-    """Where pictures go: an image's first output is `{id}.jpg`, a further one `{id}.{output}.jpg`."""
+    """Where pictures go: an image's first output is `{id}.{ext}`, a further one `{id}.{output}.{ext}`.
+
+    They lie in a folder of their group's name, if it has one. The extension is the format's. Where an image is named
+    like another one's output, they would be one file: that is a Complaint.
+    """
 
     client: SafelightClient
     folder: Path
     _saved: set[str] = field(default_factory=set, init=False)
+    _owners: dict[Path, str] = field(default_factory=dict, init=False)
 
     async def save_new(self, job: JobView) -> None:
         """Every image completed by now is in its file; what is there already is not fetched again.
@@ -37,6 +42,8 @@ class Album:
 
     async def _save(self, job_id: str, image: ImageView) -> None:
         for path, output in self._paths(image):
+            if (owner := self._owners.setdefault(path, image.id)) != image.id:
+                raise Complaint(f"images `{owner}` and `{image.id}` would both be `{path}`; fetch one over HTTP")
             expected = next(each.sha256 for each in image.outputs if each.name == output)
             try:
                 if path.is_file() and _sha256(path.read_bytes()) == expected:
@@ -49,7 +56,8 @@ class Album:
                 raise Complaint(f"cannot write `{path}`: {error.strerror}") from error
 
     def _paths(self, image: ImageView) -> list[tuple[Path, str]]:
-        for name in (image.id, image.group, *(each.name for each in image.outputs)):
+        groups = [image.group] if image.group else []
+        for name in (image.id, *groups, *(each.name for each in image.outputs)):
             if not _TAME.fullmatch(name):
                 raise Complaint(f"the service names a picture {name!r}, which is no safe file name")
         stem = self.folder / image.group / image.id

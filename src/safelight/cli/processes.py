@@ -20,32 +20,36 @@ from uuid import UUID
 
 import httpx2
 import structlog
-import uvicorn
 import uvloop
 
 from safelight.db.migrate import migrate
 from safelight.domain.ids import ImageRowId, WorkerId
+from safelight.domain.money import format_usd
 from safelight.engine.lease import Hint
+from safelight.engine.restore import Restored
 from safelight.logs import configure_logging
 from safelight.settings import Settings, child_environment
-from safelight.wiring import Database, api_of, provide_database, worker_of
+from safelight.wiring import Database, api_of, provide_database, take_stock, worker_of
 
 log = structlog.get_logger(__name__)
 
 _READY_SECONDS = 60.0
 _RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
-_API_STOP_SECONDS = 10.0
+_REPORTED = 50
 
 
 class CannotStart(Exception):
     """What the operator has to change first."""
 
 
-def run_serve(*, placeholder: bool, bind: str | None, workers: int | None) -> int:
-    """Database, API and workers, until told to stop; exit code 0 after a clean stop."""
+def run_serve(*, placeholder: bool, bind: str | None, workers: int | None, after_restore: bool = False) -> int:
+    """Database, API and workers, until told to stop; exit code 0 after a clean stop.
+
+    `after_restore`: the database came out of a backup, so buying is paused and what may be bought twice is listed.
+    """
     changes = {"placeholder": True if placeholder else None, "bind": bind, "workers": workers}
     settings = _settings(**{name: value for name, value in changes.items() if value is not None})
-    return uvloop.run(_serve(settings))
+    return uvloop.run(_serve(settings, after_restore=after_restore))
 
 
 def run_api() -> int:
@@ -69,14 +73,15 @@ def _settings(**overrides: object) -> Settings:
     return settings
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, *, after_restore: bool) -> int:
     host, port = loopback_address(settings.bind)
     run_folder = settings.home / "run"
     run_folder.mkdir(parents=True, exist_ok=True)
     with _only_serve(run_folder):
         database = await provide_database(settings, alone=True)
+        if after_restore:
+            _report(await take_stock(settings, database.dsn))
         stopping = asyncio.Event()
-        _on_stop(stopping.set)
         shared = {"database_url": database.dsn, "home": settings.home, "bind": settings.bind, "supervised": 1}
         if settings.placeholder:
             shared["placeholder"] = 1
@@ -85,6 +90,7 @@ async def _serve(settings: Settings) -> int:
         children += [
             _Child(f"worker-{n}", ("worker",), environment, run_folder) for n in range(1, settings.workers + 1)
         ]
+        _on_stop(stopping.set, at_once=lambda: [child.signal(signal.SIGKILL) for child in children])
         kept = [asyncio.create_task(child.keep_running(stopping)) for child in children]
         try:
             if await _ready(f"http://{host}:{port}", stopping):
@@ -98,25 +104,16 @@ async def _serve(settings: Settings) -> int:
 
 
 async def _api(settings: Settings) -> int:
+    from safelight.api.server import ApiServer, ServerConfig  # a worker does without the web framework
+
     host, port = loopback_address(settings.bind)
     async with _database(settings) as database, api_of(settings, database.dsn) as app:
-        config = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            loop="none",
-            http="httptools",
-            lifespan="off",
-            server_header=False,
-            access_log=False,
-            log_config=None,
-            timeout_graceful_shutdown=5,
-        )
-        server = uvicorn.Server(config)
+        server = ApiServer(ServerConfig(app, host=host, port=port))
 
         def stop() -> None:
             server.should_exit = True
 
+        _on_stop(stop)
         with _until_orphaned(settings, stop):
             await server.serve()
     return 0
@@ -125,6 +122,7 @@ async def _api(settings: Settings) -> int:
 async def _worker(settings: Settings, one: tuple[str, str, str, str] | None) -> int:
     async with _database(settings) as database:
         if one is not None:
+            _on_stop(_go_on, at_once=_go_on)  # its one image is what the worker that started it waits for
             worker_id, row_id, generation, queue_row_id = one
             async with worker_of(settings, database.dsn, worker_id=WorkerId(UUID(worker_id))) as worker:
                 await worker.run_one(
@@ -195,6 +193,8 @@ class _Child:
                 *self._command, env=self._environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
             )
             self._pid_file.write_text(f"{self._process.pid}\n")
+            if stopping.is_set():  # told to stop while this one was being started
+                self.signal(signal.SIGTERM)
             code = await self._process.wait()
             self._pid_file.unlink(missing_ok=True)
             if stopping.is_set():
@@ -254,19 +254,40 @@ def _only_serve(run_folder: Path) -> Iterator[None]:
         yield
 
 
-def _on_stop(stop: Callable[[], None]) -> None:
+def _on_stop(stop: Callable[[], None], *, at_once: Callable[[], object] = lambda: os._exit(1)) -> None:
+    """The first SIGTERM or SIGINT calls `stop`, a second one `at_once`."""
     loop = asyncio.get_running_loop()
     asked = False
 
     def ask() -> None:
         nonlocal asked
         if asked:
-            os._exit(1)
-        asked = True
-        stop()
+            at_once()
+        else:
+            asked = True
+            stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask)
+
+
+def _go_on() -> None:
+    """Stopping is somebody else's decision."""
+
+
+def _report(found: Restored) -> None:
+    """What may be bought twice, for the person who restored the database."""
+    say = sys.stderr.write
+    say("buying is paused: the database was restored from a backup\n")
+    if found.recovered:
+        say(f"recovered from the staging folder, nothing to be bought: {found.recovered} pictures\n")
+    bought = [each for each in found.open_images if each.has_picture]
+    say(f"open images: {len(found.open_images)}; of {len(bought)} the store holds a picture already:\n")
+    for each in bought[:_REPORTED]:
+        say(f"  {each.job_id} {each.image_id}: bought after the backup, and would be bought again\n")
+    estimate = sum(each.estimate_microusd or 0 for each in found.open_images)
+    say(f"resuming buys up to ${format_usd(estimate)}; of the others, calls made after the backup are not known here\n")
+    say("cancel what you do not want (`safelight jobs cancel JOB`), then `safelight queue resume`\n")
 
 
 @contextmanager

@@ -223,6 +223,15 @@ class EmbeddedServer:
         )
 
 
+def running_dsn(home: Path) -> str | None:
+    """The DSN of the server that answers in this home; None when none does. Starts, creates and changes nothing.
+
+    Raises OSError when its files cannot be read.
+    """
+    postmaster = _postmaster(home / "pg")
+    return _dsn(postmaster) if postmaster is not None and postmaster.is_ready and _answers(postmaster) else None
+
+
 def _shut_down(area: Path) -> None:
     """Fast, then immediate, then by force: the last two leave recovery to the next start."""
 

@@ -11,6 +11,28 @@ import orjson
 ACQUIRE_SECONDS: Final = 5.0
 """How long a transaction waits for a free connection before TimeoutError. Chosen."""
 
+CONNECTION_LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InternalClientError,  # a connection that was cut while asyncpg was busy with it
+    OSError,
+)
+"""What a connection that breaks in the middle of a statement raises: whether it was committed, nobody has said."""
+
+TRANSIENT: Final = (
+    *CONNECTION_LOST,
+    TimeoutError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InsufficientResourcesError,
+)
+"""What may not happen again when the same is tried a moment later."""
+
+_COMMAND_SECONDS: Final = 10.0
+"""Beyond the server's own timeout: a network that swallows packets is noticed here. Chosen."""
+
 _SETTINGS: Final = {
     # PostgreSQL looks into pg_catalog first unless it is listed: so `now()` stays the server's, also for
     # PgQueuer, and our clock is reached by its full name, `safelight.now()`, only.
@@ -34,6 +56,7 @@ async def open_pool(
         dsn,
         min_size=min_size,
         max_size=max_size,
+        command_timeout=_COMMAND_SECONDS,
         init=_jsonb_as_values if jsonb_as_values else None,
         server_settings=_settings(application_name),
     )
@@ -43,7 +66,12 @@ async def connect(
     dsn: str, *, application_name: str, timeout_seconds: int = 10, jsonb_as_values: bool = True
 ) -> asyncpg.Connection:
     """One connection of its own, for what must not wait for a free one: heartbeats, LISTEN."""
-    connection = await asyncpg.connect(dsn, timeout=timeout_seconds, server_settings=_settings(application_name))
+    connection = await asyncpg.connect(
+        dsn,
+        timeout=timeout_seconds,
+        command_timeout=_COMMAND_SECONDS,
+        server_settings=_settings(application_name),
+    )
     if jsonb_as_values:
         await _jsonb_as_values(connection)
     return connection
@@ -66,5 +94,5 @@ async def close_pool(pool: asyncpg.Pool, *, seconds: float = 5.0) -> None:
     try:
         async with asyncio.timeout(seconds):
             await pool.close()
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (TimeoutError, asyncpg.PostgresError, *CONNECTION_LOST):
         pool.terminate()

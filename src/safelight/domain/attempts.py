@@ -17,6 +17,10 @@ UNBILLED_BY_POLICY_LIMIT = 20
 """Answers per run that the vendor's policy calls unbilled (500, 502, 503) before the image fails. Chosen."""
 
 
+UNEXPLAINED_RETRIES = 1
+"""How often per run an answer that nobody can explain is followed by another try. Chosen."""
+
+
 class AttemptStatus(StrEnum):
     SENT = "sent"
     """Committed, and then perhaps sent: it may still answer until `resolve_at`."""
@@ -117,7 +121,8 @@ def next_step(
     if still_open:
         return WaitUntil(max(still_open))
     mine = [a for a in attempts if a.run == run]
-    return _unknown_spent(mine, budget) or _paid_spent(mine, budget) or _policy_spent(mine) or Buy()
+    spent = _unknown_spent(mine, budget) or _paid_spent(mine, budget) or _policy_spent(mine) or _unexplained(mine)
+    return spent or Buy()
 
 
 def _unknown_spent(mine: Sequence[AttemptFact], budget: RetryBudget) -> GiveUp | None:
@@ -149,3 +154,11 @@ def _policy_spent(mine: Sequence[AttemptFact]) -> GiveUp | None:
     if answers < UNBILLED_BY_POLICY_LIMIT:
         return None
     return GiveUp(ErrorKind.TEMPORARY, "VENDOR_FAILING", f"The vendor answered with a server error {answers} times.")
+
+
+def _unexplained(mine: Sequence[AttemptFact]) -> GiveUp | None:
+    answered = (AttemptStatus.UNBILLED, AttemptStatus.NO_IMAGE)
+    answers = sum(a.status in answered and a.error_kind is ErrorKind.UNKNOWN for a in mine)
+    if answers <= UNEXPLAINED_RETRIES:
+        return None
+    return GiveUp(ErrorKind.UNKNOWN, "UNEXPLAINED", "The vendor answered twice in a way that nobody can explain.")

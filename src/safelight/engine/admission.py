@@ -69,7 +69,7 @@ class Admission:
             self._nudged.clear()
             try:
                 await admit(self._pool, max_concurrency=self._max_concurrency, lease_seconds=self._timing.lease_seconds)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except Exception as error:  # the next tick tries again, whatever it was
                 log.warning("admission failed", error=type(error).__name__)
                 await asyncio.sleep(min(self._timing.admission_seconds, 0.2))
             try:

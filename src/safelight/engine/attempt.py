@@ -2,7 +2,7 @@
 
 The steps, in their order; each is a method, each may end the way early:
 
-    claim ─► look_back ─► commit ─► call ─► stage ─► verify ─► receive ─► render ─► settle
+    claim ─► look_back ─► commit ─► call ─► stage ─► render ─► receive ─► finish ─► settle
                │             │        │       │         │                    │
                │             │        └───────┴─────────┴── conclude ────────┤  (error, refusal, no picture)
                └── adopt ────┼──────────────────────────────────────────────►│  (bytes of an earlier attempt)
@@ -17,25 +17,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import asyncpg
 import structlog
 
+from safelight.db.pool import ACQUIRE_SECONDS, CONNECTION_LOST, TRANSIENT
 from safelight.db.statements import load
 from safelight.domain.attempts import Adopt, AttemptStatus, Buy, GiveUp, WaitUntil
-from safelight.domain.events import EventType
 from safelight.domain.ids import AttemptId, ImageRowId, WorkerId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.retry import backoff_seconds
+from safelight.domain.text import storable, storable_json
 from safelight.engine import settle
 from safelight.engine.failpoints import Failpoint, Failpoints
-from safelight.engine.journal import append_event, locked_job, start_job
 from safelight.engine.lease import Hint, Lease, LeaseLost, claim
 from safelight.engine.outcome import (
     AttemptEnd,
+    End,
     ImageError,
     TryAgain,
     Verdict,
@@ -51,19 +53,27 @@ from safelight.engine.outcome import (
 )
 from safelight.engine.timing import Timing
 from safelight.imaging.pool import ChildDied, RenderPool
-from safelight.imaging.rendition import NotAnImage, Rendered, Rendition
+from safelight.imaging.rendition import NotAnImage, Rendered, wanted_output
 from safelight.net.billable import BillableCall, CallNotSent, billable_call
 from safelight.providers.provider import ImageProvider, ImageRequest, ImageResult, ProviderError, Refusal
-from safelight.storage.blob_store import BlobStore
-from safelight.storage.keys import blob_key
+from safelight.storage.blob_store import BlobConflict, BlobStore
+from safelight.storage.keys import InvalidKey, blob_key
 from safelight.storage.staging import Receipt, StagedCorrupt, Staging
 
 _ATTEMPTS = load("attempts")
 
 CRASH_LIMIT = 3
 """Owners that may die on one image without getting further before it ends as CRASHED."""
+WRITE_TRIES = 5
+"""How often a write about a call's outcome is tried before the image is handed back. Chosen."""
+STAGE_TRIES = 5
+"""How often paid bytes that the disk refuses are offered to it before they are given up. Chosen."""
 RENDER_TRIES = 3
 """How often an image whose bytes are staged is rendered and stored before it ends with its receipt kept."""
+
+_CLOSE_SECONDS = 2.0
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +99,8 @@ class AttemptPipeline:
     timing: Timing
     failpoints: Failpoints
     draining: asyncio.Event
+    min_free_bytes: int = 0
+    _disk_refuses: bool = field(default=False, init=False)
     _open_calls: dict[ImageRowId, asyncio.Future[ImageResult | Refusal]] = field(default_factory=dict, init=False)
 
     def abort(self, row_id: ImageRowId) -> None:
@@ -147,6 +159,9 @@ class AttemptPipeline:
         if provider is None:
             await settle.end(self.pool, lease, ImageStatus.FAILED, no_such_provider(lease.provider))
             return
+        if not await self._has_room():
+            await settle.release(self.pool, lease, after_seconds=self.timing.sweep_seconds)
+            return
         sent = await self.commit(lease)
         if sent is None:
             return
@@ -162,31 +177,17 @@ class AttemptPipeline:
     async def commit(self, lease: Lease) -> Sent | None:
         """The attempt's row is durable and the image is `generating`; nothing has left yet.
 
-        Asks the re-send rule, the caller's stop and the run's end once more, under the locks. None when the image went
-        another way. The process's deadline is taken before the row's, so that it is never the later of the two.
+        None when the image went another way. The process's deadline is taken before the row's, so that it is never the
+        later of the two. When the answer to the COMMIT is lost, the row itself says whether it came through.
         """
-        attempt_id = new_attempt_id()
-        deadline = time.monotonic() + lease.timeout_seconds
-        async with locked_job(self.pool, lease.job_id) as (conn, job):
-            fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
-            if fenced is None:
-                return None
-            may_buy = isinstance(await settle.next_step_of(conn, lease), Buy)
-            if may_buy and not fenced["stop"] and not job.run_is_over:
-                await conn.fetchval(
-                    _ATTEMPTS.open_attempt, attempt_id, lease.row_id, lease.token, self.timing.grace_seconds
-                )
-                number = await conn.fetchval(_ATTEMPTS.start_generating, lease.row_id, lease.token)
-                await start_job(conn, lease.job_id)
-                await append_event(
-                    conn, lease.job_id, EventType.IMAGE_STARTED, image_id=lease.image_id, data={"attempt": number}
-                )
-                return Sent(attempt_id, deadline)
-        if job.run_is_over or fenced["stop"]:
-            await settle.end_stopped(self.pool, lease, fenced["stop"] or "deadline")
-        else:
-            await settle.release(self.pool, lease)
-        return None
+        sent = Sent(new_attempt_id(), time.monotonic() + lease.timeout_seconds)
+        try:
+            opened = await settle.open_attempt(self.pool, lease, sent.id, grace_seconds=self.timing.grace_seconds)
+        except CONNECTION_LOST:
+            if not await self.pool.fetchval(_ATTEMPTS.is_open, sent.id, lease.token, timeout=ACQUIRE_SECONDS):
+                raise
+            return sent
+        return sent if isinstance(opened, settle.Opened) else None
 
     async def call(self, provider: ImageProvider, lease: Lease, sent: Sent) -> ImageResult | tuple[AttemptEnd, Verdict]:
         """The vendor's answer, or what its absence means; under one wall-clock deadline.
@@ -205,46 +206,45 @@ class AttemptPipeline:
             submitted = asyncio.ensure_future(provider.submit(request))
             self._open_calls[lease.row_id] = submitted
             try:
-                async with asyncio.timeout(remaining):
-                    await asyncio.wait((submitted,))
-                    answer = submitted.result()
+                # A complete answer counts even when the deadline passes while it is being read: it is paid for.
+                await asyncio.wait((submitted,), timeout=max(remaining, 0.0))
+                if not submitted.done():
+                    return _timed_out(call, lease.timeout_seconds)
+                answer = submitted.result()
             except CallNotSent as error:
                 return not_sent(str(error))
-            except TimeoutError:
-                return _timed_out(call, lease.timeout_seconds)
             except asyncio.CancelledError:
-                if not submitted.done():
+                if not submitted.cancelled():
                     raise
                 return _aborted(call)
             except ProviderError as error:
-                return judge_error(error, failures=lease.failures)
+                return judge_error(error)
             finally:
-                del self._open_calls[lease.row_id]
-                submitted.cancel()
+                self._open_calls.pop(lease.row_id, None)
+                if not submitted.done():
+                    submitted.cancel()  # closes the connection, so that the call can no longer answer
+                    await asyncio.wait((submitted,), timeout=_CLOSE_SECONDS)
         return judge_refusal(answer) if isinstance(answer, Refusal) else answer
 
     async def keep(self, lease: Lease, sent: Sent, result: ImageResult) -> None:
         """Paid bytes become durable before anything else happens to them; then they are looked at."""
         receipt = _receipt(lease, sent.id, result)
-        try:
-            await self.staging.stage(receipt, result.data)
-        except OSError as error:
-            await self._not_staged(lease, receipt, error)
-            return
+        is_staged = await self._stage(receipt, result.data)
         self.failpoints.reach(Failpoint.STAGED)
         try:
-            await self.renderer.examine(result.data)
+            outputs = await self._render(lease, result.data)
         except NotAnImage as error:
             await self._discard_no_image(lease, receipt, error)
             return
         except ChildDied:
-            log.warning("verification failed to run; the bytes are kept and verified again", attempt=sent.id)
-        received = await settle.receive(self.pool, lease, receipt)
+            outputs = None
+            log.warning("rendering failed to run; the bytes are kept and rendered later", attempt=sent.id)
+        received = await self._firmly(lambda: settle.receive(self.pool, lease, receipt))
         if not isinstance(received, Lease):
             log.info("the picture is kept", image=lease.image_id, job=lease.job_id, why=type(received).__name__)
             return
         self.failpoints.reach(Failpoint.RECEIVED)
-        await self.finish(received, receipt, result.data)
+        await self.finish(received, receipt, result.data, outputs, is_staged=is_staged)
 
     async def adopt(self, lease: Lease, attempt_id: str) -> None:
         """Uses the staged bytes of an earlier attempt; nothing is bought."""
@@ -257,18 +257,30 @@ class AttemptPipeline:
         if isinstance(received, Lease):
             await self.finish(received, receipt, data)
 
-    async def finish(self, lease: Lease, receipt: Receipt, data: bytes) -> None:
-        """Renditions are stored and the image is settled. A failure here never generates again."""
+    async def finish(
+        self,
+        lease: Lease,
+        receipt: Receipt,
+        data: bytes,
+        outputs: Mapping[str, Rendered] | None = None,
+        *,
+        is_staged: bool = True,
+    ) -> None:
+        """Outputs are stored, made first if need be, and the image is settled. A failure here never buys again."""
         try:
-            renditions = await self._render(lease, data)
+            if outputs is None:
+                outputs = await self._render(lease, data)
+            for key, output in outputs.items():
+                await self.blobs.put(key, output.data, content_type=output.mime)
         except NotAnImage as error:
             await self._discard_no_image(lease, receipt, error)
             return
-        except (ChildDied, OSError) as error:
-            await self._finish_later(lease, error)
+        except (ChildDied, OSError, BlobConflict, InvalidKey) as error:
+            await self._finish_later(lease, receipt, error, is_staged=is_staged)
             return
         self.failpoints.reach(Failpoint.UPLOADED)
-        done = await settle.complete(self.pool, lease, receipt.attempt_id, renditions)
+        stored = [_stored(key, output) for key, output in outputs.items()]
+        done = await self._firmly(lambda: settle.complete(self.pool, lease, receipt.attempt_id, stored))
         if isinstance(done, LeaseLost):
             return
         self.failpoints.reach(Failpoint.SETTLED)
@@ -282,36 +294,55 @@ class AttemptPipeline:
             log.error("staged bytes are damaged", attempt=attempt_id, detail=str(error))
             return None
 
-    async def _render(self, lease: Lease, data: bytes) -> list[settle.StoredRendition]:
+    async def _render(self, lease: Lease, data: bytes) -> dict[str, Rendered]:
+        """The job's outputs by the keys they belong under, from one decode of the whole picture."""
         job = await self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id)
         assert job is not None
-        wanted = [Rendition(**output) for output in job["outputs"]]
-        _, rendered = await self.renderer.examine(data, wanted)
-        stored: list[settle.StoredRendition] = []
-        for rendition in rendered:
-            key = blob_key(
+        _, rendered = await self.renderer.examine(data, [wanted_output(fields) for fields in job["outputs"]])
+        return {
+            blob_key(
                 account=None,
                 prefix=job["storage_prefix"] or lease.job_id,
                 group=lease.group,
                 image_id=lease.image_id,
-                output=rendition.name,
+                output=output.name,
                 row_id=lease.row_id,
-                sha256=rendition.sha256,
-                extension="jpg" if rendition.format == "jpeg" else rendition.format,
-            )
-            await self.blobs.put(key, rendition.data, content_type=rendition.mime)
-            stored.append(_stored(key, rendition))
-        return stored
+                sha256=output.sha256,
+                extension=output.extension,
+            ): output
+            for output in rendered
+        }
 
     async def _discard_no_image(self, lease: Lease, receipt: Receipt, error: NotAnImage) -> None:
         """What came is no picture: it was paid for, it is booked, and its bytes are of no use."""
         await self._conclude_paid(lease, receipt, no_picture(error.code.upper().replace("-", "_"), str(error)))
         await self.staging.discard(receipt.attempt_id)
 
-    async def _not_staged(self, lease: Lease, receipt: Receipt, error: OSError) -> None:
-        """The picture came and could not be made durable: paid without a picture, and never silent about it."""
-        log.error("staging failed; a paid picture is lost", attempt=receipt.attempt_id, errno=error.errno)
-        await self._conclude_paid(lease, receipt, picture_lost("NOT_STAGED", "The picture could not be staged."))
+    async def _stage(self, receipt: Receipt, data: bytes) -> bool:
+        """The bytes are durable; False when the disk refuses them time and again, and they are in memory only."""
+        for failures in range(1, STAGE_TRIES + 1):
+            try:
+                await self.staging.stage(receipt, data)
+                self._disk_refuses = False
+                return True
+            except OSError as error:
+                self._disk_refuses = True
+                log.error("a paid picture cannot be staged", attempt=receipt.attempt_id, errno=error.errno)
+                await asyncio.sleep(self._pause(failures))
+        return False
+
+    async def _has_room(self) -> bool:
+        """Whether a picture that is bought now could be staged."""
+        if self.staging.free_bytes() < self.min_free_bytes:
+            log.error("not buying: too little disk space to stage what would come", min_free_bytes=self.min_free_bytes)
+            return False
+        if self._disk_refuses:
+            try:
+                await self.staging.ensure_marker()  # writes a file, as staging does
+            except OSError as error:
+                log.error("not buying: the staging folder refuses files", errno=error.errno)
+                return False
+        return True
 
     async def _lost_bytes(self, lease: Lease, attempt_id: str) -> None:
         """A receipt whose bytes are gone: someone emptied the staging folder. Booked as paid without a picture."""
@@ -320,16 +351,28 @@ class AttemptPipeline:
         end = AttemptEnd(status=AttemptStatus.NO_IMAGE, cost=cost, error=gone)
         await self._conclude(lease, AttemptId(attempt_id), end, TryAgain())
 
-    async def _finish_later(self, lease: Lease, error: Exception) -> None:
+    async def _finish_later(self, lease: Lease, receipt: Receipt, error: Exception, *, is_staged: bool) -> None:
+        """Storage is waited for until the run ends; a picture that cannot be rendered is given up after a few tries.
+
+        Bytes that were never staged are gone with this process, so they are booked as paid without a picture, and the
+        image ends: a storage failure never leads to another purchase by itself.
+        """
         log.warning("rendering or storing failed", image=lease.image_id, job=lease.job_id, error=type(error).__name__)
         failures = lease.failures + 1
-        if failures >= RENDER_TRIES:
-            await settle.end(self.pool, lease, ImageStatus.FAILED, not_stored(error))
-            return
-        pause = backoff_seconds(failures, jitter=0.5, unit_seconds=self.timing.retry_unit_seconds)
-        await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
+        if not is_staged:
+            lost = picture_lost("NOT_STORED", "The picture came and could be neither staged nor stored.")
+            await self._conclude_paid(lease, receipt, lost, End(ImageStatus.FAILED))
+        elif failures >= RENDER_TRIES and not isinstance(error, OSError):
+            await self._firmly(lambda: settle.end(self.pool, lease, ImageStatus.FAILED, not_stored(error)))
+        else:
+            await settle.release(self.pool, lease, after_seconds=self._pause(failures), failures=failures)
 
-    async def _conclude_paid(self, lease: Lease, receipt: Receipt, error: ImageError) -> None:
+    def _pause(self, failures: int) -> float:
+        return backoff_seconds(failures, jitter=0.5, unit_seconds=self.timing.retry_unit_seconds)
+
+    async def _conclude_paid(
+        self, lease: Lease, receipt: Receipt, error: ImageError, verdict: Verdict | None = None
+    ) -> None:
         end = AttemptEnd(
             status=AttemptStatus.NO_IMAGE,
             cost=receipt.cost,
@@ -337,12 +380,27 @@ class AttemptPipeline:
             usage=receipt.usage,
             request_id=receipt.request_id,
         )
-        await self._conclude(lease, AttemptId(receipt.attempt_id), end, TryAgain())
+        await self._conclude(lease, AttemptId(receipt.attempt_id), end, verdict or TryAgain())
 
     async def _conclude(self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: Verdict) -> None:
-        await settle.conclude(
-            self.pool, lease, attempt_id, end, verdict, retry_unit_seconds=self.timing.retry_unit_seconds
+        await self._firmly(
+            lambda: settle.conclude(
+                self.pool, lease, attempt_id, end, verdict, retry_unit_seconds=self.timing.retry_unit_seconds
+            )
         )
+
+    async def _firmly(self, write: Callable[[], Awaitable[T]]) -> T:
+        """A fenced write, tried again while the database stumbles: a known outcome must not become an unknown one.
+
+        Doing it twice is harmless. A write whose COMMIT had come through says that the lease is lost, and it is.
+        """
+        for failures in range(1, WRITE_TRIES):
+            try:
+                return await write()
+            except TRANSIENT as error:
+                log.warning("the database stumbled", error=type(error).__name__)
+                await asyncio.sleep(self._pause(failures) / 5)
+        return await write()
 
 
 def _timed_out(call: BillableCall, timeout_seconds: float) -> tuple[AttemptEnd, Verdict]:
@@ -368,10 +426,11 @@ def _receipt(lease: Lease, attempt_id: AttemptId, result: ImageResult) -> Receip
         cost_microusd=result.cost.microusd,
         cost_basis=result.cost.basis,
         price_ref=result.cost.price_ref,
-        usage=dict(result.usage),
-        request_id=result.request_id,
-        model_version=result.model_version,
+        usage=storable_json(result.usage),
+        request_id=storable(result.request_id) if result.request_id else None,
+        model_version=storable(result.model_version) if result.model_version else None,
         received_at=datetime.now(UTC).isoformat(),
+        fingerprint=lease.fingerprint,
     )
 
 

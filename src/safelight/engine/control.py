@@ -20,6 +20,7 @@ from safelight.domain.lifecycle import (
     JobStatus,
 )
 from safelight.domain.order import request_fingerprint
+from safelight.engine.dispatch import notify_stop
 from safelight.engine.journal import append_event, end_job_if_done, locked_job, mark_canceling, reopen_job
 from safelight.engine.settle import end_queued
 
@@ -59,6 +60,7 @@ async def cancel(
         chosen = _chosen(images, image_ids, pointer="/images")
         stop = "abort" if mode is CancelMode.ABORT else "cancel"
         winding_down = 0
+        to_notice: list[int] = []
         for image in images:
             if image["id"] not in chosen:
                 continue
@@ -67,10 +69,14 @@ async def cancel(
             elif image["status"] == ImageStatus.QUEUED or image["status"] in LIVE_IMAGE_STATUSES:
                 await conn.execute(_SQL.ask_to_stop, image["row_id"], stop)
                 winding_down += 1
+                if image["queue_row_id"] is not None:
+                    to_notice.append(image["queue_row_id"])
         open_ids = {i["id"] for i in images if i["status"] in (ImageStatus.QUEUED, *LIVE_IMAGE_STATUSES)}
         if winding_down and open_ids <= chosen:
             await mark_canceling(conn, job_id)
         await end_job_if_done(conn, job_id)
+    if to_notice and mode is CancelMode.ABORT:
+        await notify_stop(pool, to_notice)
     return Cancellation(was_canceled=False)
 
 

@@ -74,10 +74,20 @@ async def enqueue(conn: asyncpg.Connection, admitted: Sequence[Admitted]) -> lis
     return [int(each) for each in ids]
 
 
-async def present(pool: asyncpg.Pool, queue_row_ids: Sequence[int]) -> set[int]:
+async def present(pool: asyncpg.Pool | asyncpg.Connection, queue_row_ids: Sequence[int]) -> set[int]:
     """Those of the queue rows that still exist."""
     rows = await pool.fetch(f"SELECT id FROM {_QUEUE_TABLE} WHERE id = ANY($1::bigint[])", list(queue_row_ids))  # noqa: S608 - a constant
     return {row["id"] for row in rows}
+
+
+async def drop(pool: asyncpg.Pool, queue_row_ids: Sequence[int]) -> None:
+    """Queue rows that brought nobody are gone; their images are handed over anew."""
+    await pool.execute(f"DELETE FROM {_QUEUE_TABLE} WHERE id = ANY($1::bigint[])", list(queue_row_ids))  # noqa: S608 - a constant
+
+
+async def notify_stop(pool: asyncpg.Pool, queue_row_ids: Sequence[int]) -> None:
+    """Whoever handles these rows looks at once whether its images were asked to stop. The rows stay."""
+    await _queries(AsyncpgPoolDriver(pool)).notify_job_cancellation([types.JobId(each) for each in queue_row_ids])
 
 
 async def prune_log(pool: asyncpg.Pool, *, older_than: timedelta) -> None:
@@ -89,6 +99,7 @@ class Dispatcher:
     """Feeds one worker process from the queue: `handlers` by entrypoint, at most `slots` at a time.
 
     A handler must return normally, whatever happened. `stop` ends the intake; handlers that run go on to their end.
+    `stop_noticed` is called when somebody asked the handled image to stop.
     """
 
     def __init__(
@@ -100,7 +111,9 @@ class Dispatcher:
         lease_seconds: float,
         dequeue_seconds: float,
         application_name: str,
+        stop_noticed: Callable[[Hint], Awaitable[None]],
     ) -> None:
+        self._stop_noticed = stop_noticed
         self._dsn = dsn
         self._handlers = dict(handlers)
         self._slots = slots
@@ -157,7 +170,7 @@ class Dispatcher:
         if intake.broken.is_set() or self._stopping.is_set():
             return
         for name, handler in self._handlers.items():
-            manager.entrypoint(name, accepts_context=True)(_detached(handler))
+            manager.entrypoint(name, accepts_context=True)(_detached(handler, self._stop_noticed))
         await manager.run(
             dequeue_timeout=self._dequeue,
             batch_size=min(_BATCH, max(1, self._slots // 2)),
@@ -240,15 +253,25 @@ def _settings() -> DBSettings:
     )
 
 
-def _detached(handler: Handler) -> Callable[[models.Job, models.Context], Awaitable[None]]:
-    """Runs the handler in a task of its own, so that nothing PgQueuer does can cancel or settle it half-way."""
+def _detached(
+    handler: Handler, stop_noticed: Callable[[Hint], Awaitable[None]]
+) -> Callable[[models.Job, models.Context], Awaitable[None]]:
+    """Runs the handler in a task of its own, so that nothing PgQueuer does can cancel or settle it half-way.
 
-    async def handle(job: models.Job, _context: models.Context) -> None:
+    PgQueuer's cancellation only ends the wait, once, as a sign to look whether the image was asked to stop.
+    """
+
+    async def handle(job: models.Job, context: models.Context) -> None:
         hint = _hint(job)
         if hint is None:
             log.error("a queue row with an unreadable payload was dropped", queue_row=int(job.id))
             return
-        await asyncio.wait((asyncio.ensure_future(handler(hint)),))
+        task = asyncio.ensure_future(handler(hint))
+        with context.cancellation:
+            await asyncio.wait((task,))
+        if not task.done():
+            await stop_noticed(hint)
+            await asyncio.wait((task,))
 
     return handle
 

@@ -23,7 +23,7 @@ class Failpoint(StrEnum):
     STAGED = "staged"
     """The bytes and their sidecar are durable; the database does not know."""
     RECEIVED = "received"
-    """The receipt is committed; nothing is rendered."""
+    """The receipt is committed; nothing is stored."""
     UPLOADED = "uploaded"
     """The renditions are stored; the image is not settled."""
     SETTLED = "settled"

@@ -56,6 +56,7 @@ class Lease:
     budget: RetryBudget
     run: int
     failures: int
+    broken_steps: int
     may_buy: bool
     token: ClaimToken
     worker_id: WorkerId
@@ -87,6 +88,10 @@ async def crashes_so_far(pool: asyncpg.Pool, row_id: ImageRowId) -> int:
     return await pool.fetchval(_SQL.crash_count, row_id) or 0
 
 
+async def owner_of(pool: asyncpg.Pool, row_id: ImageRowId) -> WorkerId | None:
+    return await pool.fetchval(_SQL.owner, row_id)
+
+
 async def refund_crashes(conn: asyncpg.Connection, worker_id: WorkerId) -> None:
     """This worker was taken for dead and is not: the crashes counted on it are taken back."""
     await conn.execute(_SQL.refund_crashes, worker_id)
@@ -113,6 +118,7 @@ def _lease(row: asyncpg.Record) -> Lease:
         ),
         run=row["run"],
         failures=row["failures"],
+        broken_steps=row["broken_steps"],
         may_buy=row["lane"] == "buy",
         token=ClaimToken(token),
         worker_id=row["worker_id"],

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safelight.domain.attempts import AttemptStatus
-from safelight.domain.errors import Billed, ErrorKind
+from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.money import FREE, UNKNOWN_COST, Cost
+from safelight.domain.text import storable, storable_json
 from safelight.providers.provider import ProviderError, Refusal
 
 RETRYABLE_KINDS = frozenset(ErrorKind) - {ErrorKind.PERMANENT, ErrorKind.AUTH_ERROR, ErrorKind.SAFETY}
@@ -18,14 +19,15 @@ RETRYABLE_KINDS = frozenset(ErrorKind) - {ErrorKind.PERMANENT, ErrorKind.AUTH_ER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageError:
-    """Why an image has no picture, as the caller reads it."""
+    """Why an image has no picture, as the caller reads it. `billed` None: what the run's attempts say."""
 
     kind: ErrorKind
     code: str
     message: str
-    billed: Billed
+    billed: Billed | None = None
 
     def as_json(self) -> dict[str, Any]:
+        assert self.billed is not None, "settled before it is told"
         return {
             "kind": self.kind.value,
             "code": self.code,
@@ -58,19 +60,24 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The image ends in this state; the engine will not try again by itself."""
+    """The image ends in this state; the engine will not try again by itself.
+
+    `unless_provider_worked`: the fault is the account's, so that an image of a provider that has worked before waits.
+    """
 
     status: ImageStatus
+    unless_provider_worked: bool = False
 
 
 Verdict = TryAgain | End
 
 
-def judge_error(error: ProviderError, *, failures: int) -> tuple[AttemptEnd, Verdict]:
-    """A vendor's failure, after `failures` earlier ones in a row.
+def judge_error(error: ProviderError) -> tuple[AttemptEnd, Verdict]:
+    """A vendor's failure.
 
-    A rate limit waits as long as the vendor says and counts as nothing. PERMANENT and AUTH_ERROR end the image; UNKNOWN
-    is tried once more; everything else is tried again for as long as the re-send rule and the run allow.
+    A rate limit waits as long as the vendor says and counts as nothing. PERMANENT ends the image, and so does a key
+    that is bad before anything ever succeeded; everything else is tried again for as long as the re-send rule and the
+    run allow.
     """
     match error.billed:
         case Billed.NO:
@@ -82,30 +89,34 @@ def judge_error(error: ProviderError, *, failures: int) -> tuple[AttemptEnd, Ver
     end = AttemptEnd(
         status=status,
         cost=cost,
-        error=ImageError(kind=error.kind, code=error.code, message=error.message, billed=error.billed),
-        usage=error.usage,
+        error=ImageError(
+            kind=error.kind, code=storable(error.code), message=storable(error.message), billed=error.billed
+        ),
+        usage=storable_json(error.usage),
         http_status=error.http_status,
-        request_id=error.request_id,
+        request_id=storable(error.request_id) if error.request_id else None,
         unbilled_by_policy=error.unbilled_by_policy,
     )
     if error.kind is ErrorKind.RATE_LIMIT:
         return end, TryAgain(error.retry_after_seconds, counts_as_failure=error.retry_after_seconds is None)
+    if error.kind is ErrorKind.PERMANENT and error.scope is Scope.REQUEST:
+        return end, End(ImageStatus.FAILED)
     if error.kind in (ErrorKind.PERMANENT, ErrorKind.AUTH_ERROR):
-        return end, End(ImageStatus.FAILED)
-    if error.kind is ErrorKind.UNKNOWN and failures:
-        return end, End(ImageStatus.FAILED)
+        return end, End(ImageStatus.FAILED, unless_provider_worked=True)
     return end, TryAgain(error.retry_after_seconds)
 
 
 def judge_refusal(refusal: Refusal) -> tuple[AttemptEnd, Verdict]:
     """A refusal ends the image as `refused`, whatever it cost."""
-    error = ImageError(kind=ErrorKind.SAFETY, code=refusal.code, message=refusal.message, billed=refusal.billed)
+    error = ImageError(
+        kind=ErrorKind.SAFETY, code=storable(refusal.code), message=storable(refusal.message), billed=refusal.billed
+    )
     end = AttemptEnd(
         status=AttemptStatus.REFUSED,
         cost=refusal.cost,
         error=error,
-        usage=refusal.usage,
-        request_id=refusal.request_id,
+        usage=storable_json(refusal.usage),
+        request_id=storable(refusal.request_id) if refusal.request_id else None,
     )
     return end, End(ImageStatus.REFUSED)
 
@@ -137,7 +148,6 @@ def crashed(crashes: int) -> ImageError:
         kind=ErrorKind.CRASHED,
         code="CRASHED",
         message=f"{crashes} worker processes died on this image without getting further.",
-        billed=Billed.UNKNOWN,
     )
 
 
@@ -146,7 +156,6 @@ def no_such_provider(name: str) -> ImageError:
         kind=ErrorKind.PERMANENT,
         code="PROVIDER_NOT_CONFIGURED",
         message=f"Provider `{name}` is no longer configured.",
-        billed=Billed.NO,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -30,7 +30,7 @@ from safelight.domain.ids import AttemptId, ImageRowId, JobId
 from safelight.domain.lifecycle import FailureStage, ImageStatus
 from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
 from safelight.domain.retry import backoff_seconds
-from safelight.engine.journal import append_event, end_job_if_done, locked_job, reopen_job
+from safelight.engine.journal import append_event, end_job_if_done, locked_job, reopen_job, start_job
 from safelight.engine.lease import LEASE_LOST, Lease, LeaseLost
 from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict
 from safelight.storage.staging import Receipt
@@ -51,6 +51,11 @@ _STAGES = {
     ImageStatus.GENERATING: FailureStage.GENERATING,
     ImageStatus.UPLOADING: FailureStage.UPLOADING,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A billable call may be made now: its attempt is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,30 @@ async def database_now(conn: Database) -> datetime:
     return now
 
 
+async def open_attempt(
+    pool: asyncpg.Pool, lease: Lease, attempt_id: AttemptId, *, grace_seconds: float
+) -> Opened | Released | Ended | LeaseLost:
+    """Intent before money: the attempt is `sent` and the image `generating`, or the image goes another way.
+
+    Asks the re-send rule, the pause, the caller's stop and the run's end once more, under the locks.
+    """
+    async with locked_job(pool, lease.job_id) as (conn, job):
+        fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
+        if fenced is None:
+            return LEASE_LOST
+        if fenced["stop"] or job.run_is_over:
+            return await _end_stopped(conn, lease, fenced["stop"] or "deadline")
+        if await conn.fetchval(_ATTEMPTS.is_paused) or not isinstance(await next_step_of(conn, lease), Buy):
+            return await _release(conn, lease, failures=lease.failures)
+        await conn.fetchval(_ATTEMPTS.open_attempt, attempt_id, lease.row_id, lease.token, grace_seconds)
+        number = await conn.fetchval(_ATTEMPTS.start_generating, lease.row_id, lease.token)
+        await start_job(conn, lease.job_id)
+        await append_event(
+            conn, lease.job_id, EventType.IMAGE_STARTED, image_id=lease.image_id, data={"attempt": number}
+        )
+    return Opened()
+
+
 async def insert_receipt(conn: Database, receipt: Receipt) -> ImageRowId | None:
     """The attempt is `received`, at most once; None when it has its receipt already or was closed with proof."""
     return await conn.fetchval(
@@ -135,7 +164,7 @@ async def receive(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Lease |
         await insert_receipt(conn, receipt)
         fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
         if fenced is not None and fenced["stop"]:
-            return await _end_stopped(conn, lease, fenced["stop"], billed=Billed.YES)
+            return await _end_stopped(conn, lease, fenced["stop"])
         moved = await conn.fetchval(_ATTEMPTS.start_uploading, lease.row_id, lease.status.value, lease.token)
         if moved is None:
             await conn.fetchval(_SETTLE.hasten, lease.row_id)
@@ -187,9 +216,11 @@ async def conclude(
         if fenced is None:
             return LEASE_LOST
         if isinstance(verdict, End):
-            return await _end(conn, lease, verdict.status, end.error)
+            if not verdict.unless_provider_worked or not await _has_worked(conn, lease.provider):
+                return await _end(conn, lease, verdict.status, end.error)
+            verdict = TryAgain()
         if fenced["stop"]:
-            return await _end_stopped(conn, lease, fenced["stop"], billed=end.error.billed)
+            return await _end_stopped(conn, lease, fenced["stop"])
         match await next_step_of(conn, lease):
             case GiveUp() as spent:
                 return await _end(conn, lease, *given_up(spent, last=end.error))
@@ -227,7 +258,7 @@ async def end(pool: asyncpg.Pool, lease: Lease, status: ImageStatus, error: Imag
 async def end_stopped(pool: asyncpg.Pool, lease: Lease, stop: str) -> Ended | LeaseLost:
     """The image ends as its caller, or its run's end, asked; a picture that was bought stays staged for a retry."""
     async with locked_job(pool, lease.job_id) as (conn, _job):
-        return await _end_stopped(conn, lease, stop, billed=Billed.NO)
+        return await _end_stopped(conn, lease, stop)
 
 
 async def release(
@@ -246,17 +277,20 @@ async def release(
 
 async def hand_back(pool: asyncpg.Pool, lease: Lease, *, retry_unit_seconds: float) -> Released | Ended | LeaseLost:
     """An image whose owner lives but no longer works on it: its step broke off. It is tried again, not for ever."""
-    failures = lease.failures + 1
-    if failures > BROKEN_STEPS_LIMIT:
-        return await end(pool, lease, ImageStatus.FAILED, _broken(failures))
-    pause = backoff_seconds(failures, jitter=random.random(), unit_seconds=retry_unit_seconds)  # noqa: S311 - spreads load, hides nothing
-    return await release(pool, lease, after_seconds=pause, failures=failures)
+    broken_steps = lease.broken_steps + 1
+    pause = backoff_seconds(broken_steps, jitter=random.random(), unit_seconds=retry_unit_seconds)  # noqa: S311 - spreads load, hides nothing
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        if broken_steps > BROKEN_STEPS_LIMIT:
+            return await _end(conn, lease, ImageStatus.FAILED, _broken(broken_steps))
+        due = await database_now(conn) + timedelta(seconds=pause)
+        row = await conn.fetchval(_CLAIM.hand_back, lease.row_id, lease.status.value, lease.token, due)
+        return LEASE_LOST if row is None else Released()
 
 
 async def end_queued(conn: asyncpg.Connection, job_id: JobId, row_id: ImageRowId, *, stop: str) -> bool:
     """An image that nobody owns ends as asked; False when somebody claimed it meanwhile. The job is locked."""
-    status, error = stopped(stop, Billed.NO)
-    why = error.as_json() if error else None
+    status, error = stopped(stop)
+    why = (await _told(conn, row_id, error)).as_json() if error else None
     row = await conn.fetchrow(_SETTLE.end_queued_image, row_id, status.value, why)
     if row is None:
         return False
@@ -282,18 +316,17 @@ def given_up(spent: GiveUp, *, last: ImageError | None) -> tuple[ImageStatus, Im
     if spent.uncertain:
         status, billed = ImageStatus.UNCERTAIN, Billed.UNKNOWN
     else:
-        status = ImageStatus.FAILED
-        billed = last.billed if last else (Billed.UNKNOWN if spent.kind is ErrorKind.UNKNOWN else Billed.YES)
+        status, billed = ImageStatus.FAILED, None
     if last and not spent.uncertain:
         return status, last
     return status, ImageError(kind=spent.kind, code=spent.code, message=spent.message, billed=billed)
 
 
-def stopped(stop: str, billed: Billed) -> tuple[ImageStatus, ImageError | None]:
+def stopped(stop: str) -> tuple[ImageStatus, ImageError | None]:
     """How an image ends that was asked to stop; being canceled is no error."""
     if stop == "deadline":
         return ImageStatus.FAILED, ImageError(
-            kind=ErrorKind.DEADLINE, code="RUN_ENDED", message="The run ended before this image did.", billed=billed
+            kind=ErrorKind.DEADLINE, code="RUN_ENDED", message="The run ended before this image did."
         )
     return ImageStatus.CANCELED, None
 
@@ -303,7 +336,6 @@ def _broken(failures: int) -> ImageError:
         kind=ErrorKind.UNKNOWN,
         code="INTERNAL",
         message=f"Safelight failed {failures} times in a row on this image; its log says how.",
-        billed=Billed.UNKNOWN,
     )
 
 
@@ -343,7 +375,7 @@ async def _end(
     conn: asyncpg.Connection, lease: Lease, status: ImageStatus, error: ImageError | None
 ) -> Ended | LeaseLost:
     stage = _STAGES[lease.status]
-    why = error.as_json() if error else None
+    why = (await _told(conn, lease.row_id, error)).as_json() if error else None
     row = await conn.fetchval(
         _SETTLE.end_image,
         lease.row_id,
@@ -361,5 +393,17 @@ async def _end(
     return Ended(status)
 
 
-async def _end_stopped(conn: asyncpg.Connection, lease: Lease, stop: str, *, billed: Billed) -> Ended | LeaseLost:
-    return await _end(conn, lease, *stopped(stop, billed))
+async def _end_stopped(conn: asyncpg.Connection, lease: Lease, stop: str) -> Ended | LeaseLost:
+    return await _end(conn, lease, *stopped(stop))
+
+
+async def _told(conn: asyncpg.Connection, row_id: ImageRowId, error: ImageError) -> ImageError:
+    """The error with its billed flag: its own, or what the attempts of this run say."""
+    if error.billed is not None:
+        return error
+    billed: bool | None = await conn.fetchval(_ATTEMPTS.billed_so_far, row_id)
+    return replace(error, billed={True: Billed.YES, False: Billed.NO, None: Billed.UNKNOWN}[billed])
+
+
+async def _has_worked(conn: asyncpg.Connection, provider: str) -> bool:
+    return bool(await conn.fetchval(_ATTEMPTS.provider_has_worked, provider))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from safelight.db.pool import ACQUIRE_SECONDS
+from safelight.db.pool import ACQUIRE_SECONDS, CONNECTION_LOST
 from safelight.db.statements import load
 from safelight.domain.errors import InvalidRequest, Unavailable
 from safelight.domain.events import EventType
@@ -28,43 +28,56 @@ class Accepted:
 async def submit(pool: asyncpg.Pool, order: JobOrder, *, run_limit_seconds: float) -> Accepted:
     """The order is a job, durably. Racing submits under one key make one job, and each is told its id.
 
-    Raises InvalidRequest (`idempotency-key-reused`) when the key belongs to another request, and Unavailable
+    A commit whose answer is lost is looked up by the job's id, so it is neither reported as lost nor made twice. Raises
+    InvalidRequest (`idempotency-key-reused`) when the key belongs to another request, and Unavailable
     (`idempotency-in-progress`) when a submit under the same key does not end within the lock timeout.
     """
     job_id = new_job_id()
     try:
-        async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
-            created = await conn.fetchval(
-                _SQL.insert_job,
-                job_id,
-                order.account,
-                order.idempotency_key,
-                order.body_fingerprint,
-                order.storage_prefix,
-                [dict(output) for output in order.outputs],
-                dict(order.metadata),
-                order.deadline_seconds,
-                order.on_deadline,
-                run_limit_seconds,
-            )
-            if created is not None:
-                await _insert_images(conn, job_id, order)  # pyright: ignore[reportArgumentType]
-                await append_event(
-                    conn,  # pyright: ignore[reportArgumentType]
-                    job_id,
-                    EventType.JOB_CREATED,
-                    data={"total": len(order.images)},
-                )
-                return Accepted(job_id, replayed=False)
+        created = await _create(pool, job_id, order, run_limit_seconds)
     except asyncpg.LockNotAvailableError as error:
         raise Unavailable(
             "A request with the same Idempotency-Key is still being accepted.", slug="idempotency-in-progress"
         ) from error
+    except CONNECTION_LOST:
+        created = await pool.fetchval(_SQL.job_exists, job_id, timeout=ACQUIRE_SECONDS)
+        if not created:
+            raise
+    if created:
+        return Accepted(job_id, replayed=False)
     row = await pool.fetchrow(_SQL.job_of_key, order.account, order.idempotency_key)
     assert row is not None, "a conflicting key belongs to a committed job"
     if row["request_fingerprint"] != order.body_fingerprint:
         raise InvalidRequest("This Idempotency-Key was used for a different request.", slug="idempotency-key-reused")
     return Accepted(JobId(row["id"]), replayed=True)
+
+
+async def _create(pool: asyncpg.Pool, job_id: JobId, order: JobOrder, run_limit_seconds: float) -> bool:
+    """False when the order's key belongs to an earlier job."""
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
+        created = await conn.fetchval(
+            _SQL.insert_job,
+            job_id,
+            order.account,
+            order.idempotency_key,
+            order.body_fingerprint,
+            order.storage_prefix,
+            [dict(output) for output in order.outputs],
+            dict(order.metadata),
+            order.deadline_seconds,
+            order.on_deadline,
+            run_limit_seconds,
+        )
+        if created is None:
+            return False
+        await _insert_images(conn, job_id, order)  # pyright: ignore[reportArgumentType]
+        await append_event(
+            conn,  # pyright: ignore[reportArgumentType]
+            job_id,
+            EventType.JOB_CREATED,
+            data={"total": len(order.images)},
+        )
+        return True
 
 
 async def _insert_images(conn: asyncpg.Connection, job_id: JobId, order: JobOrder) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import asyncpg
+import structlog
 
 from safelight.db.statements import load
 from safelight.domain.attempts import AttemptStatus
@@ -20,11 +21,13 @@ from safelight.engine import dispatch
 from safelight.engine.journal import append_event, end_job_if_done, locked_job
 from safelight.engine.settle import adopt_late_receipt, end_queued, insert_receipt
 from safelight.engine.timing import Timing
-from safelight.storage.staging import Staging
+from safelight.storage.staging import Receipt, Staging
 
 _SQL = load("sweep")
 _SETTLE = load("settle")
 _CONTROL = load("control")
+
+log = structlog.get_logger(__name__)
 
 _FORGET_WORKERS_SECONDS = 3600.0
 _KEEP_QUEUE_LOG = timedelta(days=1)
@@ -76,39 +79,72 @@ async def sweep(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, *, ti
 
 
 async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timing: Timing) -> Findings:
-    receipts, leftovers = await _adopt_staged(pool, staging, timing)
+    """Every rule, each on its own: one that fails is logged and stops no other."""
+
+    async def found(name: str, rule: Awaitable[int]) -> int:
+        try:
+            return await rule
+        except Exception as error:  # a rule is a long-running loop's step: the next sweep tries it again
+            log.warning("a rule of the sweep failed", rule=name, error=type(error).__name__)
+            return 0
+
     findings = Findings(
-        receipts=receipts,
-        leftovers=leftovers,
-        unknown=len(await pool.fetch(_SQL.book_unknown)),
-        orphans=await _requeue_orphans(pool, timing),
-        lost_hints=await _readmit(pool, timing),
-        stopped=await _end_stopped(pool),
-        deadlines=await _pass_deadlines(pool),
-        overdue=await _stop_overdue(pool),
-        adopted=await _adopt_late(pool, queue, timing),
-        unsettled=await _settle_jobs(pool),
+        receipts=await found("receipts", _adopt_staged(pool, staging, timing)),
+        leftovers=await found("leftovers", _discard_staged(pool, staging, timing)),
+        unknown=await found("unknown", _book_unknown(pool)),
+        orphans=await found("orphans", _requeue_orphans(pool, timing)),
+        lost_hints=await found("lost_hints", _readmit(pool, timing)),
+        stopped=await found("stopped", _end_stopped(pool)),
+        deadlines=await found("deadlines", _pass_deadlines(pool)),
+        overdue=await found("overdue", _stop_overdue(pool)),
+        adopted=await found("adopted", _adopt_late(pool, queue, timing)),
+        unsettled=await found("unsettled", _settle_jobs(pool)),
     )
     await pool.execute(_SQL.forget_workers, _FORGET_WORKERS_SECONDS)
     await dispatch.prune_log(pool, older_than=_KEEP_QUEUE_LOG)
     return findings
 
 
-async def _adopt_staged(pool: asyncpg.Pool, staging: Staging, timing: Timing) -> tuple[int, int]:
-    """Receipts inserted for staged pictures, and staged files removed that no attempt needs."""
-    inserted = removed = 0
-    for receipt in await staging.pending():
-        attempt = await pool.fetchrow(_SQL.attempt_of_receipt, receipt.attempt_id, timing.lease_seconds)
-        if attempt is None or attempt["in_hand"]:
-            continue  # without an attempt: the database was restored from before this purchase; kept for the operator
-        if attempt["status"] in (AttemptStatus.SENT, AttemptStatus.UNKNOWN):
+async def _staged_attempts(
+    pool: asyncpg.Pool, staging: Staging, timing: Timing
+) -> list[tuple[Receipt, asyncpg.Record]]:
+    """Staged receipts with what is known of their attempts. One without an attempt is left to the operator: the
+    database was restored from before its purchase."""
+    receipts = await staging.pending()
+    ids = [receipt.attempt_id for receipt in receipts]
+    rows = {row["id"]: row for row in await pool.fetch(_SQL.attempts_of_receipts, ids, timing.lease_seconds)}
+    return [(receipt, rows[receipt.attempt_id]) for receipt in receipts if receipt.attempt_id in rows]
+
+
+async def _adopt_staged(pool: asyncpg.Pool, staging: Staging, timing: Timing) -> int:
+    """Receipts inserted for staged pictures that nobody is about to report."""
+    inserted = 0
+    for receipt, attempt in await _staged_attempts(pool, staging, timing):
+        if attempt["in_hand"] or attempt["status"] not in (AttemptStatus.SENT, AttemptStatus.UNKNOWN):
+            continue
+        try:
             if await insert_receipt(pool, receipt) is not None:
                 inserted += 1
                 await pool.fetchval(_SETTLE.hasten, attempt["image_row_id"])
-        elif attempt["status"] != AttemptStatus.RECEIVED:
+        except asyncpg.DataError as error:  # one receipt that cannot be stored hides no other
+            log.error("a receipt cannot be stored", attempt=receipt.attempt_id, error=type(error).__name__)
+    return inserted
+
+
+async def _discard_staged(pool: asyncpg.Pool, staging: Staging, timing: Timing) -> int:
+    """Staged files removed that no image will be made from any more."""
+    removed = 0
+    for receipt, attempt in await _staged_attempts(pool, staging, timing):
+        is_paid_fact = attempt["status"] in (AttemptStatus.SENT, AttemptStatus.UNKNOWN)
+        is_wanted = attempt["status"] == AttemptStatus.RECEIVED and attempt["is_needed"]
+        if not attempt["in_hand"] and not is_paid_fact and not is_wanted:
             await staging.discard(receipt.attempt_id)
             removed += 1
-    return inserted, removed
+    return removed
+
+
+async def _book_unknown(pool: asyncpg.Pool) -> int:
+    return len(await pool.fetch(_SQL.book_unknown))
 
 
 async def _requeue_orphans(pool: asyncpg.Pool, timing: Timing) -> int:
@@ -116,21 +152,26 @@ async def _requeue_orphans(pool: asyncpg.Pool, timing: Timing) -> int:
     present = await dispatch.present(pool, [r["queue_row_id"] for r in rows if r["queue_row_id"] is not None])
     healed = 0
     for row in rows:
-        if row["queue_row_id"] in present:
+        if row["queue_row_id"] in present and not row["is_long_dead"]:
             continue
         async with locked_job(pool, row["job_id"]) as (conn, _job):
             done = await conn.fetchval(_SQL.requeue_orphan, row["row_id"], row["status"], row["claim_token"])
-            healed += done is not None
+        if done is not None:
+            healed += 1
+            await dispatch.drop(pool, [row["queue_row_id"]] if row["queue_row_id"] is not None else [])
     return healed
 
 
 async def _readmit(pool: asyncpg.Pool, timing: Timing) -> int:
-    rows = await pool.fetch(_SQL.admitted, timing.admission_seconds)
+    rows = await pool.fetch(_SQL.admitted, timing.admission_seconds, 2 * timing.lease_seconds)
     present = await dispatch.present(pool, [r["queue_row_id"] for r in rows if r["queue_row_id"] is not None])
     healed = 0
     for row in rows:
-        if row["queue_row_id"] not in present:
-            healed += await pool.fetchval(_SQL.unadmit, row["row_id"], row["generation"]) is not None
+        if row["queue_row_id"] in present and not row["is_stale"]:
+            continue
+        if await pool.fetchval(_SQL.unadmit, row["row_id"], row["generation"]) is not None:
+            healed += 1
+            await dispatch.drop(pool, [row["queue_row_id"]] if row["queue_row_id"] is not None else [])
     return healed
 
 

@@ -16,23 +16,20 @@ from dataclasses import asdict, dataclass
 import asyncpg
 import structlog
 
-from safelight.db.pool import connect
+from safelight.db.pool import ACQUIRE_SECONDS, CONNECTION_LOST, connect
 from safelight.db.statements import load
 from safelight.domain.ids import ImageRowId, new_worker_id
 from safelight.engine import settle
 from safelight.engine.admission import Admission
 from safelight.engine.attempt import CRASH_LIMIT, AttemptPipeline
 from safelight.engine.dispatch import FINISH, Dispatcher, Handler, image_entrypoint
-from safelight.engine.lease import Hint, crashes_so_far, owned_by, refund_crashes
+from safelight.engine.lease import Hint, crashes_so_far, owned_by, owner_of, refund_crashes
 from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
 
 _SQL = load("workers")
 
 _CHORES_SECONDS = 3600.0
-
-_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-"""What a database that went away looks like."""
 
 log = structlog.get_logger(__name__)
 
@@ -145,6 +142,7 @@ class Worker:
             lease_seconds=self._timing.lease_seconds,
             dequeue_seconds=self._timing.dequeue_seconds,
             application_name=f"safelight {name}",
+            stop_noticed=self._look_at_stops,
         )
 
     async def _handle(self, hint: Hint) -> None:
@@ -171,7 +169,7 @@ class Worker:
         log.warning("an image that killed its workers runs in a process of its own", image_row=hint.row_id)
         command = (*self._isolated_command, *words)
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
-        if await process.wait() == 0:
+        if await process.wait() == 0 or await owner_of(self._databases.pool, hint.row_id) != worker_id:
             return
         await self._databases.pool.execute(_SQL.remove_worker, worker_id)
         await self._pipeline.run(hint)
@@ -182,11 +180,12 @@ class Worker:
                 conn = await connect(self._databases.dsn, application_name="safelight beat")
                 try:
                     while True:
-                        await self._beat(conn, capacity)
+                        async with asyncio.timeout(self._timing.lease_seconds):
+                            await self._beat(conn, capacity)
                         await asyncio.sleep(self._timing.beat_seconds)
                 finally:
                     conn.terminate()
-            except _LOST as error:
+            except Exception as error:  # whatever it was: a worker that stops beating loses its images
                 log.warning("heartbeat failed", error=type(error).__name__)
             await asyncio.sleep(min(self._timing.beat_seconds, 1.0))
 
@@ -196,11 +195,15 @@ class Worker:
             await self._register(capacity)
         if was_stale is not False:
             await refund_crashes(conn, self._id)
-        for row in await conn.fetch(_SQL.images_to_stop, self._id):
-            self._pipeline.abort(row["row_id"])
+        await self._look_at_stops()
         for lease in await owned_by(conn, self._id):
             if not self._at_work[lease.row_id] and capacity.slots:
                 await settle.hand_back(self._databases.pool, lease, retry_unit_seconds=self._timing.retry_unit_seconds)
+
+    async def _look_at_stops(self, _hint: Hint | None = None) -> None:
+        """Closes the open calls of this worker's images whose caller does not want to wait for them."""
+        for row in await self._databases.pool.fetch(_SQL.images_to_stop, self._id):
+            self._pipeline.abort(row["row_id"])
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -211,7 +214,7 @@ class Worker:
                 if found is not None and found.total:
                     log.info("swept", **{name: n for name, n in asdict(found).items() if n})
                     self._admission.nudge()
-            except _LOST as error:
+            except Exception as error:  # the next sweep begins anew
                 log.warning("sweep failed", error=type(error).__name__)
             await asyncio.sleep(self._timing.sweep_seconds)
 
@@ -221,8 +224,8 @@ class Worker:
             for chore in self._chores:
                 try:
                     await chore()
-                except OSError as error:
-                    log.warning("tidying failed", errno=error.errno)
+                except Exception as error:  # it is tried again in an hour
+                    log.warning("tidying failed", error=type(error).__name__)
             await asyncio.sleep(_CHORES_SECONDS)
 
     async def _announce_drain(self) -> None:
@@ -230,7 +233,7 @@ class Worker:
         await self._pipeline.draining.wait()
         try:
             await self._databases.pool.execute(_SQL.drain_worker, self._id)
-        except _LOST as error:
+        except (TimeoutError, asyncpg.PostgresError, *CONNECTION_LOST) as error:
             log.warning("could not announce the drain", error=type(error).__name__)
 
     async def _register(self, capacity: Capacity) -> None:
@@ -247,6 +250,10 @@ class Worker:
     async def _leave(self) -> None:
         """This worker is gone; whatever it still owned may be claimed at once."""
         try:
+            async with self._databases.pool.acquire(timeout=ACQUIRE_SECONDS) as conn:
+                left = await owned_by(conn, self._id)  # pyright: ignore[reportArgumentType]
+            for lease in left:
+                await settle.hand_back(self._databases.pool, lease, retry_unit_seconds=self._timing.retry_unit_seconds)
             await self._databases.pool.execute(_SQL.remove_worker, self._id)
-        except _LOST as error:
+        except (TimeoutError, asyncpg.PostgresError, *CONNECTION_LOST) as error:
             log.warning("could not sign off; the lease will run out", error=type(error).__name__)

@@ -11,9 +11,10 @@ anything left:
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,11 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 for free."""
 
 
+MAX_ANSWER_BYTES = 64 << 20
+"""Of one answer's body, after decompression. Chosen: twice the largest answer that a model we know can give (a PNG
+of 16 megapixels, as base64)."""
+
+
 class CallNotSent(Exception):
     """Nothing of the request left this process: the call is proven unbilled."""
 
@@ -32,6 +38,10 @@ class CallNotSent(Exception):
 class AlreadySent(Exception):
     """Something below us tried to send a second request within one call. The outcome of the first is
     unknown."""
+
+
+class AnswerTooLarge(Exception):
+    """The vendor answered with more than is read. What the call cost stood in the answer, so it is unknown."""
 
 
 @dataclass(slots=True)
@@ -78,18 +88,20 @@ def current_call() -> BillableCall | None:
     return _current.get()
 
 
-def billable_client() -> httpx2.AsyncClient:
+def billable_client(*, max_answer_bytes: int = MAX_ANSWER_BYTES) -> httpx2.AsyncClient:
     """A client that never reuses an idle connection, follows no redirect, reads no proxy or netrc from the
     environment.
 
     Connecting is bounded by `CONNECT_TIMEOUT_SECONDS`, whatever the caller's timeout. Its other timeouts are
     per read and off: the engine puts one total deadline around the call.
+
+    An answer's headers are bounded by the HTTP library (100 KiB, then RemoteProtocolError) and its body by
+    `max_answer_bytes` (then AnswerTooLarge). It asks for an uncompressed body; one that is compressed once is
+    decoded in steps and counted decoded, one that is compressed more than once is a DecodingError.
     """
     return httpx2.AsyncClient(
-        transport=_CheckedTransport(
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0), trust_env=False
-        ),
-        headers={"connection": "close"},
+        transport=_CheckedTransport(max_answer_bytes=max_answer_bytes),
+        headers={"connection": "close", "accept-encoding": "identity"},
         timeout=None,
         follow_redirects=False,
         trust_env=False,
@@ -97,7 +109,12 @@ def billable_client() -> httpx2.AsyncClient:
 
 
 class _CheckedTransport(httpx2.AsyncHTTPTransport):
-    """Asks the current call for leave at the last moment before the request's first byte."""
+    """Asks the current call for leave at the last moment before the request's first byte, and caps the answer."""
+
+    def __init__(self, *, max_answer_bytes: int) -> None:
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+        super().__init__(limits=limits, trust_env=False)
+        self._max_answer_bytes = max_answer_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         call = _current.get()
@@ -111,4 +128,33 @@ class _CheckedTransport(httpx2.AsyncHTTPTransport):
                     call.check()
 
             request.extensions["trace"] = trace
-        return await super().handle_async_request(request)
+        return _CappedResponse(await super().handle_async_request(request), max_bytes=self._max_answer_bytes)
+
+
+class _CappedResponse(httpx2.Response):
+    """Counts its body as it is decoded, piece by piece: what is over the cap is never put together."""
+
+    def __init__(self, response: httpx2.Response, *, max_bytes: int) -> None:
+        super().__init__(
+            response.status_code,
+            headers=response.headers,
+            stream=response.stream,
+            extensions=response.extensions,
+        )
+        self._max_bytes = max_bytes
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        # Each layer multiplies by a thousand, and a layer that decodes to nothing is counted by none above it.
+        if len(self.headers.get_list("content-encoding", split_commas=True)) > 1:
+            raise httpx2.DecodingError("the body is compressed more than once")
+        declared_bytes = int(self.headers.get("content-length", 0))
+        if declared_bytes > self._max_bytes:
+            raise AnswerTooLarge(f"the answer announces {declared_bytes} bytes; {self._max_bytes} are read at most")
+        decoded_bytes = 0
+        async with aclosing(super().aiter_bytes(chunk_size)) as parts:
+            async for part in parts:
+                decoded_bytes += len(part)
+                if decoded_bytes > self._max_bytes:
+                    raise AnswerTooLarge(f"the answer is longer than the {self._max_bytes} bytes that are read at most")
+                yield part
+                await asyncio.sleep(0)  # one chunk can unpack to 64 MB: other calls get their turn in between

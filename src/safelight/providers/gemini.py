@@ -10,6 +10,7 @@ What an answer becomes:
     200 PUP_LIMITED_DISABLED                       AUTH_ERROR of the account *
     200 any other finish reason                    UNKNOWN *
     200 that cannot be read                        TEMPORARY, billed unknown
+    more than 64 MiB                               INVALID_OUTPUT, billed unknown
     429                                            RATE_LIMIT, unbilled; of the account for a daily quota
     400 API_KEY_INVALID, 401, 403                  AUTH_ERROR of the account, unbilled
     408 / other 4xx                                TIMEOUT / PERMANENT, unbilled
@@ -33,7 +34,7 @@ from google.genai import errors, types
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.money import FREE, UNKNOWN_COST, Cost
-from safelight.net.billable import AlreadySent, CallNotSent, billable_client, current_call
+from safelight.net.billable import AlreadySent, AnswerTooLarge, CallNotSent, billable_client, current_call
 from safelight.providers import retry_after
 from safelight.providers.models import Model, ModelTable, load_models
 from safelight.providers.prices import estimated_cost, gemini_cost, has_charge
@@ -74,6 +75,7 @@ _SDK_FAILURES = (
     httpx2.HTTPError,
     httpx2.InvalidURL,
     AlreadySent,
+    AnswerTooLarge,
     ValueError,
     TypeError,
     AttributeError,
@@ -85,6 +87,8 @@ _BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeou
 
 class GeminiProvider(ImageProvider):
     """One API key at Google, or at a server that speaks the same protocol."""
+
+    default_base_url = DEFAULT_BASE_URL
 
     def __init__(self, *, api_key: str, base_url: str | None, models: ModelTable) -> None:
         self._api_key = api_key
@@ -208,7 +212,7 @@ class GeminiProvider(ImageProvider):
         never_left = not call.has_left if call is not None else isinstance(error, _BEFORE_SENDING)
         kind, code = _without_status(error, never_left=never_left)
         # What JSON and Pydantic say quotes the answer; what the HTTP client says is about the connection.
-        said = f": {error}" if isinstance(error, httpx2.HTTPError) else ""
+        said = f": {error}" if isinstance(error, httpx2.HTTPError | AnswerTooLarge) else ""
         return ProviderError(
             self._redact(f"{type(error).__name__}{said}", request),
             kind=kind,
@@ -317,6 +321,8 @@ def _without_status(error: Exception, *, never_left: bool) -> tuple[ErrorKind, s
             return ErrorKind.PERMANENT, "INVALID_REQUEST"
         case httpx2.TimeoutException():
             return ErrorKind.TIMEOUT, "NO_ANSWER"
+        case AnswerTooLarge():
+            return ErrorKind.INVALID_OUTPUT, "ANSWER_TOO_LARGE"
         case httpx2.DecodingError() | ValueError() | TypeError() | AttributeError() | LookupError():
             return ErrorKind.TEMPORARY, "UNREADABLE_ANSWER"
         case httpx2.HTTPError():

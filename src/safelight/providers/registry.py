@@ -19,7 +19,10 @@ class InvalidConfiguration(ValueError):
 
 
 class ProviderKind(Protocol):
-    """A class that builds providers of one kind."""
+    """A class that builds providers of one kind.
+
+    Where it talks to without a base URL of the operator's, it may say as `default_base_url`.
+    """
 
     def from_config(self, name: str, *, api_key: str | None, base_url: str | None) -> ImageProvider:
         """`name` is what the operator called this account. Raises InvalidConfiguration."""

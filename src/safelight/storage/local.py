@@ -19,7 +19,8 @@ from safelight.storage import durable
 from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing
 from safelight.storage.keys import InvalidKey, split_key
 
-_MARKER = ".safelight-store"
+MARKER = ".safelight-store"
+"""The file that tells this store from every other."""
 _PARTS = ".safelight-parts"
 
 
@@ -52,7 +53,7 @@ class LocalBlobStore:
 
     async def ensure_marker(self) -> str:
         """The random id that the store keeps from its first use on: equal ids mean one and the same store."""
-        return await asyncio.to_thread(durable.ensure_marker, self._root, _MARKER)
+        return await asyncio.to_thread(durable.ensure_marker, self._root, MARKER)
 
     async def remove_parts(self, *, older_than_seconds: float) -> int:
         """Deletes what writers that died left half written, and returns how many files that was.
@@ -135,6 +136,6 @@ def _durable_part(root: Path, data: bytes) -> Iterator[tuple[int, str]]:
 
 def _segments(key: str) -> list[str]:
     segments = split_key(key)
-    if segments[0] in (_MARKER, _PARTS):
+    if segments[0] in (MARKER, _PARTS):
         raise InvalidKey(f"`{segments[0]}` is the store's own")
     return segments

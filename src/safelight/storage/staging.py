@@ -27,12 +27,14 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPT_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _BYTES, _SIDECAR = ".bin", ".json"
-_MARKER = ".safelight-staging"
+MARKER = ".safelight-staging"
+"""The file that tells this folder from every other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What was bought: enough to write the attempt's row again, money included. `received_at` is ISO 8601."""
+    """What was bought: enough to write the attempt's row again, money included. `received_at` is ISO 8601,
+    `fingerprint` that of the request."""
 
     attempt_id: str
     image_row_id: int
@@ -47,6 +49,7 @@ class Receipt:
     request_id: str | None
     model_version: str | None
     received_at: str
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cost_basis", CostBasis(self.cost_basis))
@@ -124,7 +127,7 @@ class Staging:
 
     async def ensure_marker(self) -> str:
         """The id of this folder: workers that do not share it would not find each other's paid pictures."""
-        return await asyncio.to_thread(durable.ensure_marker, self._root, _MARKER)
+        return await asyncio.to_thread(durable.ensure_marker, self._root, MARKER)
 
     def free_bytes(self) -> int:
         """What the file system still has room for."""

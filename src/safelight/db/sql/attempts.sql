@@ -10,6 +10,21 @@ FROM attempts WHERE image_row_id = $1 ORDER BY number;
 -- name: cost_of_attempt
 SELECT cost_microusd, cost_basis, price_ref FROM attempts WHERE id = $1;
 
+-- name: billed_so_far
+-- Whether this run of an image has cost anything: yes, perhaps (NULL), or no.
+SELECT CASE WHEN coalesce(bool_or(a.cost_microusd > 0 OR a.status IN ('received', 'settled', 'no_image')), false) THEN true
+            WHEN coalesce(bool_or(a.status IN ('sent', 'unknown')), false) THEN NULL
+            ELSE false END
+FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
+WHERE i.row_id = $1 AND a.run = i.run;
+
+-- name: provider_has_worked
+-- Whether any call to this provider has ever brought a picture: then its key was good once.
+SELECT EXISTS (SELECT FROM attempts WHERE provider = $1 AND status IN ('received', 'settled'));
+
+-- name: is_paused
+SELECT paused_at IS NOT NULL FROM installation;
+
 -- name: now
 SELECT safelight.now();
 
@@ -28,6 +43,11 @@ FROM images AS i, (SELECT safelight.now() AS at) AS t
 WHERE i.row_id = $2 AND i.status = 'processing' AND i.claim_token = $3
 RETURNING number;
 
+-- name: is_open
+-- Whether an attempt whose commit was not confirmed is there, with its image still in the same hands.
+SELECT true FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
+WHERE a.id = $1 AND a.status = 'sent' AND i.status = 'generating' AND i.claim_token = $2;
+
 -- name: start_generating
 -- moves: processing -> generating
 UPDATE images
@@ -41,7 +61,7 @@ RETURNING attempt_count;
 -- $2 is processing when the bytes of an earlier attempt were found, generating when they have just come.
 -- moves: processing, generating -> uploading
 UPDATE images
-SET status = 'uploading',
+SET status = 'uploading', failures = 0, broken_steps = 0,
     crash_count = CASE WHEN furthest_stage < 3 THEN 0 ELSE crash_count END, furthest_stage = greatest(furthest_stage, 3),
     changed_at = safelight.now()
 WHERE row_id = $1 AND status = $2 AND claim_token = $3 AND status IN ('processing', 'generating')

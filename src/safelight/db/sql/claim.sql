@@ -17,14 +17,27 @@ WHERE i.row_id = $1
            AND (NOT worker_lives(i.worker_id, $5) OR (i.queue_row_id = $3 AND i.worker_id <> $4))))
 RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt, i.options, i.fingerprint,
           i.estimate_microusd, i.timeout_seconds, i.max_attempts, i.max_rebuys, i.on_uncertain, i.run, i.failures,
-          i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage;
+          i.broken_steps, i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage;
+
+-- name: hand_back
+-- Back to the backlog, due at $4, because a step broke off; the answer is how many have in a row.
+-- moves: processing, generating, uploading -> queued
+UPDATE images
+SET status = 'queued', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, not_before = $4,
+    broken_steps = broken_steps + 1, changed_at = safelight.now()
+WHERE row_id = $1 AND status = $2 AND claim_token = $3
+  AND status IN ('processing', 'generating', 'uploading')
+RETURNING broken_steps;
 
 -- name: owned_by
 -- What a worker owns, with the same columns as a claim.
 SELECT row_id, job_id, id, image_group, provider, model, prompt, options, fingerprint, estimate_microusd,
-       timeout_seconds, max_attempts, max_rebuys, on_uncertain, run, failures, lane, claim_token, worker_id, status,
+       timeout_seconds, max_attempts, max_rebuys, on_uncertain, run, failures, broken_steps, lane, claim_token, worker_id, status,
        crash_count, furthest_stage
 FROM images WHERE worker_id = $1 AND status IN ('processing', 'generating', 'uploading');
+
+-- name: owner
+SELECT worker_id FROM images WHERE row_id = $1;
 
 -- name: crash_count
 -- How often the image's owners died since it last got further.
@@ -33,7 +46,9 @@ SELECT crash_count + (status IN ('processing', 'generating', 'uploading'))::int 
 -- name: refund_crashes
 -- A worker that was counted as crashed turned out to live: its leases were lost, but it did not die.
 UPDATE images SET crash_count = greatest(crash_count - 1, 0), crash_owner = NULL
-WHERE crash_owner = $1 AND status IN ('queued', 'processing', 'generating', 'uploading');
+WHERE row_id IN (SELECT row_id FROM images
+                 WHERE crash_owner = $1 AND status IN ('queued', 'processing', 'generating', 'uploading')
+                 ORDER BY job_id, position FOR NO KEY UPDATE);
 
 -- name: release
 -- Back to the backlog, due at $4. $5 counts failures in a row; the claim ends.

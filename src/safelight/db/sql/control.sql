@@ -1,6 +1,6 @@
 -- name: lock_images
 -- The images of a locked job, in their order, with what a cancel or a retry needs to know of them.
-SELECT i.row_id, i.id, i.status, i.stop, i.prompt, i.provider, i.model, i.options, i.run, i.retry_count,
+SELECT i.row_id, i.id, i.status, i.stop, i.queue_row_id, i.prompt, i.provider, i.model, i.options, i.run, i.retry_count,
        i.status = 'queued' AND EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'sent')
            AS has_open_attempt
 FROM images AS i WHERE i.job_id = $1 ORDER BY i.position FOR NO KEY UPDATE;
@@ -15,7 +15,7 @@ RETURNING row_id;
 -- The user's retry: a new run of the image, what it bought so far kept.
 -- moves: failed, refused, canceled, uncertain -> queued
 UPDATE images
-SET status = 'queued', run = run + 1, retry_count = retry_count + 1, failures = 0, furthest_stage = 0, crash_count = 0,
+SET status = 'queued', run = run + 1, retry_count = retry_count + 1, failures = 0, broken_steps = 0, furthest_stage = 0, crash_count = 0,
     crash_owner = NULL, stop = NULL, error = NULL, failure_stage = NULL, prompt = $2, fingerprint = $3,
     not_before = safelight.now(), completed_at = NULL, changed_at = safelight.now()
 WHERE row_id = $1 AND status IN ('failed', 'refused', 'canceled', 'uncertain')

@@ -1,14 +1,36 @@
 -- name: job
-SELECT id, status, run, retry_count, outputs, metadata, deadline_at, deadline_passed, created_at, started_at,
+SELECT id, status, run, seq, retry_count, outputs, metadata, deadline_at, deadline_passed, created_at, started_at,
        completed_at
 FROM jobs WHERE id = $1 AND account = $2;
 
 -- name: newest_jobs
--- A page of history, newest first: $2 filters by state, $3 is the last id of the page before.
-SELECT id, status, run, retry_count, metadata, deadline_at, deadline_passed, created_at, started_at, completed_at
+-- A page of history, newest first: $2 filters by state, $5 by time, $6 by a group that some image is in; $3 is the last
+-- id of the page before.
+SELECT id, status, run, seq, retry_count, metadata, deadline_at, deadline_passed, created_at, started_at, completed_at
 FROM jobs
 WHERE account = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR id < $3)
+  AND ($5::timestamptz IS NULL OR created_at > $5)
+  AND ($6::text IS NULL OR EXISTS (SELECT FROM images AS i WHERE i.job_id = jobs.id AND i.image_group = $6))
 ORDER BY id DESC LIMIT $4;
+
+-- name: newest_jobs_with_metadata
+-- The same, of jobs whose metadata holds $7: apart, because only this one is for the index on metadata.
+SELECT id, status, run, seq, retry_count, metadata, deadline_at, deadline_passed, created_at, started_at, completed_at
+FROM jobs
+WHERE account = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR id < $3)
+  AND ($5::timestamptz IS NULL OR created_at > $5)
+  AND ($6::text IS NULL OR EXISTS (SELECT FROM images AS i WHERE i.job_id = jobs.id AND i.image_group = $6))
+  AND metadata @> $7
+ORDER BY id DESC LIMIT $4;
+
+-- name: positions_of_jobs
+-- How far these jobs have come: what somebody who waits for one looks at.
+SELECT id, seq, status FROM jobs WHERE id = ANY($1::text[]);
+
+-- name: models_of_images
+-- The models that made those images, for what they may be asked.
+SELECT i.id, i.provider, i.model FROM images AS i JOIN jobs AS j ON j.id = i.job_id
+WHERE j.id = $1 AND j.account = $2 AND i.id = ANY($3::text[]);
 
 -- name: counts_of_jobs
 SELECT job_id, status, count(*)::int AS images FROM images WHERE job_id = ANY($1::text[]) GROUP BY job_id, status;
@@ -64,3 +86,9 @@ WHERE j.account = $1 AND j.id = $2 AND i.id = $3;
 
 -- name: events_of_job
 SELECT seq, type, image_id, data, created_at FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
+
+-- name: backlog
+-- Images that wait and images that a worker holds, over all accounts.
+SELECT count(*) FILTER (WHERE status = 'queued')::int AS queued,
+       count(*) FILTER (WHERE status IN ('processing', 'generating', 'uploading'))::int AS active
+FROM images WHERE status IN ('queued', 'processing', 'generating', 'uploading');

@@ -25,3 +25,7 @@ WHERE j.id = $1;
 -- name: job_of_key
 -- The job that an idempotency key belongs to, and what its request was.
 SELECT id, request_fingerprint FROM jobs WHERE account = $1 AND idempotency_key = $2;
+
+-- name: job_exists
+-- Whether a submit whose answer was lost has come through.
+SELECT true FROM jobs WHERE id = $1;

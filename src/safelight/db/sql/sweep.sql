@@ -7,7 +7,9 @@ SELECT pg_advisory_unlock(hashtext('safelight.sweep'));
 
 -- name: orphans
 -- Live images whose owner's heartbeat is stale ($1 = lease in seconds), with the queue row that should bring them back.
-SELECT i.row_id, i.job_id, i.status, i.claim_token, i.queue_row_id FROM images AS i
+-- `is_long_dead`: nobody who serves that row has come for two leases, so it brings nobody.
+SELECT i.row_id, i.job_id, i.status, i.claim_token, i.queue_row_id, NOT worker_lives(i.worker_id, 2 * $1) AS is_long_dead
+FROM images AS i
 WHERE i.status IN ('processing', 'generating', 'uploading')
   AND NOT worker_lives(i.worker_id, $1);
 
@@ -22,8 +24,9 @@ WHERE row_id = $1 AND status = $2 AND claim_token = $3 AND status IN ('processin
 RETURNING row_id;
 
 -- name: admitted
--- Images that were handed to dispatch and not claimed within $1 seconds.
-SELECT row_id, generation, queue_row_id FROM images
+-- Images that were handed to dispatch and not claimed within $1 seconds; `is_stale` after $2, when nobody serves them.
+SELECT row_id, generation, queue_row_id, admitted_at <= safelight.now() - make_interval(secs => $2) AS is_stale
+FROM images
 WHERE admitted_at <= safelight.now() - make_interval(secs => $1);
 
 -- name: unadmit
@@ -38,13 +41,13 @@ UPDATE attempts SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO
 WHERE status = 'sent' AND resolve_at <= safelight.now()
 RETURNING id;
 
--- name: attempt_of_receipt
--- What is known of the attempt that staged bytes belong to; `in_hand`: its owner lives ($2 = lease in seconds) and is
--- about to say so itself.
-SELECT a.status, a.image_row_id,
+-- name: attempts_of_receipts
+-- What is known of the attempts that staged bytes belong to; `in_hand`: the owner lives ($2 = lease in seconds) and is
+-- about to say so itself; `is_needed`: the image may still be made from these bytes.
+SELECT a.id, a.status, a.image_row_id, i.status <> 'completed' AS is_needed,
        i.claim_token = a.claim_token AND worker_lives(i.worker_id, $2) AS in_hand
 FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
-WHERE a.id = $1;
+WHERE a.id = ANY($1::text[]);
 
 -- name: late_receipts
 -- Images that ended without a picture although a paid one is staged: not by the caller's wish nor by the run's end (then
@@ -53,7 +56,8 @@ SELECT i.row_id, i.job_id FROM images AS i
 WHERE i.status IN ('uncertain', 'failed')
   AND EXISTS (SELECT FROM attempts AS a
               WHERE a.image_row_id = i.row_id AND a.status = 'received' AND a.fingerprint = i.fingerprint)
-  AND coalesce(i.error ->> 'kind', '') NOT IN ('DEADLINE', 'CRASHED', 'STORAGE', 'INVALID_OUTPUT');
+  AND coalesce(i.error ->> 'kind', '') NOT IN ('DEADLINE', 'CRASHED', 'STORAGE', 'INVALID_OUTPUT')
+  AND coalesce(i.error ->> 'code', '') <> 'INTERNAL';
 
 -- name: stopped_in_queue
 -- Queued images that were asked to stop and wait for no open call.
@@ -89,4 +93,5 @@ WHERE j.status IN ('pending', 'generating', 'canceling')
 -- Workers that have been silent for $1 seconds and own nothing.
 DELETE FROM workers AS w
 WHERE w.heartbeat_at <= safelight.now() - make_interval(secs => $1)
-  AND NOT EXISTS (SELECT FROM images AS i WHERE i.worker_id = w.id);
+  AND NOT EXISTS (SELECT FROM images AS i WHERE i.worker_id = w.id
+                  AND (i.status IN ('processing', 'generating', 'uploading') OR i.admitted_at IS NOT NULL));

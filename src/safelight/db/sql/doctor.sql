@@ -1,0 +1,64 @@
+-- name: server
+-- The server itself. Connections are counted over all of its databases, as its limit is.
+SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_num,
+       extract(epoch FROM clock_timestamp())::float8 AS clock_seconds, pg_is_in_recovery() AS is_standby,
+       (SELECT sum(numbackends)::int FROM pg_stat_database) AS connections_used,
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+           AS connections_allowed;
+
+-- name: newest_migration
+SELECT max(version) FROM safelight.migrations;
+
+-- name: installation
+SELECT store_marker, extract(epoch FROM clock_shift)::float8 AS clock_shift_seconds,
+       extract(epoch FROM safelight.now() - paused_at)::float8 AS paused_seconds, pause_reason
+FROM installation;
+
+-- name: workers
+-- Every worker that has not signed off, the liveliest first.
+SELECT host, pid, providers, slots, draining, worker_lives(id, $1) AS lives,
+       extract(epoch FROM safelight.now() - heartbeat_at)::float8 AS silent_seconds
+FROM workers ORDER BY heartbeat_at DESC;
+
+-- name: backlog
+SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
+       count(*) FILTER (WHERE status <> 'queued') AS in_work
+FROM images WHERE status IN ('queued', 'processing', 'generating', 'uploading');
+
+-- name: longest_waiting
+-- The image that has been queued longest, with all that can keep it there ($1 = lease in seconds). Slots and calls are
+-- counted as admission counts them.
+WITH i AS (SELECT * FROM images WHERE status = 'queued' ORDER BY changed_at, row_id LIMIT 1)
+SELECT i.job_id, i.id, i.provider, i.stop IS NOT NULL AS is_to_stop, i.admitted_at IS NOT NULL AS is_admitted,
+       extract(epoch FROM safelight.now() - i.changed_at)::float8 AS waited_seconds,
+       extract(epoch FROM i.not_before - safelight.now())::float8 AS waits_seconds,
+       (SELECT extract(epoch FROM max(a.resolve_at) - safelight.now())::float8 FROM attempts AS a
+        WHERE a.image_row_id = i.row_id AND a.status = 'sent') AS answer_open_seconds,
+       (SELECT paused_at IS NOT NULL FROM installation) AS is_paused,
+       live.slots, live.serves_provider, held.all_calls, held.provider_calls
+FROM i
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(w.slots), 0)::int AS slots,
+           coalesce(bool_or(i.provider = ANY(w.providers)), false) AS serves_provider
+    FROM workers AS w WHERE NOT w.draining AND worker_lives(w.id, $1)
+) AS live
+CROSS JOIN LATERAL (
+    SELECT count(*)::int AS all_calls, (count(*) FILTER (WHERE h.provider = i.provider))::int AS provider_calls
+    FROM images AS h
+    WHERE h.lane = 'buy' AND h.row_id <> i.row_id
+      AND (h.status IN ('processing', 'generating', 'uploading') OR h.admitted_at IS NOT NULL)
+) AS held;
+
+-- name: unknown_calls
+-- Calls of the last day whose outcome was lost, and what they may have cost at most; NULL when nobody can say.
+SELECT count(*) AS calls,
+       CASE WHEN bool_and(cost_microusd IS NOT NULL OR estimate_microusd IS NOT NULL)
+            THEN sum(coalesce(cost_microusd, estimate_microusd))::bigint END AS at_most_microusd
+FROM attempts WHERE status = 'unknown' AND sent_at > safelight.now() - interval '1 day';
+
+-- name: overdue_calls
+-- What the sweep's `book_unknown` would book.
+SELECT count(*) FROM attempts WHERE status = 'sent' AND resolve_at <= safelight.now();
+
+-- name: known_attempts
+SELECT id FROM attempts WHERE id = ANY($1::text[]);

@@ -1,0 +1,81 @@
+"""After the database was restored from a backup: what it does not know of was bought in the meantime.
+
+Pictures that are still staged are recovered for free. For the others the store is asked whether a rendition of the
+image lies there; what remains may be bought twice, and a person has to say so by resuming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from safelight.db.statements import load
+from safelight.engine.pause import pause
+from safelight.storage.staging import Staging
+
+_SQL = load("restore")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenImage:
+    """An image that the restored database wants to buy. `has_picture`: the store holds one of it already."""
+
+    job_id: str
+    image_id: str
+    estimate_microusd: int | None
+    has_picture: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What was found. `recovered` pictures are used and not bought; each of `open_images` may be bought twice."""
+
+    recovered: int
+    open_images: tuple[OpenImage, ...]
+
+
+async def after_restore(
+    pool: asyncpg.Pool, staging: Staging, *, has_picture: Callable[[str, str, int], bool]
+) -> Restored:
+    """Buying is paused, staged purchases are booked, and what is still open is listed.
+
+    `has_picture(prefix, image_id, row_id)` asks the store for any rendition of an image.
+    """
+    await pause(pool, reason="the database was restored from a backup")
+    recovered = 0
+    for receipt in await staging.pending():
+        async with pool.acquire() as conn, conn.transaction():
+            row_id = await conn.fetchval(
+                _SQL.recover_attempt,
+                receipt.attempt_id,
+                receipt.image_row_id,
+                receipt.job_id,
+                receipt.fingerprint,
+                datetime.fromisoformat(receipt.received_at),
+                receipt.cost_microusd,
+                receipt.cost_basis,
+                receipt.price_ref,
+                dict(receipt.usage),
+                receipt.request_id,
+                receipt.sha256,
+                receipt.length,
+            )
+            if row_id is not None:
+                await conn.execute(_SQL.count_recovered, row_id)
+                recovered += 1
+    rows = await pool.fetch(_SQL.open_images)
+    return Restored(
+        recovered=recovered,
+        open_images=tuple(
+            OpenImage(
+                job_id=row["job_id"],
+                image_id=row["id"],
+                estimate_microusd=row["estimate_microusd"],
+                has_picture=has_picture(row["storage_prefix"] or row["job_id"], row["id"], row["row_id"]),
+            )
+            for row in rows
+        ),
+    )

@@ -1,0 +1,34 @@
+"""Too little room for what would come: nothing is bought until there is."""
+
+from __future__ import annotations
+
+from safelight.domain.lifecycle import JobStatus
+from safelight.engine.submit import submit
+from tests.crash.conftest import Fleet
+from tests.orders import attempts_of, ended, order, until, vendor_image
+
+
+async def test_nothing_is_bought_while_there_is_no_room_to_stage_it(fleet: Fleet) -> None:
+    crowded = await fleet.start(min_free_bytes=1 << 60)
+    accepted = await submit(fleet.pool, order(vendor_image("a")), run_limit_seconds=3600)
+    await until(fleet.pool, "SELECT generation >= 2 FROM images")
+    assert await attempts_of(fleet.pool, accepted.job_id) == []
+    assert fleet.sandbox.vendor.calls == []
+    crowded.terminate()
+    await crowded.wait()
+    await fleet.start()
+    assert await ended(fleet.pool, accepted.job_id) is JobStatus.COMPLETED
+    await fleet.at_rest(accepted.job_id)
+
+
+async def test_a_picture_that_the_disk_refuses_is_booked_as_paid(fleet: Fleet) -> None:
+    """The worker may not write files larger than 100 kB: the picture comes, is offered again, and is given up."""
+    await fleet.start(max_file_bytes=100_000)
+    accepted = await submit(fleet.pool, order(vendor_image("a", max_attempts=1)), run_limit_seconds=3600)
+    assert await ended(fleet.pool, accepted.job_id) is JobStatus.FAILED
+    await fleet.at_rest(accepted.job_id)
+    [attempt] = await attempts_of(fleet.pool, accepted.job_id)
+    assert (attempt["status"], attempt["error_kind"]) == ("no_image", "STORAGE")
+    assert attempt["cost_microusd"] == fleet.sandbox.vendor.bill.total_microusd
+    left = [path.name for path in (fleet.home / "staging").iterdir()]
+    assert left == [".safelight-staging"], "no half-written file"
