@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import asyncpg
 import httpx2
 import pytest
-import uvicorn
 
 from safelight.api.app import ApiDependencies, create_app
+from safelight.api.server import ApiServer, ServerConfig
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.money import Cost, CostBasis
 from safelight.domain.recipe import load_recipes
@@ -72,10 +72,10 @@ def catalog(*, default: str | None = "placeholder") -> Catalog:
     )
 
 
-class _Server(uvicorn.Server):
+class _Server(ApiServer):
     """Says when it listens, and leaves the signals to pytest."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: ServerConfig) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
 
@@ -94,18 +94,10 @@ class _Nothing:
 
 
 @asynccontextmanager
-async def serving(deps: ApiDependencies) -> AsyncIterator[httpx2.AsyncClient]:
+async def serving(deps: ApiDependencies, *, head_seconds: float = 30.0) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the API, which listens on a free port for as long as the block lasts."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(
-        uvicorn.Config(
-            create_app(deps),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-    )
+    server = _Server(ServerConfig(create_app(deps), head_seconds=head_seconds, stop_seconds=2))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(10):

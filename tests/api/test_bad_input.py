@@ -1,369 +1,278 @@
-"""Every way to ask wrongly: the answer is a problem of its own kind, and nothing is created."""
+"""Every way to ask wrongly: the answer is a problem of its own kind, nothing is created, and no key is used up."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
-from tests.api.conftest import Serve, image, job
-from tests.api.problems import pointers, refusal
+from safelight.api.app import ApiDependencies
+from tests.api import wire
+from tests.api.bad_heads import BAD_HOSTS, HEAD, NO_HTTP
+from tests.api.bad_requests import JSON, BadRequest, bad_requests
+from tests.api.conftest import Serve, image, job, serving, submitted
+from tests.api.problems import refusal
 
-JSON = {"Content-Type": "application/json"}
-
-
-async def nothing_was_created(pool: asyncpg.Pool) -> bool:
-    return await pool.fetchval("SELECT NOT EXISTS (SELECT FROM jobs)")
-
-
-BODIES: list[tuple[bytes, int, str]] = [
-    (b"", 400, "malformed-json"),
-    (b'{"images": [', 400, "malformed-json"),
-    (b'{"images": NaN}', 400, "malformed-json"),
-    (b'{"deadline_seconds": 1e999}', 400, "malformed-json"),
-    (b"[" * 100_000, 400, "malformed-json"),
-    (b'{"deadline_seconds": ' + b"1" * 5000 + b"}", 400, "malformed-json"),
-    (b'\xef\xbb\xbf{"images": []}', 400, "malformed-json"),
-    ('{"images": []}'.encode("utf-16"), 400, "malformed-json"),
-    (b'{"images": [], "images": []}', 400, "duplicate-key"),
-    (b'{"images": [{"id": "a", "prompt": "x\\ud800"}]}', 422, "invalid-text"),
-    (b'{"images": [{"id": "a", "prompt": "x\\u0000"}]}', 422, "invalid-text"),
-    (b'{"metadata": {"a": "x\\u0007"}}', 422, "invalid-text"),
-    (b"[]", 422, "validation-error"),
-    (b'"job"', 422, "validation-error"),
-    (b"null", 422, "validation-error"),
-]
+TABLES = ("jobs", "images", "events", "attempts")
 
 
-async def test_a_body_that_is_no_json_object_is_refused(
-    client: httpx2.AsyncClient, pool: asyncpg.Pool, subtests: pytest.Subtests
-):
-    for body, status, slug in BODIES:
-        with subtests.test(body=body[:40]):
-            refusal(await client.post("/v1/jobs", content=body, headers=JSON), status, slug)
-
-    assert await nothing_was_created(pool)
+async def rows(pool: asyncpg.Pool) -> list[int]:
+    return [await pool.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES]
 
 
-@pytest.mark.parametrize(
-    ("headers", "slug"),
-    [
-        ({}, "unsupported-media-type"),
-        ({"Content-Type": "text/plain"}, "unsupported-media-type"),
-        ({"Content-Type": "application/x-www-form-urlencoded"}, "unsupported-media-type"),
-        ({"Content-Type": "application/json; charset=utf-16"}, "unsupported-media-type"),
-        ({**JSON, "Content-Encoding": "gzip"}, "unsupported-encoding"),
-    ],
-)
-async def test_a_body_of_another_kind_is_refused(client: httpx2.AsyncClient, headers: dict[str, str], slug: str):
-    refusal(await client.post("/v1/jobs", content=b"{}", headers=headers), 415, slug)
+@asynccontextmanager
+async def nothing_happens(pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """No row comes or goes, and nothing is logged that an operator would have to look at."""
+    before = await rows(pool)
+    with capture_logs() as logs:
+        yield
+    assert await rows(pool) == before
+    assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=UTF-8"])
-async def test_json_in_utf8_is_accepted_however_its_type_is_spelt(client: httpx2.AsyncClient, content_type: str):
-    body = b'{"images": [{"id": "one", "prompt": "caf\xc3\xa9"}]}'
-
-    response = await client.post("/v1/jobs", content=body, headers={"Content-Type": content_type})
-
-    assert response.status_code == 202
-
-
-async def test_a_body_over_eight_megabytes_is_refused_with_and_without_a_declared_length(
+async def test_every_bad_request_is_refused_as_what_it_is(
     client: httpx2.AsyncClient,
+    pool: asyncpg.Pool,
+    caplog: pytest.LogCaptureFixture,
+    subtests: pytest.Subtests,
 ):
-    async def chunks():
-        for _ in range(90):
-            yield b" " * 100_000
+    table = list(bad_requests())
+    assert len({bad.name for bad in table}) == len(table)
 
-    refusal(await client.post("/v1/jobs", content=b" " * 9_000_000, headers=JSON), 413, "payload-too-large")
-    refusal(await client.post("/v1/jobs", content=chunks(), headers=JSON), 413, "payload-too-large")
+    async with nothing_happens(pool, caplog):
+        for number, bad in enumerate(table):
+            with subtests.test(bad.name):
+                response = await wire.exchange(client, keyed(bad, number))
+                problem = refusal(response, bad.status, bad.slug)
+                if bad.at is not None:
+                    assert [each["pointer"] for each in problem["errors"]] == list(bad.at)
+                assert (bad.status == 422) == bool(problem["errors"])
+                assert "Traceback" not in response.text
 
-
-async def test_a_body_that_does_not_arrive_in_time_is_given_up(serve_with: Serve):
-    async with serve_with(body_seconds=0.2) as client:
-        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-        writer.write(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
-        writer.write(b"Content-Length: 50\r\n\r\n{")
-        async with asyncio.timeout(10):
-            answer = await reader.read()  # until the server closes, which it has to
-        writer.close()
-
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b'"/problems/request-timeout"' in answer
+    for number, bad in enumerate(table):
+        if has_key_of_its_own(bad):
+            accepted = await client.post("/v1/jobs", json=job(), headers={"Idempotency-Key": f"row-{number}"})
+            assert (accepted.status_code, accepted.headers.get("idempotency-replayed")) == (202, None), bad.name
 
 
-IMAGE_FAULTS: list[tuple[dict[str, Any], str, str]] = [
-    ({"promt": "x"}, "unknown-field", "promt"),
-    ({"references": []}, "unknown-field", "references"),
-    ({"prompt": None}, "validation-error", "prompt"),
-    ({"prompt": ""}, "validation-error", "prompt"),
-    ({"prompt": " \n\t"}, "validation-error", "prompt"),
-    ({"prompt": "\u200b\ufeff\u2060 \u3164"}, "validation-error", "prompt"),
-    ({"prompt": 7}, "validation-error", "prompt"),
-    ({"prompt": "x" * 32_001}, "prompt-too-long", "prompt"),
-    ({"prompt": "x" * 101, "provider": "picky", "model": "picky-1"}, "prompt-too-long", "prompt"),
-    *(({"count": bad}, "validation-error", "count") for bad in (0, -1, 11, 1.5, "1", True, None)),
-    ({"size": "1024x1024", "aspect_ratio": "1:1"}, "unsupported-size", "size"),
-    ({"size": "3x3"}, "unsupported-size", "size"),
-    ({"aspect_ratio": "17:1"}, "unsupported-size", "aspect_ratio"),
-    ({"size": "64x64", "provider": "picky", "model": "picky-1"}, "unsupported-size", "size"),
-    *(({"seed": bad}, "validation-error", "seed") for bad in (-1, 2**63, 10**30, 1.0, "1", True)),
-    ({"model": "dall-e-9"}, "unknown-model", "model"),
-    ({"provider": "nobody"}, "unknown-model", "provider"),
-    ({"provider": "picky", "model": "placeholder-1"}, "unknown-model", "model"),
-    ({"provider": "picky", "model": "picky-1", "seed": 1}, "unsupported-option", "seed"),
-    ({"negative_prompt": "blur"}, "unsupported-option", "negative_prompt"),
-    ({"negative_prompt": "\u200b"}, "validation-error", "negative_prompt"),
-    *(({"id": bad}, "validation-error", "id") for bad in ("", "../x", "a/b", "a b", "-a", "a.", "a" * 65, "é", 1)),
-    ({"id": "a" * 63, "count": 2}, "validation-error", "id"),
-    ({"group": "../x"}, "validation-error", "group"),
-    *(({"timeout_seconds": bad}, "validation-error", "timeout_seconds") for bad in (0, -1, 3601, "60")),
-    *(({"max_attempts": bad}, "validation-error", "max_attempts") for bad in (0, 11, 1.5)),
-    ({"max_rebuys": -1}, "validation-error", "max_rebuys"),
-    ({"on_uncertain": "ask"}, "validation-error", "on_uncertain"),
-]
+def has_key_of_its_own(bad: BadRequest) -> bool:
+    named = {name.lower() for name, _ in bad.headers}
+    return (bad.method, bad.target) == ("POST", "/v1/jobs") and "idempotency-key" not in named
 
 
-async def test_one_bad_image_among_good_ones_refuses_the_job(
-    client: httpx2.AsyncClient, pool: asyncpg.Pool, subtests: pytest.Subtests
+def keyed(bad: BadRequest, number: int) -> bytes:
+    key: tuple[wire.Header, ...] = (("Idempotency-Key", f"row-{number}"),) if has_key_of_its_own(bad) else ()
+    return wire.request(bad.method, bad.target, (*bad.headers, *key), bad.body)
+
+
+async def test_what_is_no_http_is_refused_in_plain_text_and_ends_the_connection(
+    client: httpx2.AsyncClient,
+    pool: asyncpg.Pool,
+    caplog: pytest.LogCaptureFixture,
+    subtests: pytest.Subtests,
 ):
-    for fields, slug, field in IMAGE_FAULTS:
-        body = job(images=[image("good"), {**image("bad"), **fields}, image("fine")])
-        with subtests.test(fields=str(fields)[:80]):
-            problem = refusal(await client.post("/v1/jobs", json=body), 422, slug)
-            assert pointers(problem) == [f"/images/1/{field}"]
-
-    assert await nothing_was_created(pool)
-
-
-CARD = {"name": "card", "width": 64, "height": 64}
-JOB_FAULTS: list[tuple[dict[str, Any], str, str]] = [
-    ({"priority": "high"}, "unknown-field", "/priority"),
-    ({"webhook": {}}, "unknown-field", "/webhook"),
-    ({"defaults": {"quality": "high"}}, "unknown-field", "/defaults/quality"),
-    ({"images": []}, "validation-error", ""),
-    ({"images": None}, "validation-error", "/images"),
-    ({"images": {}}, "validation-error", "/images"),
-    ({"images": ["x"]}, "validation-error", "/images/0"),
-    ({"images": [{"id": "a"}]}, "validation-error", "/images/0/prompt"),
-    ({"images": [image("a"), image("a")]}, "validation-error", "/images/1/id"),
-    ({"images": [image("a-1"), image("a", count=3)]}, "validation-error", "/images/1/id"),
-    ({"images": [image(f"i{n}") for n in range(501)]}, "validation-error", "/images"),
-    ({"images": [image(f"i{n}", count=10) for n in range(51)]}, "validation-error", "/images"),
-    ({"recipe": "no-such-recipe"}, "validation-error", "/recipe"),
-    ({"subjects": {"evidence": []}}, "validation-error", "/subjects"),
-    ({"recipe": "mystery-case", "subjects": {"evidence": [7]}}, "validation-error", "/subjects/evidence/0"),
-    (
-        {"recipe": "mystery-case", "subjects": {"evidence": [{"id": "e", "name": "A key"}]}},
-        "validation-error",
-        "/subjects/evidence/0/description",
-    ),
-    ({"defaults": {"model": "picky-0", "provider": "picky"}}, "unknown-model", "/defaults/model"),
-    ({"defaults": {"provider": "picky"}}, "unknown-model", "/defaults/model"),
-    ({"defaults": {"aspect_ratio": "17:1"}}, "unsupported-size", "/defaults/aspect_ratio"),
-    ({"defaults": {"negative_prompt": "blur"}}, "unsupported-option", "/defaults/negative_prompt"),
-    *(({"outputs": [{**CARD, "width": bad}]}, "unsupported-size", "/outputs/0/width") for bad in (0, -1, 99_999)),
-    *(({"outputs": [{**CARD, "height": bad}]}, "unsupported-size", "/outputs/0/height") for bad in (0, -1, 99_999)),
-    ({"outputs": [{**CARD, "width": "64"}]}, "validation-error", "/outputs/0/width"),
-    ({"outputs": [{**CARD, "width": 8000, "height": 8000}]}, "unsupported-size", "/outputs"),
-    ({"outputs": [{**CARD, "fit": "contain"}]}, "unsupported-size", "/outputs/0/fit"),
-    *(({"outputs": [{**CARD, "format": bad}]}, "unsupported-format", "/outputs/0/format") for bad in ("svg", "png")),
-    ({"outputs": [{**CARD, "quality": 101}]}, "validation-error", "/outputs/0/quality"),
-    ({"outputs": [CARD, CARD]}, "validation-error", "/outputs/1/name"),
-    ({"outputs": []}, "validation-error", "/outputs"),
-    *(
-        ({"storage_prefix": bad}, "validation-error", "/storage_prefix")
-        for bad in ("", "/a", "a/", "a//b", "../a", "a/../b", "a b", "é", "x" * 601, ".safelight-parts/x", 7)
-    ),
-    *(({"deadline_seconds": bad}, "validation-error", "/deadline_seconds") for bad in (0, 86_401, "60", None, True)),
-    ({"on_deadline": "panic"}, "validation-error", "/on_deadline"),
-    ({"metadata": {f"k{n}": "v" for n in range(17)}}, "validation-error", "/metadata"),
-    ({"metadata": {"a": "v" * 513}}, "validation-error", "/metadata/a"),
-    ({"metadata": {"__proto__": "v"}}, "validation-error", "/metadata/__proto__"),
-    ({"metadata": {"a": {"b": "c"}}}, "validation-error", "/metadata/a"),
-    ({"metadata": {"a": 1}}, "validation-error", "/metadata/a"),
-]
+    async with nothing_happens(pool, caplog):
+        for name, (raw, status) in NO_HTTP.items():
+            with subtests.test(name):
+                async with wire.connection(client) as (reader, writer), asyncio.timeout(30):
+                    writer.write(raw)
+                    response = await wire.answer_of(reader)
+                    assert await reader.read() == b""
+                assert (response.status_code, response.headers["connection"]) == (status, "close")
+                assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert (await client.get("/healthz")).status_code == 200
 
 
-async def test_a_bad_field_of_the_job_refuses_it(
-    client: httpx2.AsyncClient, pool: asyncpg.Pool, subtests: pytest.Subtests
+async def test_a_name_that_is_not_ours_is_refused(
+    client: httpx2.AsyncClient,
+    pool: asyncpg.Pool,
+    caplog: pytest.LogCaptureFixture,
+    subtests: pytest.Subtests,
 ):
-    for fields, slug, pointer in JOB_FAULTS:
-        with subtests.test(fields=str(fields)[:80]):
-            problem = refusal(await client.post("/v1/jobs", json=job(**fields)), 422, slug)
-            assert pointers(problem) == [pointer]
-
-    assert await nothing_was_created(pool)
-
-
-async def test_all_faults_of_a_request_are_listed_at_once(client: httpx2.AsyncClient):
-    body = {
-        "recipe": "mystery-case",
-        "subjects": {"evidence": [{"id": "e", "name": "A key"}]},
-        "images": [image("e1", count=0), image("e2", aspect_ratio="17:1"), image("e3"), image("e3")],
-        "defaults": {"seed": -1},
-        "outputs": [{**CARD, "format": "png"}],
-        "metadata": {"__proto__": "x"},
-        "storage_prefix": "../up",
-    }
-
-    problem = refusal(await client.post("/v1/jobs", json=body), 422, "validation-error")
-
-    assert sorted(pointers(problem)) == [
-        "/defaults/seed",
-        "/images/0/count",
-        "/images/1/aspect_ratio",
-        "/images/3/id",
-        "/metadata/__proto__",
-        "/outputs/0/format",
-        "/storage_prefix",
-        "/subjects/evidence/0/description",
-    ]
-    assert len({each["type"] for each in problem["errors"]}) == 3
+    body = json.dumps(job()).encode()
+    async with nothing_happens(pool, caplog):
+        for name, headers in BAD_HOSTS.items():
+            with subtests.test(name):
+                raw = wire.request("POST", "/v1/jobs", (*headers, *JSON), body, host=None)
+                refusal(await wire.exchange(client, raw), 400, "bad-host")
 
 
-async def test_a_fault_that_all_images_share_is_listed_once(client: httpx2.AsyncClient):
-    body = job(images=[image(f"i{n}") for n in range(20)], defaults={"size": "3x3"})
+async def test_a_body_that_does_not_arrive_in_time_is_given_up(serve_with: Serve, pool: asyncpg.Pool):
+    async with (
+        serve_with(body_seconds=0.2) as client,
+        wire.connection(client) as (reader, writer),
+        asyncio.timeout(30),
+    ):
+        writer.write(HEAD + b"Idempotency-Key: slow\r\nContent-Length: 50\r\n\r\n{")
+        refusal(await wire.answer_of(reader), 408, "request-timeout")
+        assert await reader.read() == b""  # the server closes: nobody waits any longer for the rest
 
-    problem = refusal(await client.post("/v1/jobs", json=body), 422, "unsupported-size")
-
-    assert pointers(problem) == ["/defaults/size"]
-
-
-async def test_a_misspelt_field_names_the_problem_though_others_follow_from_it(client: httpx2.AsyncClient):
-    body = {"images": [{"id": "one", "promt": "A brass key"}]}
-
-    problem = refusal(await client.post("/v1/jobs", json=body), 422, "unknown-field")
-
-    assert sorted(pointers(problem)) == ["/images/0/prompt", "/images/0/promt"]
+        accepted = await client.post("/v1/jobs", json=job(), headers={"Idempotency-Key": "slow"})
+        assert accepted.status_code == 202
 
 
-async def test_a_retired_model_is_refused_with_its_day(client: httpx2.AsyncClient):
-    body = job(defaults={"provider": "picky", "model": "picky-0"})
-
-    problem = refusal(await client.post("/v1/jobs", json=body), 422, "unknown-model")
-
-    assert "2026-10-02" in problem["detail"]
-
-
-async def test_a_prompt_is_never_quoted_back(client: httpx2.AsyncClient):
-    canary = "CANARY-brass-key"
-    body = job(images=[image(prompt=canary * 3000, negative_prompt=canary), image("b", prompt=[canary])])
-
-    response = await client.post("/v1/jobs", json=body)
-
-    assert response.status_code == 422
-    assert canary not in response.text
+async def test_a_body_that_drips_is_given_up_in_the_same_time(serve_with: Serve, pool: asyncpg.Pool):
+    async with serve_with(body_seconds=0.3) as client, wire.connection(client) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
+        answer = asyncio.create_task(wire.answer_of(reader))
+        async with asyncio.timeout(30):
+            while not answer.done():
+                writer.write(b" ")
+                await asyncio.wait([answer], timeout=0.02)
+        refusal(answer.result(), 408, "request-timeout")
+    assert await rows(pool) == [0, 0, 0, 0]
 
 
-async def test_a_bad_parameter_of_the_history_is_refused(client: httpx2.AsyncClient, subtests: pytest.Subtests):
-    for name, value in [
-        *(("limit", bad) for bad in ("0", "-1", "101", "1001", "x", "", "1.5")),
-        ("status", "running"),
-        ("cursor", "a" * 201),
-    ]:
-        with subtests.test(name=name, value=value[:20]):
-            problem = refusal(await client.get("/v1/jobs", params={name: value}), 422, "validation-error")
-            assert [each["parameter"] for each in problem["errors"]] == [name]
+@pytest.mark.parametrize("raw", [b"", b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: b"])
+async def test_a_request_whose_head_does_not_arrive_is_given_up(deps: ApiDependencies, raw: bytes):
+    async with (
+        serving(deps, head_seconds=0.2) as client,
+        wire.connection(client) as (reader, writer),
+        asyncio.timeout(30),
+    ):
+        writer.write(raw)
+        assert (await wire.answer_of(reader)).status_code == 408
+        assert await reader.read() == b""
+
+
+async def test_a_key_of_another_request_is_refused_and_makes_nothing(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    key = {"Idempotency-Key": "mine"}
+    await client.post("/v1/jobs", json=job(), headers=key)
+    before = await rows(pool)
+
+    for other in (job(images=[image("two")]), job(metadata={"a": "b"}), job(images=[image(), image("two")])):
+        refusal(await client.post("/v1/jobs", json=other, headers=key), 422, "idempotency-key-reused")
+
+    assert await rows(pool) == before
+
+
+async def test_a_key_whose_first_request_is_still_being_accepted_is_in_use(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+):
+    first = await submitted(client)
+    async with pool.acquire() as conn:
+        transaction = conn.transaction()
+        await transaction.start()
+        await conn.execute("UPDATE jobs SET idempotency_key = 'mine' WHERE id = $1", first["id"])
+        response = await client.post("/v1/jobs", json=job(), headers={"Idempotency-Key": "mine"})
+        await transaction.rollback()
+
+    problem = refusal(response, 409, "idempotency-in-progress")
+    assert problem["retryable"]
+    assert int(response.headers["retry-after"]) >= 1
+    accepted = await client.post("/v1/jobs", json=job(), headers={"Idempotency-Key": "mine"})
+    assert (accepted.status_code, await pool.fetchval("SELECT count(*) FROM jobs")) == (202, 2)
+
+
+async def test_the_same_request_again_is_answered_with_its_job_even_when_that_has_failed(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+):
+    key = {"Idempotency-Key": "mine"}
+    first = await client.post("/v1/jobs", json=job(), headers=key)
+    await pool.execute("UPDATE jobs SET status = 'failed'")
+
+    again = await client.post("/v1/jobs", json=job(), headers=key)
+
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+    assert again.json()["id"] == first.json()["id"]
+    assert await pool.fetchval("SELECT count(*) FROM jobs") == 1
+
+
+async def test_a_job_that_has_ended_cannot_be_canceled_except_again(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    cancel = (await submitted(client))["urls"]["cancel"]
+    for status in ("completed", "partial", "failed"):
+        await pool.execute("UPDATE jobs SET status = $1", status)
+        refusal(await client.post(cancel), 409, "job-already-terminal")
+
+    await pool.execute("UPDATE jobs SET status = 'canceled'")
+    assert (await client.post(cancel)).status_code == 200
+
+
+async def test_an_image_without_a_picture_cannot_be_fetched(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    address = (await submitted(client))["urls"]["self"]
+    for status in ("queued", "failed", "refused", "canceled", "uncertain"):
+        await pool.execute("UPDATE images SET status = $1", status)
+        for path in ("/images/one", "/images/one/card"):
+            refusal(await client.get(address + path), 409, "image-not-ready")
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", "/v1/jobs?account=x"), ("POST", "/v1/jobs?dry_run=true"), ("GET", "/v1/jobs/job_x?wait=20")],
+    ("sqlstate", "slug"), [("53100", "storage-full"), ("53300", "unavailable"), ("57P03", "unavailable")]
 )
-async def test_a_parameter_that_does_not_exist_is_refused_rather_than_ignored(
-    client: httpx2.AsyncClient, pool: asyncpg.Pool, method: str, path: str
+async def test_a_database_that_cannot_is_no_fault_of_the_request(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, sqlstate: str, slug: str
 ):
-    body = job() if method == "POST" else None
+    await pool.execute(
+        f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+        f" 'BEGIN RAISE EXCEPTION ''no'' USING ERRCODE = ''{sqlstate}''; END'"
+    )
+    await pool.execute("CREATE TRIGGER fail BEFORE INSERT ON images FOR EACH ROW EXECUTE FUNCTION fail()")
+    key = {"Idempotency-Key": "mine"}
 
-    refusal(await client.request(method, path, json=body), 422, "unknown-field")
+    response = await client.post("/v1/jobs", json=job(), headers=key)
 
-    assert await nothing_was_created(pool)
+    assert refusal(response, 503, slug)["retryable"]
+    assert int(response.headers["retry-after"]) >= 1
+    assert await rows(pool) == [0, 0, 0, 0]
+    await pool.execute("DROP TRIGGER fail ON images")
+    accepted = await client.post("/v1/jobs", json=job(), headers=key)
+    assert (accepted.status_code, accepted.headers.get("idempotency-replayed")) == (202, None)
 
 
-@pytest.mark.parametrize("key", ["", "a b", "k" * 256, b"k\xe9"], ids=lambda key: repr(key[:10]))
-async def test_an_idempotency_key_that_is_none_is_refused(
-    client: httpx2.AsyncClient, pool: asyncpg.Pool, key: str | bytes
+async def test_without_a_database_everything_is_unavailable(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    address = (await submitted(client))["urls"]["self"]
+    await pool.close()
+
+    for response in (
+        await client.post("/v1/jobs", json=job()),
+        await client.get("/v1/jobs"),
+        await client.get("/v1/jobs?metadata.a=1"),
+        await client.get(address),
+        await client.get(f"{address}?wait=20"),
+        await client.get(f"{address}/events"),
+        await client.get(f"{address}/images/one"),
+        await client.post(f"{address}/cancel"),
+        await client.post(f"{address}/retry", json={"prompt_overrides": {"one": "Another"}}),
+    ):
+        refusal(response, 503, "unavailable")
+        assert int(response.headers["retry-after"]) >= 1
+
+
+STRANGE = {
+    "a quote": "'; DROP TABLE jobs; --",
+    "SQL wildcards": "100% _like_ \\% %s %(a)s $1 :name ?",
+    "a template": "{{7*7}} ${7*7} {0} {} <%= 7 %> #{7}",
+    "markup": "<script>alert(1)</script> &amp; ]]>",
+    "right to left": "مفتاح نحاسي \u202e gnp.exe \u2066x\u2069",
+    "emoji": "🗝️👩🏽‍🚀🏳️‍🌈 𝔟𝔯𝔞𝔰𝔰",
+    "combining": "e\u0301 vs \u00e9; Z\u0351\u036b\u0343a\u0350\u0312lgo",
+    "wide": "\uff1b\uff07\u2028\u2029\ufeff\u00a0x",
+    "lines": "one\n\ttwo\\n\\u0000",
+    "a path": "../../etc/passwd %00 C:\\",
+}
+
+
+async def test_strange_texts_are_kept_byte_for_byte(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, subtests: pytest.Subtests
 ):
-    raw = key.encode() if isinstance(key, str) else key
-
-    response = await client.post("/v1/jobs", json=job(), headers=[(b"Idempotency-Key", raw)])
-
-    refusal(response, 400, "invalid-idempotency-key")
-    assert await nothing_was_created(pool)
-
-
-async def test_two_idempotency_keys_are_refused(client: httpx2.AsyncClient):
-    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
-
-    refusal(await client.post("/v1/jobs", json=job(), headers=headers), 400, "invalid-idempotency-key")
-
-
-NOWHERE = [
-    "/nowhere",
-    "/v1",
-    "/v1/jobs/",
-    "/v1/jobs/job_1",
-    "/v1/jobs/job_01JD0000000000000000000000",
-    "/v1/jobs/..%2f..%2fetc",
-    "/v1/jobs/%00",
-    "/v1/jobs/%ff",
-    "/v1/jobs/" + "a" * 10_000,
-    "/v1/jobs/job_01JD0000000000000000000000/images/one",
-    "/v1/jobs/job_01JD0000000000000000000000/images/%00",
-    "/v1/jobs/job_01JD0000000000000000000000/images/one/%00",
-    "/v1/jobs/job_01JD0000000000000000000000/events",
-    "/problems/nonsense",
-]
-
-
-async def test_what_does_not_exist_is_not_found(client: httpx2.AsyncClient, subtests: pytest.Subtests):
-    for path in NOWHERE:
-        with subtests.test(path=path[:60]):
-            refusal(await client.get(path), 404, "not-found")
-
-
-async def test_a_job_that_does_not_exist_cannot_be_changed(client: httpx2.AsyncClient):
-    for action in ("cancel", "retry"):
-        for job_id in ("job_1", "job_01JD0000000000000000000000", "%00"):
-            refusal(await client.post(f"/v1/jobs/{job_id}/{action}"), 404, "not-found")
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
-        ("DELETE", "/v1/jobs", {"GET", "POST"}),
-        ("PUT", "/v1/jobs/job_1", {"GET"}),
-        ("GET", "/v1/jobs/job_1/cancel", {"POST"}),
-        ("POST", "/healthz", {"GET"}),
-        ("TRACE", "/v1/jobs", {"GET", "POST"}),
-    ],
-)
-async def test_a_wrong_method_is_told_which_ones_are_right(
-    client: httpx2.AsyncClient, method: str, path: str, allowed: set[str]
-):
-    response = await client.request(method, path)
-
-    refusal(response, 405, "method-not-allowed")
-    assert set(response.headers["allow"].split(", ")) == allowed
-
-
-WRONG_CHANGES: list[tuple[str, dict[str, Any], str]] = [
-    ("cancel", {"mode": "now"}, "/mode"),
-    ("cancel", {"images": []}, "/images"),
-    ("cancel", {"images": ["../x"]}, "/images/0"),
-    ("retry", {"only": ["completed"]}, "/only/0"),
-    ("retry", {"images": "all"}, "/images"),
-    ("retry", {"prompt_overrides": {"one": " "}}, "/prompt_overrides/one"),
-    ("retry", {"prompt_overrides": {"a b": "x"}}, "/prompt_overrides/a b"),
-]
-
-
-async def test_a_bad_cancel_or_retry_is_refused_with_its_fault(client: httpx2.AsyncClient, subtests: pytest.Subtests):
-    for action, body, pointer in WRONG_CHANGES:
-        with subtests.test(action=action, body=body):
-            response = await client.post(f"/v1/jobs/job_01JD0000000000000000000000/{action}", json=body)
-            assert pointers(refusal(response, 422, "validation-error")) == [pointer]
+    for name, text in STRANGE.items():
+        with subtests.test(name):
+            for ensure_ascii in (True, False):
+                order = job(images=[image(prompt=text)], metadata={text[:64]: text})
+                body = json.dumps(order, ensure_ascii=ensure_ascii).encode()
+                raw = wire.request("POST", "/v1/jobs", JSON, body)
+                response = await wire.exchange(client, raw)
+                assert response.status_code == 202, response.text
+                accepted = response.json()
+                assert accepted["metadata"] == {text[:64]: text}
+                assert await pool.fetchval("SELECT prompt FROM images WHERE job_id = $1", accepted["id"]) == text
+                found = (await client.get("/v1/jobs", params={f"metadata.{text[:64]}": text, "limit": 1})).json()
+                assert [each["id"] for each in found["jobs"]] == [accepted["id"]]

@@ -92,3 +92,38 @@ async def test_a_retry_needs_images_that_the_job_has(client: httpx2.AsyncClient)
     response = await client.post(accepted["urls"]["retry"], json={"images": ["one", "two"]})
 
     assert pointers(refusal(response, 422, "validation-error")) == ["/images/1"]
+
+
+async def test_a_prompt_of_a_retry_is_as_short_as_its_image_s_model_takes(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+):
+    images = [
+        image("picky", provider="picky", model="picky-1"),
+        image("free"),
+        image("also", provider="picky", model="picky-1"),
+    ]
+    accepted = await submitted(client, images=images)
+    await client.post(accepted["urls"]["cancel"])
+    retry = accepted["urls"]["retry"]
+
+    response = await client.post(
+        retry, json={"prompt_overrides": {"picky": "x" * 101, "free": "x" * 101, "also": "x" * 101}}
+    )
+
+    assert pointers(refusal(response, 422, "prompt-too-long")) == ["/prompt_overrides/picky", "/prompt_overrides/also"]
+    assert await pool.fetchval("SELECT run FROM jobs") == 1
+    fits = {"prompt_overrides": {"picky": "x" * 100, "free": "x" * 101}}
+    assert (await client.post(retry, json=fits)).status_code == 202
+
+
+async def test_a_prompt_for_a_model_that_is_gone_is_not_in_the_way(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    accepted = await submitted(client, images=[image("one"), image("two")])
+    await client.post(accepted["urls"]["cancel"])
+    await pool.execute("UPDATE images SET provider = 'gone' WHERE id = 'one'")
+    await pool.execute("UPDATE images SET provider = 'picky', model = 'gone' WHERE id = 'two'")
+
+    response = await client.post(
+        accepted["urls"]["retry"], json={"prompt_overrides": {"one": "x" * 1000, "two": "x" * 1000}}
+    )
+
+    assert response.status_code == 202

@@ -11,6 +11,7 @@ import pytest
 
 from safelight.api.cursor import cursor_after
 from safelight.api.dependencies import ACCOUNT
+from safelight.api.history import History
 from safelight.api.schemas import EventPage, Job, JobPage
 from safelight.domain.ids import JobId
 from safelight.settings import Settings
@@ -251,10 +252,11 @@ async def test_history_can_be_limited_to_one_state(client: httpx2.AsyncClient):
 
 async def test_a_cursor_that_was_changed_or_belongs_to_another_list_is_refused(client: httpx2.AsyncClient):
     job_id = JobId((await submitted(client))["id"])
-    good = cursor_after(job_id, account=ACCOUNT, status=None)
+    good = cursor_after(job_id, History(account=ACCOUNT))
     others = (
-        cursor_after(job_id, account="somebody", status=None),
-        cursor_after(job_id, account=ACCOUNT, status="failed"),
+        cursor_after(job_id, History(account="somebody")),
+        cursor_after(job_id, History(account=ACCOUNT, status="failed")),
+        cursor_after(job_id, History(account=ACCOUNT, metadata={"case": "1"})),
     )
 
     assert (await client.get("/v1/jobs", params={"cursor": good})).json()["jobs"] == []
@@ -273,3 +275,28 @@ async def test_a_job_of_another_account_is_not_there(client: httpx2.AsyncClient,
         refusal(await client.post(f"{address}/{action}"), 404, "not-found")
     assert (await client.get("/v1/jobs")).json()["jobs"] == []
     assert await pool.fetchval("SELECT status FROM images") == "queued"
+
+
+async def test_a_job_that_the_caller_has_is_not_sent_again_until_any_of_it_has_changed(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+):
+    address = (await submitted(client))["urls"]["self"]
+    first = await client.get(address)
+    tag = first.headers["etag"]
+
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        same = await client.get(address, headers={"If-None-Match": known})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+        assert same.headers["cache-control"] == first.headers["cache-control"] == "private, no-cache"
+    tags = {tag}
+    for change in (
+        "UPDATE images SET status = 'processing', claim_token = gen_random_uuid()",
+        "UPDATE images SET attempt_count = 1",
+        "UPDATE jobs SET seq = seq + 1",
+        "UPDATE jobs SET deadline_passed = true",
+    ):
+        await pool.execute(change)
+        changed = await client.get(address, headers={"If-None-Match": ", ".join(tags)})
+        assert changed.status_code == 200, change
+        tags.add(changed.headers["etag"])
+    assert len(tags) == 5

@@ -15,7 +15,7 @@ from pictures import decoded, encoded, noise, png_chunk, png_of_header_only, wit
 from PIL import Image, PngImagePlugin
 
 from safelight.imaging.pool import MAX_INPUT_BYTES, RenderPool
-from safelight.imaging.rendition import NotAnImage, Rendition, Verified
+from safelight.imaging.rendition import DEFAULT_QUALITY, MIME, NotAnImage, Rendition, Verified
 
 CARD = Rendition(name="card", width_px=512, height_px=512)
 CANARY = "canary-7f3a"
@@ -123,11 +123,12 @@ def _png_with_text() -> bytes:
     text.add_text("Comment", CANARY)
     text.add_text("Zipped", CANARY, zip=True)
     text.add_itxt("XML:com.adobe.xmp", f"<x:xmpmeta>{CANARY}</x:xmpmeta>")
-    return encoded(noise(), "PNG", pnginfo=text, exif=_exif()) + CANARY.encode()
+    return encoded(noise(), "PNG", pnginfo=text, exif=_exif(), dpi=(7, 13)) + CANARY.encode()
 
 
 def _jpeg_with_everything() -> bytes:
-    return encoded(noise(), "JPEG", comment=CANARY, exif=_exif(), xmp=CANARY.encode(), icc_profile=CANARY.encode())
+    more = {"xmp": CANARY.encode(), "icc_profile": CANARY.encode(), "dpi": (7, 13)}
+    return encoded(noise(), "JPEG", comment=CANARY, exif=_exif(), **more)
 
 
 def _webp_with_everything() -> bytes:
@@ -151,13 +152,19 @@ def _exif() -> Image.Exif:
 )
 async def test_no_metadata_survives(render_pool: RenderPool, data: bytes) -> None:
     assert CANARY.encode() in data
+    in_every_format = [
+        Rendition(name=each, width_px=512, height_px=512, format=each, quality=DEFAULT_QUALITY[each]) for each in MIME
+    ]
 
-    _, [card] = await render_pool.render(data, [CARD])
+    _, outputs = await render_pool.render(data, in_every_format)
 
-    assert CANARY.encode() not in card.data
-    picture = decoded(card.data)
-    assert not picture.getexif()
-    assert set(picture.info) <= {"progressive", "progression"}
+    about_pixels = {"progressive", "progression", "loop", "background", "timestamp", "duration"}
+    for output in outputs:
+        assert CANARY.encode() not in output.data
+        picture = decoded(output.data)
+        assert not picture.getexif()
+        assert set(picture.info) - about_pixels <= {"dpi"}
+        assert picture.info.get("dpi", (72, 72)) == pytest.approx((72, 72), abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -314,8 +321,11 @@ async def test_a_picture_of_the_whole_pixel_budget_is_rendered_within_the_limits
         {"height_px": 8193},
         {"quality": 0},
         {"quality": 101},
-        {"fit": "contain"},
+        {"quality": None},
+        {"fit": "stretch"},
         {"format": "gif"},
+        {"format": "original"},
+        {"format": "png", "quality": 80},
         {"name": ""},
     ],
 )

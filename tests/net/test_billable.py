@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,7 +14,16 @@ import httpx2
 import pytest
 
 from safelight.net import billable
-from safelight.net.billable import AlreadySent, CallNotSent, billable_call, billable_client, current_call
+from safelight.net.billable import (
+    AlreadySent,
+    AnswerTooLarge,
+    CallNotSent,
+    billable_call,
+    billable_client,
+    current_call,
+)
+
+GZIPPED, DEFLATED = gzip.compress(b"x" * 1000), zlib.compress(b"x" * 1000)
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -54,10 +66,11 @@ class Wire:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         mine = bytearray()
         self.received.append(mine)
-        while chunk := await reader.read(65536):
-            mine += chunk
-            if mine.endswith(b"\r\n\r\n"):
-                writer.write(self.answer)
+        with suppress(ConnectionError):
+            while chunk := await reader.read(65536):
+                mine += chunk
+                if mine.endswith(b"\r\n\r\n"):
+                    writer.write(self.answer)
         self.closed.release()
 
 
@@ -199,3 +212,102 @@ async def test_two_calls_at_once_do_not_see_each_other(wire: Wire) -> None:
                 return call.has_left, current_call() is call
 
         assert await asyncio.gather(send(60), send(-1)) == [(True, True), (False, True)]
+
+
+def _answer(body: bytes, *headers: str) -> bytes:
+    return "\r\n".join(["HTTP/1.1 200 OK", *headers, "", ""]).encode() + body
+
+
+async def test_it_asks_for_a_body_that_is_not_compressed(wire: Wire) -> None:
+    async with billable_client() as client:
+        await client.get(wire.url)
+
+    assert b"accept-encoding: identity\r\n" in wire.received[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("body", "header"),
+    [
+        (b"x" * 1000, "content-length: 1000"),
+        (b"3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n", "transfer-encoding: chunked"),
+        (GZIPPED, f"content-encoding: gzip\r\ncontent-length: {len(GZIPPED)}"),
+        (DEFLATED, f"content-encoding: deflate\r\ncontent-length: {len(DEFLATED)}"),
+    ],
+    ids=["plain", "chunked", "gzip", "deflate"],
+)
+async def test_a_body_is_read_up_to_the_cap_and_not_a_byte_further(wire: Wire, body: bytes, header: str) -> None:
+    wire.answer = _answer(body, header)
+    async with billable_client(max_answer_bytes=1000) as client:
+        assert (await client.get(wire.url)).content == b"x" * 1000
+    async with billable_client(max_answer_bytes=999) as client:
+        with billable_call(timeout_seconds=60) as call, pytest.raises(AnswerTooLarge):
+            await client.get(wire.url)
+        await asyncio.wait_for(wire.closed.acquire(), 20)
+
+    assert call.has_left
+
+
+async def test_a_body_that_announces_too_much_is_not_read_at_all(wire: Wire) -> None:
+    wire.answer = _answer(b"", "content-length: 1001")  # and none of it ever comes
+    async with billable_client(max_answer_bytes=1000) as client:
+        with pytest.raises(AnswerTooLarge, match="1001"):
+            await asyncio.wait_for(client.get(wire.url), 20)
+
+
+async def test_a_gzip_bomb_is_never_put_together(wire: Wire) -> None:
+    """Three hundred megabytes in 300 kB; what is held of them is the cap."""
+    compressor = zlib.compressobj(wbits=31)
+    bomb = b"".join(compressor.compress(bytes(1_000_000)) for _ in range(300)) + compressor.flush()
+    wire.answer = _answer(bomb, "content-encoding: gzip", f"content-length: {len(bomb)}")
+    tracemalloc.start()
+    try:
+        async with billable_client(max_answer_bytes=2_000_000) as client:
+            with pytest.raises(AnswerTooLarge):
+                await client.get(wire.url)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 10_000_000
+
+
+@pytest.mark.parametrize("codings", ["gzip, gzip", "deflate, gzip", "gzip\r\ncontent-encoding: gzip"])
+async def test_a_body_compressed_twice_is_refused_unread(wire: Wire, codings: str) -> None:
+    body = gzip.compress(gzip.compress(b"{}"))
+    wire.answer = _answer(body, f"content-encoding: {codings}", f"content-length: {len(body)}")
+    async with billable_client() as client:
+        with pytest.raises(httpx2.DecodingError, match="more than once"):
+            await client.get(wire.url)
+
+
+@pytest.mark.parametrize("headers", ["x-padding: " + "x" * 300_000, "\r\n".join(["x-padding: xxx"] * 20_000)])
+async def test_headers_without_end_are_not_read_to_their_end(wire: Wire, headers: str) -> None:
+    wire.answer = _answer(b"ok", headers, "content-length: 2")
+    async with billable_client() as client:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await client.get(wire.url)
+
+
+@pytest.mark.parametrize(
+    "sent_at_once", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"], ids=["head", "body"]
+)
+async def test_a_drip_ends_with_the_total_deadline_and_its_connection_with_it(sent_at_once: bytes) -> None:
+    """Each byte comes in time for any timeout per read; only a total ends it."""
+    gone = asyncio.Event()
+
+    async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(sent_at_once)
+        listening_for_the_end = asyncio.create_task(reader.read())
+        while not listening_for_the_end.done():
+            writer.write(b"H")
+            await asyncio.wait([listening_for_the_end], timeout=0.01)
+        gone.set()
+
+    async with listening(drips) as authority, billable_client() as client:
+        with billable_call(timeout_seconds=60) as call, pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await client.get(f"http://{authority}/", timeout=0.2)
+        await asyncio.wait_for(gone.wait(), 20)
+
+    assert call.has_left

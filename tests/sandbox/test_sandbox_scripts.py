@@ -8,6 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.sandbox.faults import (
+    CHARGES_PICTURE,
+    CHARGES_WORDS,
+    FREE,
+    GENERATES,
     Directive,
     Fault,
     UnknownDirective,
@@ -71,11 +75,29 @@ def test_a_path_is_read_like_a_prompt() -> None:
         "500 x",
         "refuse safety",
         "hang x",
+        "padded 0",
+        "padded 1001",
+        "padded many",
+        "frames 3",
     ],
 )
 def test_a_misspelt_directive_is_refused(text: str) -> None:
     with pytest.raises(UnknownDirective):
         prompt_directives(f"[[sandbox: {text}]]")
+
+
+def test_what_a_fault_costs_is_said_once() -> None:
+    assert not CHARGES_PICTURE & CHARGES_WORDS
+    assert not FREE & (CHARGES_PICTURE | CHARGES_WORDS)
+    assert set(Fault) - FREE <= GENERATES, "nothing is charged that was not generated"
+
+
+def test_an_amount_is_in_megabytes_and_on_the_bill() -> None:
+    assert faults("[[sandbox: padded 60 x1]] [[sandbox: gzip-bomb]]", 2) == ["padded 60", "gzip-bomb 300"]
+    assert faults("[[sandbox: drip-body 0.01 x1]] [[sandbox: drip-headers]]", 2) == [
+        "drip-body 0.01",
+        "drip-headers 0.3",
+    ]
 
 
 @given(st.text())

@@ -5,12 +5,16 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from safelight.api import failures
+from safelight.api.closing import closing_of
 from safelight.api.dependencies import ApiDependencies
+from safelight.api.gate import Gate, stopping
 from safelight.api.images import image_routes
 from safelight.api.jobs import job_routes
 from safelight.api.openapi import Application
+from safelight.api.queue import queue_routes
 from safelight.api.request_id import RequestIds
 from safelight.api.service import service_routes
+from safelight.api.waiting import JobWatch
 
 __all__ = ["ApiDependencies", "create_app"]
 
@@ -27,9 +31,13 @@ def create_app(deps: ApiDependencies) -> Application:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.include_router(job_routes(deps))
+    closing = closing_of(app)
+    watch = JobWatch(deps.pool, closing=closing, acquire_seconds=deps.acquire_seconds, most=deps.max_waiting)
+    app.include_router(job_routes(deps, watch))
     app.include_router(image_routes(deps))
+    app.include_router(queue_routes(deps))
     app.include_router(service_routes(deps))
     failures.install(app)
-    app.add_middleware(RequestIds, failed=failures.internal_error)
+    app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)
+    app.add_middleware(RequestIds, failed=failures.internal_error, cut_off=stopping)
     return app

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import asyncpg
 
+from safelight.api.gate import LOOPBACK_HOSTS
 from safelight.domain.recipe import Recipe
 from safelight.engine.admission import Admission
 from safelight.engine.catalog import Catalog
@@ -22,7 +23,8 @@ class ApiDependencies:
 
     `public_url` goes before every link; without it links are absolute paths. `ready` returns when the service can
     answer requests, and raises when it cannot. `body_seconds` is the time a request's body may take to arrive,
-    `acquire_seconds` the time that one waits for a free connection.
+    `acquire_seconds` the time that one waits for a free connection. `allowed_hosts` are the names that clients may call
+    the service by, `*` any; `max_waiting` is how many requests may wait for a job at a time.
     """
 
     pool: asyncpg.Pool
@@ -35,3 +37,5 @@ class ApiDependencies:
     ready: Callable[[], Awaitable[object]]
     body_seconds: float = 30.0
     acquire_seconds: float = 5.0
+    allowed_hosts: Collection[str] = LOOPBACK_HOSTS
+    max_waiting: int = 1000

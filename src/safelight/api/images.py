@@ -8,11 +8,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from safelight.api.dependencies import ACCOUNT, ApiDependencies
+from safelight.api.etag import is_known
 from safelight.api.openapi import problems
 from safelight.db.statements import load
 from safelight.domain.errors import Conflict, NotFound, Unavailable
 from safelight.domain.ids import IMAGE_ID_PATTERN, is_job_id
 from safelight.domain.lifecycle import ImageStatus
+from safelight.imaging.rendition import MIME
 from safelight.storage.blob_store import BlobMissing
 
 _SQL = load("read")
@@ -20,7 +22,7 @@ _NAME = re.compile(IMAGE_ID_PATTERN)
 _PICTURE = {
     200: {
         "description": "The picture.",
-        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {mime: {"schema": {"type": "string", "format": "binary"}} for mime in MIME.values()},
         "headers": {"ETag": {"description": "Its SHA-256.", "schema": {"type": "string"}}},
     },
     304: {"description": "The caller has it already: `If-None-Match` names its ETag."},
@@ -46,7 +48,7 @@ def image_routes(deps: ApiDependencies) -> APIRouter:
 async def _picture(deps: ApiDependencies, request: Request, job_id: str, image_id: str, output: str | None) -> Response:
     """A picture never changes under its address, so it may be kept for ever.
 
-    Its type is what we rendered, whatever its bytes may look like to a browser.
+    Its type is what we rendered or found, whatever its bytes may look like to a browser.
     """
     names = (image_id,) if output is None else (image_id, output)
     if not is_job_id(job_id) or not all(_NAME.fullmatch(name) for name in names):
@@ -55,6 +57,8 @@ async def _picture(deps: ApiDependencies, request: Request, job_id: str, image_i
         row = await conn.fetchrow(_SQL.rendition, ACCOUNT, job_id, image_id, output)
     if row is None or (output is not None and output not in [each["name"] for each in row["outputs"]]):
         raise NotFound("There is no such image.")
+    if not row["outputs"]:
+        raise NotFound("The job keeps no outputs, so its images have no picture to fetch.")
     if row["status"] != ImageStatus.COMPLETED or row["key"] is None:
         raise Conflict(f"The image is {row['status']}.", slug="image-not-ready")
     headers = {
@@ -63,7 +67,7 @@ async def _picture(deps: ApiDependencies, request: Request, job_id: str, image_i
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
-    if _is_known(request, row["sha256"]):
+    if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     try:
         data = await deps.blobs.get(row["key"])
@@ -72,9 +76,3 @@ async def _picture(deps: ApiDependencies, request: Request, job_id: str, image_i
     if len(data) != row["length"]:
         raise Unavailable("The picture cannot be read from the storage at the moment.")
     return Response(data, 200, headers, row["mime"])
-
-
-def _is_known(request: Request, sha256: str) -> bool:
-    sent = ",".join(request.headers.getlist("if-none-match"))
-    tags = [tag.strip().removeprefix("W/") for tag in sent.split(",")]
-    return "*" in tags or f'"{sha256}"' in tags

@@ -12,6 +12,7 @@ import asyncpg
 
 from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
+from safelight.api.history import History
 from safelight.api.links import Links
 from safelight.api.problems import RequestFault
 from safelight.db.statements import load
@@ -53,17 +54,22 @@ class JobReader:
             raise InvalidRequest(fault.detail, faults=(fault,))
         data_urls = await self._data_urls([each for each in renditions if each["name"] == inline])
         outputs: dict[str, dict[str, schemas.Output]] = defaultdict(dict)
-        for each in renditions:
+        in_order = [output["name"] for output in row["outputs"]]
+        for each in sorted(renditions, key=lambda each: in_order.index(each["name"])):
             link = data_urls.get(each["key"]) or self._links.image(job_id, each["image_id"], each["name"])
             outputs[each["image_id"]][each["name"]] = _output(each, link)
         return schemas.Job(**dict(summary), images=[self._image(job_id, row, outputs.get(row["id"])) for row in images])
 
     async def page(
-        self, *, account: str, status: str | None, before: JobId | None, limit: int
+        self, history: History, *, before: JobId | None, limit: int
     ) -> tuple[list[schemas.JobSummary], bool]:
         """The newest jobs before one, and whether there are more."""
         async with self._snapshot() as conn:
-            rows = await conn.fetch(_SQL.newest_jobs, account, status, before, limit + 1)
+            wanted = (history.account, history.status, before, limit + 1, history.created_after, history.group)
+            if history.metadata is None:
+                rows = await conn.fetch(_SQL.newest_jobs, *wanted)
+            else:
+                rows = await conn.fetch(_SQL.newest_jobs_with_metadata, *wanted, dict(history.metadata))
             return await self._summaries(conn, rows[:limit]), len(rows) > limit
 
     async def events(self, job_id: str, *, account: str, after: int, limit: int) -> schemas.EventPage:
@@ -103,6 +109,7 @@ class JobReader:
             id=job_id,
             status=row["status"],
             run=row["run"],
+            seq=row["seq"],
             progress=progress.percent(counts),
             current_step=progress.current_step(JobStatus(row["status"]), counts),
             counts=schemas.Counts(

@@ -13,16 +13,20 @@ from safelight.api import schemas
 from safelight.api.body import read_object
 from safelight.api.cursor import cursor_after, job_before
 from safelight.api.dependencies import ACCOUNT, ApiDependencies
+from safelight.api.etag import is_known, tag_of
 from safelight.api.faults import validated
+from safelight.api.history import history_of
 from safelight.api.job_view import JobReader
 from safelight.api.links import Links
-from safelight.api.openapi import documented, problems, request_body
+from safelight.api.openapi import Responses, documented, problems, request_body
 from safelight.api.ordering import place_order
+from safelight.api.overrides import require_fitting_prompts
+from safelight.api.waiting import MAX_WAIT_SECONDS, JobWatch, preferred_wait
 from safelight.db.statements import load
 from safelight.domain.errors import InvalidRequest, NotFound, SafelightError
 from safelight.domain.fingerprint import fingerprint
 from safelight.domain.ids import JobId, is_job_id
-from safelight.domain.lifecycle import RETRYABLE_IMAGE_STATUSES, ImageStatus
+from safelight.domain.lifecycle import RETRYABLE_IMAGE_STATUSES, TERMINAL_JOB_STATUSES, ImageStatus
 from safelight.engine.control import CancelMode, cancel, retry
 from safelight.engine.submit import Accepted, submit
 
@@ -32,13 +36,20 @@ _POLL_SECONDS = 2
 _ACCEPTED_HEADERS = {
     "Location": "The job's address.",
     "Retry-After": "Seconds until a first look is worth while.",
+    "Preference-Applied": "`wait=n` when the answer was held back as `Prefer` asked.",
     "Idempotency-Replayed": "`true` when this job was made by an earlier request with the same key.",
 }
+
+_JOB_HEADERS = {
+    "ETag": "Changes with every byte of the answer.",
+    "Retry-After": "Too many were waiting: seconds after which to ask again.",
+}
+_NOT_MODIFIED: Responses = {304: {"description": "The caller has it already: `If-None-Match` names its ETag."}}
 
 NoQuery = Annotated[schemas.NoQuery, Query()]
 
 
-def job_routes(deps: ApiDependencies) -> APIRouter:
+def job_routes(deps: ApiDependencies, watch: JobWatch) -> APIRouter:
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     links = Links(deps.public_url)
     reader = JobReader(deps)
@@ -47,14 +58,17 @@ def job_routes(deps: ApiDependencies) -> APIRouter:
         "",
         status_code=202,
         responses=documented(202, schemas.Job, "Accepted, and kept.", headers=_ACCEPTED_HEADERS)
+        | documented(200, schemas.Job, "The job has ended, within the time that `Prefer: wait` gave it.")
         | problems(400, 408, 409, 413, 415, 422),
-        openapi_extra=request_body(schemas.NewJob, parameters=[_KEY_PARAMETER]),
+        openapi_extra=request_body(schemas.NewJob, parameters=[_KEY_PARAMETER, _PREFER_PARAMETER]),
     )
     async def submit_job(request: Request, _: NoQuery) -> Response:
         """Accepts a job: one transaction, and it is kept. The images are made in the background.
 
-        With an `Idempotency-Key` the same request makes one job, however often it is sent.
+        With an `Idempotency-Key` the same request makes one job, however often it is sent. With `Prefer: wait=20` the
+        answer is held back until the job has ended, or so many seconds at most; the job itself never depends on it.
         """
+        wait_seconds = preferred_wait(request)
         key = _idempotency_key(request)
         document = await read_object(request, within_seconds=deps.body_seconds)
         accepted = await _accept(deps, document, key)
@@ -62,20 +76,44 @@ def job_routes(deps: ApiDependencies) -> APIRouter:
         headers = {"Location": links.job(accepted.job_id), "Retry-After": str(_POLL_SECONDS)}
         if accepted.replayed:
             headers["Idempotency-Replayed"] = "true"
-        return _answer(await reader.job(accepted.job_id, account=ACCOUNT), 202, headers)
+        job = await reader.job(accepted.job_id, account=ACCOUNT)
+        if wait_seconds is None:
+            return _answer(job, 202, headers)
+        if not _has_ended(job):
+            if not await watch.wait(request, job.id, seconds=wait_seconds):
+                return _answer(job, 202, headers)
+            job = await reader.job(job.id, account=ACCOUNT)
+        headers["Preference-Applied"] = f"wait={wait_seconds}"
+        if not _has_ended(job):
+            return _answer(job, 202, headers)
+        del headers["Retry-After"]
+        return _answer(job, 200, headers)
 
     @router.get("", responses=documented(200, schemas.JobPage, "A page.") | problems(400, 422))
-    async def list_jobs(query: Annotated[schemas.HistoryQuery, Query()]) -> Response:
-        """Jobs without their images, newest first."""
-        before = job_before(query.cursor, account=ACCOUNT, status=query.status) if query.cursor is not None else None
-        jobs, has_more = await reader.page(account=ACCOUNT, status=query.status, before=before, limit=query.limit)
-        following = cursor_after(JobId(jobs[-1].id), account=ACCOUNT, status=query.status) if has_more else None
+    async def list_jobs(request: Request, query: Annotated[schemas.HistoryQuery, Query()]) -> Response:
+        """Jobs without their images, newest first. `metadata.{key}={value}` shows those whose metadata has that entry;
+        filters that come together must all be met."""
+        history = history_of(request, query, account=ACCOUNT)
+        before = job_before(query.cursor, history) if query.cursor is not None else None
+        jobs, has_more = await reader.page(history, before=before, limit=query.limit)
+        following = cursor_after(JobId(jobs[-1].id), history) if has_more else None
         return _answer(schemas.JobPage(jobs=jobs, next_cursor=following))
 
-    @router.get("/{job_id}", responses=documented(200, schemas.Job, "The job.") | problems(404, 422))
-    async def get_job(job_id: str, query: Annotated[schemas.JobQuery, Query()]) -> Response:
-        """The job with all its images, as they stand now."""
-        return _answer(await reader.job(job_id, account=ACCOUNT, inline=query.inline))
+    @router.get(
+        "/{job_id}",
+        responses=documented(200, schemas.Job, "The job.", headers=_JOB_HEADERS) | _NOT_MODIFIED | problems(404, 422),
+    )
+    async def get_job(request: Request, job_id: str, query: Annotated[schemas.JobQuery, Query()]) -> Response:
+        """The job with all its images, as they stand now; with `wait`, once the job has ended or has moved.
+
+        When too many wait already, the answer comes at once, with `Retry-After`.
+        """
+        job = await reader.job(job_id, account=ACCOUNT, inline=query.inline)
+        if not query.wait or _has_ended(job) or (query.after is not None and job.seq > query.after):
+            return _tagged(request, job)
+        if not await watch.wait(request, job.id, seconds=query.wait, after=query.after):
+            return _tagged(request, job, {"Retry-After": str(_POLL_SECONDS)})
+        return _tagged(request, await reader.job(job_id, account=ACCOUNT, inline=query.inline))
 
     @router.post(
         "/{job_id}/cancel",
@@ -103,9 +141,11 @@ def job_routes(deps: ApiDependencies) -> APIRouter:
     async def retry_job(request: Request, job_id: str, _: NoQuery) -> Response:
         """Images that ended without a picture are tried again; what is completed is kept."""
         wish = validated(schemas.NewRetry, await _optional_body(request, deps))
+        known_id = _known(job_id)
+        await require_fitting_prompts(deps, known_id, account=ACCOUNT, prompts=wish.prompt_overrides)
         await retry(
             deps.pool,
-            _known(job_id),
+            known_id,
             account=ACCOUNT,
             only=[ImageStatus(each) for each in wish.only] if wish.only else RETRYABLE_IMAGE_STATUSES,
             image_ids=wish.images,
@@ -129,6 +169,14 @@ _KEY_PARAMETER: dict[str, Any] = {
     "required": False,
     "description": "Makes sending the request again safe. Kept as long as the job.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+
+_PREFER_PARAMETER: dict[str, Any] = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": f"`wait=n`: answer when the job has ended, or after n seconds, at most {MAX_WAIT_SECONDS}.",
+    "schema": {"type": "string", "examples": ["wait=20"]},
 }
 
 
@@ -168,6 +216,22 @@ def _known(job_id: str) -> JobId:
     if not is_job_id(job_id):
         raise NotFound("There is no such job.")
     return JobId(job_id)
+
+
+def _has_ended(job: schemas.Job) -> bool:
+    return job.status in TERMINAL_JOB_STATUSES
+
+
+def _tagged(request: Request, job: schemas.Job, headers: dict[str, str] | None = None) -> Response:
+    """The job, or 304 when the caller has it. It may be kept, but is asked for each time: images move without events,
+    so the tag is that of the answer itself."""
+    answer = _answer(job, 200, headers)
+    tag = tag_of(bytes(answer.body))
+    if is_known(request, tag):
+        answer = Response(status_code=304, headers=headers)
+    answer.headers["ETag"] = tag
+    answer.headers["Cache-Control"] = "private, no-cache"
+    return answer
 
 
 def _answer(content: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

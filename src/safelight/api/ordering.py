@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from safelight.api.choices import Chooser
 from safelight.api.faults import body_faults, refused
+from safelight.api.outputs import output_faults, output_order
 from safelight.api.pointer import pointer
 from safelight.api.problems import RequestFault
 from safelight.api.schemas import MAX_IMAGES, NewJob
@@ -26,8 +27,6 @@ from safelight.storage.keys import InvalidKey, split_key
 
 _MAX_PREFIX_CHARS = 600
 """A blob's key has 1024; what comes after the prefix takes less than 400."""
-_MAX_RENDERED_PIXELS = 40_000_000
-"""Of all outputs of one image together: what a renderer does well within its time. Chosen."""
 _IN_PARTS = ("images", "defaults")
 
 
@@ -42,7 +41,7 @@ def place_order(
     """The order that a parsed request body stands for. Raises InvalidRequest that lists every fault."""
     draft = _Draft(document)
     job = draft.job
-    faults: list[Fault] = [*draft.faults, *_output_faults(job), *_prefix_faults(job.storage_prefix)]
+    faults: list[Fault] = [*draft.faults, *output_faults(job.outputs), *_prefix_faults(job.storage_prefix)]
     wishes = [*_rendered(draft, recipes, faults), *draft.wishes(faults)]
     if not wishes and not faults:
         faults.append(RequestFault("", "Name a recipe with subjects, or images, or both: at least one image."))
@@ -58,17 +57,7 @@ def place_order(
         idempotency_key=idempotency_key,
         body_fingerprint=fingerprint(document),
         images=images,
-        outputs=tuple(
-            {
-                "name": output.name,
-                "width_px": output.width,
-                "height_px": output.height,
-                "fit": output.fit,
-                "format": output.format,
-                "quality": output.quality,
-            }
-            for output in job.outputs
-        ),
+        outputs=tuple(map(output_order, job.outputs)),
         storage_prefix=job.storage_prefix,
         metadata=job.metadata,
         deadline_seconds=job.deadline_seconds,
@@ -166,19 +155,6 @@ def _image_orders(wishes: list[Wish], job: NewJob, catalog: Catalog, faults: lis
             found.update(dict.fromkeys(order))
     faults += found
     return tuple(orders)
-
-
-def _output_faults(job: NewJob) -> list[Fault]:
-    names = [output.name for output in job.outputs]
-    faults: list[Fault] = [
-        RequestFault(pointer("outputs", n, "name"), f"`{name}` is the name of an output already.")
-        for n, name in enumerate(names)
-        if name in names[:n]
-    ]
-    if sum(output.width * output.height for output in job.outputs) > _MAX_RENDERED_PIXELS:
-        most = f"{_MAX_RENDERED_PIXELS // 1_000_000} megapixels"
-        faults.append(RequestFault("/outputs", f"The outputs have more than {most} together.", "unsupported-size"))
-    return faults
 
 
 def _prefix_faults(prefix: str | None) -> list[Fault]:

@@ -52,6 +52,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Invalid cursor",
         "A cursor is valid with the filters it was given for, and unchanged. Start again without one.",
     ),
+    "bad-host": ProblemType(
+        400,
+        "Bad Host",
+        "The service does not answer to the name in `Host`, or there is not exactly one. It knows loopback's names, "
+        "its own address and that of its public URL; `SAFELIGHT_ALLOWED_HOSTS` adds others.",
+    ),
     "not-found": ProblemType(404, "Not found", "There is nothing under this address, or it is not yours."),
     "method-not-allowed": ProblemType(
         405,
@@ -146,7 +152,10 @@ PROBLEMS: Mapping[str, ProblemType] = {
         is_retryable=True,
     ),
     "unavailable": ProblemType(
-        503, "Unavailable", "The database or the storage does not answer at the moment.", is_retryable=True
+        503,
+        "Unavailable",
+        "The database or the storage does not answer at the moment, or the service is stopping.",
+        is_retryable=True,
     ),
     "storage-full": ProblemType(
         503, "Storage full", "The database has no room left. An operator has to act.", is_retryable=True

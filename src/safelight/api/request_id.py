@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Callable
 
@@ -25,12 +26,16 @@ class RequestIds:
     """Gives each request an id, as `X-Request-Id` and in the log's context.
 
     What a handler did not expect is logged by its type and its place in the code, without its message, which
-    may quote a prompt; the caller gets `failed`'s answer if none has begun.
+    may quote a prompt; the caller gets `failed`'s answer if none has begun, and `cut_off`'s when the server ends the
+    request before its time.
     """
 
-    def __init__(self, app: ASGIApp, *, failed: Callable[[Request], Response]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, failed: Callable[[Request], Response], cut_off: Callable[[Request], Response]
+    ) -> None:
         self._app = app
         self._failed = failed
+        self._cut_off = cut_off
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,6 +54,10 @@ class RequestIds:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:
+                if has_begun:
+                    raise
+                await self._cut_off(Request(scope))(scope, receive, send_with_id)
             except Exception as error:  # the edge of the service: nothing above it could answer
                 frames = traceback.extract_tb(error.__traceback__)
                 places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -7,10 +7,10 @@ something: not known, or not yet.
 from __future__ import annotations
 
 import unicodedata
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from safelight.domain.ids import IMAGE_ID_PATTERN
@@ -19,9 +19,13 @@ from safelight.imaging.rendition import MAX_SIDE_PX
 
 MAX_IMAGES = 500
 MAX_SEED = 2**63 - 1
+MAX_METADATA_ENTRIES = 16
+MAX_METADATA_CHARS = 512
 
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 """Characters that show nothing though Unicode files them under letters, marks and symbols."""
+
+_FIRST_MOMENT, _LAST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def _prompt(text: str) -> str:
@@ -32,6 +36,12 @@ def _prompt(text: str) -> str:
     if all(c.isspace() or c in _INVISIBLE or unicodedata.category(c) in ("Cf", "Cc") for c in text):
         raise PydanticCustomError("blank_prompt", "A prompt says something.")
     return text
+
+
+def _moment(value: datetime) -> datetime:
+    if not _FIRST_MOMENT <= value <= _LAST_MOMENT:
+        raise PydanticCustomError("moment_range", "Must be a time from 1970 to 9998.")
+    return value
 
 
 def _metadata_key(key: str) -> str:
@@ -107,12 +117,20 @@ class NewImage(Options):
 
 
 class NewOutput(_Request):
+    """What is kept of every picture: a rendition, in sRGB and without metadata; or the vendor's own file."""
+
     name: ImageId
-    width: SidePx
-    height: SidePx
-    fit: Literal["cover"] = "cover"
-    format: Literal["jpeg"] = "jpeg"
-    quality: int = Field(default=80, ge=1, le=100)
+    width: SidePx | None = None
+    """Of the box in pixels. Required, except for `original`, which has neither width nor height."""
+    height: SidePx | None = None
+    fit: Literal["cover", "contain", "inside"] = "cover"
+    """`cover` fills the box and cuts what stands over, half on either side. `contain` shows all of the picture
+    in the middle of the box; the rest is transparent, or white in a JPEG. `inside` shows all of it and is no
+    larger than the box, nor than the picture."""
+    format: Literal["jpeg", "webp", "png", "avif", "original"] = "jpeg"
+    """`original` keeps the file byte for byte, with the metadata that its vendor put into it."""
+    quality: int | None = Field(default=None, ge=1, le=100)
+    """On the format's own scale. Null: 80 for JPEG and WebP, 50 for AVIF. PNG is lossless and has none."""
 
 
 CARD = NewOutput(name="card", width=512, height=512)
@@ -126,11 +144,14 @@ class NewJob(_Request):
     """By the recipe's groups. Each subject has an `id`, which becomes its image's."""
     images: list[NewImage] = Field(default=[], max_length=MAX_IMAGES)
     defaults: Options = Options()
-    outputs: list[NewOutput] = Field(default=[CARD], min_length=1, max_length=8)
+    outputs: list[NewOutput] = Field(default=[CARD], max_length=8)
+    """None at all, `[]`: every picture is made, checked and paid for, and not kept."""
     storage_prefix: str | None = Field(default=None, examples=["project_1/branch_2/scene_3"])
     deadline_seconds: float = Field(default=3600.0, ge=1, le=86_400)
     on_deadline: Literal["fail", "continue"] = "continue"
-    metadata: dict[MetadataKey, Annotated[str, Field(max_length=512)]] = Field(default={}, max_length=16)
+    metadata: dict[MetadataKey, Annotated[str, Field(max_length=MAX_METADATA_CHARS)]] = Field(
+        default={}, max_length=MAX_METADATA_ENTRIES
+    )
 
 
 class NewCancellation(_Request):
@@ -155,10 +176,22 @@ class NoQuery(BaseModel):
 class JobQuery(NoQuery):
     inline: str | None = Field(default=None, pattern=rf"^(?:{IMAGE_ID_PATTERN})$")
     """The name of an output whose pictures come as `data:` URLs, as far as they fit into 32 MB."""
+    wait: int = Field(default=0, ge=0, le=60)
+    """Answer when the job has ended, or after so many seconds as it stands then."""
+    after: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    """With `wait`: answer already when the job's `seq` is greater than this."""
 
 
-class HistoryQuery(NoQuery):
+class HistoryQuery(BaseModel):
+    """`metadata.{key}` parameters come beside these, which is why others are let through here."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
     status: JobState | None = None
+    created_after: Annotated[AwareDatetime, AfterValidator(_moment)] | None = None
+    """With its offset from UTC; a `+` is sent as `%2B`."""
+    group: Group | None = None
+    """Jobs with at least one image in this group."""
     limit: int = Field(default=20, ge=1, le=100)
     cursor: str | None = Field(default=None, max_length=200)
     """`next_cursor` of the page before, with the same filters."""
@@ -204,7 +237,8 @@ class Output(_Answer):
     width: int
     height: int
     bytes: int
-    format: str
+    format: Literal["jpeg", "webp", "png", "avif"]
+    """What the bytes are, also of an original."""
     sha256: str
 
 
@@ -238,6 +272,8 @@ class JobSummary(_Answer):
     id: str
     status: JobState
     run: int
+    seq: int
+    """Of its newest event."""
     progress: int = Field(ge=0, le=100)
     current_step: str
     counts: Counts
@@ -298,3 +334,13 @@ class Problem(_Answer):
     errors: list[ProblemError]
     retryable: bool
     retry_after: int | None
+
+
+class Queue(BaseModel):
+    """The backlog of the installation. While it is paused nothing is bought; what is bought already is finished."""
+
+    queued: int
+    active: int
+    paused: bool
+    paused_since: datetime | None = None
+    pause_reason: str | None = None

@@ -44,6 +44,11 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
+def why_bad(text: str) -> str | None:
+    """What is wrong with a text from the request; None for one that can be kept."""
+    return None if _BAD_CHARACTERS.isdisjoint(text) else _why_bad(text)
+
+
 def _text_faults(value: Any) -> list[RequestFault]:
     """Walks the whole value, keys included. Raises SafelightError for one that is too deep."""
     faults: list[RequestFault] = []

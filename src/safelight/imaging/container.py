@@ -7,18 +7,8 @@ mark, and frames after the first.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-from safelight.imaging.rendition import NotAnImage
-
-Format = Literal["png", "jpeg", "webp", "avif"]
-
-MIME: dict[Format, str] = {
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "avif": "image/avif",
-}
+from safelight.imaging.rendition import Format, NotAnImage
 
 _START_OF_SCAN = 0xDA
 

@@ -16,9 +16,17 @@ from dataclasses import asdict
 from typing import Any
 
 from safelight.imaging import frame
-from safelight.imaging.rendition import ChildDied, NotAnImage, Rendered, Rendition, Verified
+from safelight.imaging.rendition import ChildDied, NotAnImage, Original, Rendered, Rendition, Verified, kept
 
 MAX_INPUT_BYTES = 64 << 20
+
+_ENVIRONMENT = {
+    "VIPS_CONCURRENCY": "1",
+    # One picture's memory is used for the next instead of being given back and asked for anew, page by page; that of
+    # a very large one is given back. Where malloc is not glibc's, this says nothing.
+    "MALLOC_MMAP_THRESHOLD_": str(16 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
 
 
 class RenderPool:
@@ -43,12 +51,29 @@ class RenderPool:
         verified, _ = await self.examine(data)
         return verified
 
-    async def render(self, data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, list[Rendered]]:
-        """Verifies and makes every rendition, in order, from one decode. Raises NotAnImage, ChildDied."""
-        return await self.examine(data, renditions)
+    async def render(self, data: bytes, outputs: Sequence[Rendition | Original]) -> tuple[Verified, list[Rendered]]:
+        """Verifies, and makes every rendition from one decode; outputs in order. Raises NotAnImage, ChildDied."""
+        return await self.examine(data, outputs)
 
-    async def examine(self, data: bytes, renditions: Sequence[Rendition] = ()) -> tuple[Verified, list[Rendered]]:
+    async def examine(
+        self, data: bytes, outputs: Sequence[Rendition | Original] = ()
+    ) -> tuple[Verified, list[Rendered]]:
         """Both of the above. Raises NotAnImage, which is final, and ChildDied. Cancelling kills the child."""
+        verified, rendered = await self._examined(data, [each for each in outputs if isinstance(each, Rendition)])
+        made = iter(rendered)
+        return verified, [kept(each, data, verified) if isinstance(each, Original) else next(made) for each in outputs]
+
+    async def aclose(self) -> None:
+        """Waits for pictures being rendered, refuses those still waiting, and leaves no process behind."""
+        self._closed = True
+        children = [await self._idle.get() for _ in range(self._processes)]
+        for child in children:
+            if child is not None:
+                self._reap(child)
+            self._idle.put_nowait(None)
+        await asyncio.gather(*self._reaping)
+
+    async def _examined(self, data: bytes, renditions: list[Rendition]) -> tuple[Verified, list[Rendered]]:
         if len(data) > MAX_INPUT_BYTES:
             raise NotAnImage("too-large", f"{len(data)} bytes is more than {MAX_INPUT_BYTES >> 20} MiB")
         child = await self._idle.get()
@@ -81,16 +106,6 @@ class RenderPool:
             raise answer
         return answer
 
-    async def aclose(self) -> None:
-        """Waits for pictures being rendered, refuses those still waiting, and leaves no process behind."""
-        self._closed = True
-        children = [await self._idle.get() for _ in range(self._processes)]
-        for child in children:
-            if child is not None:
-                self._reap(child)
-            self._idle.put_nowait(None)
-        await asyncio.gather(*self._reaping)
-
     def _reap(self, child: _Child) -> None:
         child.kill()
         task = asyncio.create_task(child.wait())
@@ -120,7 +135,7 @@ class _Child:
             "safelight.imaging.child",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "VIPS_CONCURRENCY": "1"},
+            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **_ENVIRONMENT},
             start_new_session=True,
         )
         return cls(process)

@@ -20,7 +20,6 @@ from safelight.sandbox.bill import Bill
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.faults import UnknownDirective, path_directives, prompt_directives
 from safelight.sandbox.gemini import (
-    Answer,
     Rejected,
     check_key,
     find_model,
@@ -30,9 +29,10 @@ from safelight.sandbox.gemini import (
     read_prompt,
 )
 from safelight.sandbox.vendor import Call, Vendor, sha256
+from safelight.sandbox.wire import CUT, Answer, Delivery, deliver
 
-CUT_EXTENSION = "safelight.sandbox.cut"
-"""ASGI scope extension: a callable that ends the connection; `server` provides it."""
+CONNECTION_EXTENSION = "safelight.sandbox.connection"
+"""ASGI scope extension: the connection's `asyncio.Transport`; `server` provides it."""
 
 _LONGEST_WAIT_SECONDS = 300.0
 
@@ -40,7 +40,7 @@ _LONGEST_WAIT_SECONDS = 300.0
 def create_app(config: SandboxConfig, *, bill_path: Path) -> Starlette:
     """The app, with its `Vendor` in `app.state.vendor`.
 
-    Served by anything but this package's server it cannot cut connections: those calls are answered with 500.
+    Served by anything but this package's server it cannot spoil connections: those calls are answered with 500.
     Raises ValueError when the file at `bill_path` is not a bill.
     """
     bill = Bill(bill_path)
@@ -83,7 +83,7 @@ class _Routes:
         except Rejected as rejected:
             return _response(self.vendor.reject(call, rejected))
         except ClientDisconnect:
-            return _Cut()
+            return _response(CUT)
         return await self._outcome(call, task, request)
 
     def _accept(self, call: Call, path: dict[str, str], body: bytes) -> asyncio.Task[Answer]:
@@ -108,7 +108,7 @@ class _Routes:
             watch.cancel()
             with suppress(asyncio.CancelledError):
                 await watch
-        return _Cut() if task.cancelled() else _response(task.result())
+        return _response(CUT if task.cancelled() else task.result())
 
     async def show_bill(self, request: Request) -> Response:
         vendor = self.vendor
@@ -159,19 +159,23 @@ class _Routes:
         return 200 if held else 504
 
 
-class _Cut(Response):
-    """Ends the connection instead of answering, and returns once it has ended."""
+class _Spoilt(Response):
+    """Answers past ASGI, on the connection itself, and returns once that has ended."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        scope["extensions"][CUT_EXTENSION]()
+        await deliver(self._answer, scope["extensions"][CONNECTION_EXTENSION])
         while (await receive())["type"] != "http.disconnect":
             pass
 
 
 def _response(answer: Answer) -> Response:
-    if answer.body is None:
-        return _Cut()
-    return Response(answer.body, status_code=answer.status, headers={"content-type": answer.media_type})
+    if answer.delivery is not Delivery.WHOLE:
+        return _Spoilt(answer)
+    return Response(answer.body, status_code=answer.status, headers=answer.headers())
 
 
 def _json(content: dict[str, Any], *, status: int = 200) -> Response:

@@ -20,11 +20,16 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What the caller sees, and what it costs."""
+    """What the caller sees, and what it costs.
+
+    A vendor charges for what it made, not for what arrived: whatever comes out of a finished generation is charged
+    as a picture, however it is spoilt on its way. What was refused, throttled or broken before that is not.
+    """
 
     OK = "ok"  # a picture
     SLOW = "slow"  # SECONDS; takes that long, whatever the latency
     THOUGHT = "thought"  # a picture after a draft marked `thought: true`
+
     RATE_LIMIT = "429"  # [RETRY_SECONDS]; free
     DAILY_QUOTA = "429-per-day"  # [RETRY_SECONDS]; free
     INTERNAL = "500"  # free
@@ -32,29 +37,74 @@ class Fault(StrEnum):
     UNAVAILABLE = "503"  # free
     DEADLINE = "504"  # free
     HANG = "hang"  # [SECONDS]; no byte, then the connection ends; never generates, free
-    CUT = "cut"  # generates and charges, then the connection ends without a byte
+
     REFUSE = "refuse"  # [FINISH_REASON]; charges the input
     REFUSE_PROMPT = "refuse-prompt"  # [BLOCK_REASON]; no usage, free
     NO_IMAGE = "no-image"  # finishReason NO_IMAGE; charges the input and some text
     TEXT_ONLY = "text-only"  # STOP with words and no picture; charges the input and some text
+    CONTINUATION = "continuation"  # finishReason CONTINUATION: ask (and pay) again for the rest; charges so far
     EMPTY = "empty"  # `{}` and no usage; free
-    NOT_AN_IMAGE = "not-an-image"  # a JSON error claimed to be a PNG; charges a picture
-    TRUNCATED = "truncated"  # half a PNG; charges a picture
-    HTML = "html"  # 200 with an HTML page; charges a picture
+
+    # The generation succeeds and is charged as a picture; its answer does not arrive, or not as a whole.
+    CUT = "cut"  # the connection ends without a byte
+    RESET = "reset"  # the same, by RST
+    DRIP_HEADERS = "drip-headers"  # [SECONDS] for each byte, from the first one on
+    DRIP_BODY = "drip-body"  # [SECONDS] for each byte after the headers
+    SHORT_BODY = "short-body"  # half of what Content-Length says, then the connection ends
+    CUT_CHUNK = "cut-chunk"  # chunked; the connection ends within a chunk
+    HALF_BODY = "half-body"  # neither length nor chunks: half a body looks like a whole one
+    HTML = "html"  # 200 with an HTML page
+    CALLED_PNG = "called-png"  # a good answer whose header says image/png
+    CALLED_HTML = "called-html"  # a good answer whose header says text/html
+    GZIP_BOMB = "gzip-bomb"  # [MEGABYTES]; a good answer, compressed, and blanks to that size after it
+
+    # The same, for what is in the answer in place of the picture.
+    NOT_AN_IMAGE = "not-an-image"  # a JSON error claimed to be a PNG
+    GARBAGE = "garbage"  # random bytes claimed to be a PNG
+    NO_BYTES = "no-bytes"  # a PNG of zero bytes
+    TRUNCATED = "truncated"  # half a PNG
+    HALF_JPEG = "half-jpeg"  # half a JPEG
+    JPEG = "jpeg"  # a whole JPEG claimed to be a PNG
+    PIXEL_BOMB = "pixel-bomb"  # a whole PNG of 200 megapixels in 45 kB
+    TEXT_BOMB = "text-bomb"  # [MEGABYTES]; a good PNG with a compressed comment of that size
+    FRAMES = "frames"  # an animation of 10 000 frames
+    PADDED = "padded"  # [MEGABYTES]; a good PNG with zeros behind its end, an answer of that size
 
 
-GENERATES = frozenset(Fault) - {
-    Fault.RATE_LIMIT,
-    Fault.DAILY_QUOTA,
-    Fault.INTERNAL,
-    Fault.BAD_GATEWAY,
-    Fault.UNAVAILABLE,
-    Fault.DEADLINE,
-    Fault.HANG,
-}
+FREE = frozenset(
+    {
+        Fault.RATE_LIMIT,
+        Fault.DAILY_QUOTA,
+        Fault.INTERNAL,
+        Fault.BAD_GATEWAY,
+        Fault.UNAVAILABLE,
+        Fault.DEADLINE,
+        Fault.HANG,
+        Fault.REFUSE_PROMPT,
+        Fault.EMPTY,
+    }
+)
+"""Nothing is charged."""
+
+CHARGES_WORDS = frozenset({Fault.NO_IMAGE, Fault.TEXT_ONLY, Fault.CONTINUATION})
+"""The input and some text are charged."""
+
+CHARGES_PICTURE = frozenset(Fault) - FREE - CHARGES_WORDS - {Fault.REFUSE}
+"""A whole picture is charged."""
+
+GENERATES = frozenset(Fault) - (FREE - {Fault.REFUSE_PROMPT, Fault.EMPTY})
 """Faults that come out of a generation: they take the latency. The others answer at once."""
 
-_SECONDS = {Fault.SLOW: None, Fault.RATE_LIMIT: 2.0, Fault.DAILY_QUOTA: 3600.0, Fault.HANG: 600.0}
+_SECONDS = {
+    Fault.SLOW: None,
+    Fault.RATE_LIMIT: 2.0,
+    Fault.DAILY_QUOTA: 3600.0,
+    Fault.HANG: 600.0,
+    Fault.DRIP_HEADERS: 0.3,
+    Fault.DRIP_BODY: 0.3,
+}
+_MEGABYTES = {Fault.GZIP_BOMB: 300, Fault.TEXT_BOMB: 400, Fault.PADDED: 100}
+_MOST_MEGABYTES = 1000
 _REASON = {Fault.REFUSE: "IMAGE_SAFETY", Fault.REFUSE_PROMPT: "PROHIBITED_CONTENT"}
 
 _IN_PROMPT = re.compile(r"\[\[\s*sandbox\s*:(.*?)\]\]", re.DOTALL)
@@ -72,12 +122,14 @@ class Directive:
 
     fault: Fault
     seconds: float | None = None
+    megabytes: int | None = None
     reason: str | None = None
     limit: int | None = None
 
     def __str__(self) -> str:
         seconds = None if self.seconds is None else f"{self.seconds:g}"
-        return " ".join(word for word in (self.fault.value, seconds, self.reason) if word)
+        megabytes = None if self.megabytes is None else str(self.megabytes)
+        return " ".join(word for word in (self.fault.value, seconds, megabytes, self.reason) if word)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,18 +189,20 @@ def parse_directive(text: str) -> Directive:
     limit = None
     if len(words) > 1 and (counted := _LIMIT.fullmatch(words[-1])):
         limit, words = int(counted.group(1)), words[:-1]
-    seconds, reason = _SECONDS.get(fault), _REASON.get(fault)
+    seconds, megabytes, reason = _SECONDS.get(fault), _MEGABYTES.get(fault), _REASON.get(fault)
     match words[1:]:
         case []:
             if fault is Fault.SLOW:
                 raise UnknownDirective("sandbox directive `slow` needs its seconds")
         case [argument] if fault in _SECONDS:
             seconds = _parse_seconds(argument)
+        case [argument] if fault in _MEGABYTES and argument.isdecimal() and 0 < int(argument) <= _MOST_MEGABYTES:
+            megabytes = int(argument)
         case [argument] if fault in _REASON and _REASON_FORM.fullmatch(argument):
             reason = argument
         case _:
             raise UnknownDirective(f"sandbox directive `{text.strip()[:80]}`: wrong argument")
-    return Directive(fault=fault, seconds=seconds, reason=reason, limit=limit)
+    return Directive(fault=fault, seconds=seconds, megabytes=megabytes, reason=reason, limit=limit)
 
 
 def plan_call(

@@ -8,16 +8,16 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 import orjson
 
-from safelight.sandbox.faults import Directive, Fault
+from safelight.sandbox import decoys
+from safelight.sandbox.faults import CHARGES_PICTURE, CHARGES_WORDS, Directive, Fault
 from safelight.sandbox.models import MODELS, Model, Usage
+from safelight.sandbox.wire import CUT, HTML, Answer, Delivery
 
-_JSON = "application/json; charset=UTF-8"
-_HTML = "text/html; charset=UTF-8"
 _TOKENS_PER_REFERENCE = 258  # the vendor's count for a small inline image
 _INT32 = range(-(2**31), 2**31)
 _GENERATION_FIELDS = frozenset(
@@ -47,18 +47,6 @@ class GeminiCall:
     reference_count: int
     aspect_ratio: str
     size: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What goes back. `body` None ends the connection without a byte."""
-
-    status: int = 200
-    body: bytes | None
-    media_type: str = _JSON
-
-
-CUT = Answer(body=None)
 
 
 class Rejected(Exception):
@@ -147,62 +135,43 @@ def usage_of(call: GeminiCall, fault: Fault) -> Usage | None:
     prompt_text = max((len(call.prompt) + 3) // 4, 1)
     prompt_images = call.reference_count * _TOKENS_PER_REFERENCE
     text, thoughts = 2 + digest[0] % 8, 40 + digest[1] % 120
-    match fault:
-        case Fault.REFUSE:
-            return Usage(prompt_text=prompt_text, prompt_images=prompt_images)
-        case Fault.NO_IMAGE | Fault.TEXT_ONLY:
-            return Usage(prompt_text=prompt_text, prompt_images=prompt_images, text=text * 3)
-        case Fault.OK | Fault.SLOW | Fault.THOUGHT | Fault.CUT | Fault.NOT_AN_IMAGE | Fault.TRUNCATED | Fault.HTML:
-            return Usage(
-                prompt_text=prompt_text,
-                prompt_images=prompt_images,
-                text=text,
-                image=call.model.image_tokens[call.size],
-                thoughts=thoughts,
-            )
-        case (
-            Fault.RATE_LIMIT
-            | Fault.DAILY_QUOTA
-            | Fault.INTERNAL
-            | Fault.BAD_GATEWAY
-            | Fault.UNAVAILABLE
-            | Fault.DEADLINE
-            | Fault.HANG
-            | Fault.REFUSE_PROMPT
-            | Fault.EMPTY
-        ):
-            return None
-    assert_never(fault)
-
-
-def shows_picture(fault: Fault) -> bool:
-    return fault in (Fault.OK, Fault.SLOW, Fault.THOUGHT, Fault.TRUNCATED)
+    if fault in CHARGES_PICTURE:
+        return Usage(
+            prompt_text=prompt_text,
+            prompt_images=prompt_images,
+            text=text,
+            image=call.model.image_tokens[call.size],
+            thoughts=thoughts,
+        )
+    if fault in CHARGES_WORDS:
+        return Usage(prompt_text=prompt_text, prompt_images=prompt_images, text=text * 3)
+    if fault is Fault.REFUSE:
+        return Usage(prompt_text=prompt_text, prompt_images=prompt_images)
+    return None
 
 
 def answer(call: GeminiCall, directive: Directive, *, usage: Usage | None, picture: str, draft: str) -> Answer:
-    """What goes back. `picture` and `draft` are base64 PNGs, looked at only where the fault shows them."""
+    """What goes back. `picture` and `draft` are base64 PNGs; the first for whatever is charged as a picture, the
+    second for `thought`."""
     match directive.fault:
         case Fault.OK | Fault.SLOW:
             return _candidate(call, usage, parts=[_inline(picture)])
         case Fault.THOUGHT:
             return _candidate(call, usage, parts=[_inline(draft) | {"thought": True}, _inline(picture)])
-        case Fault.TRUNCATED:
-            whole = base64.b64decode(picture)
-            return _candidate(call, usage, parts=[_inline(_encode(whole[: len(whole) // 2]))])
-        case Fault.NOT_AN_IMAGE:
-            return _candidate(call, usage, parts=[_inline(_encode(b'{"error": "the picture could not be stored"}'))])
         case Fault.TEXT_ONLY:
             return _candidate(call, usage, parts=[{"text": "I cannot draw that, but I can describe it."}])
         case Fault.REFUSE:
             return _candidate(call, usage, finish_reason=directive.reason or "IMAGE_SAFETY")
         case Fault.NO_IMAGE:
             return _candidate(call, usage, finish_reason="NO_IMAGE")
+        case Fault.CONTINUATION:
+            return _candidate(call, usage, finish_reason="CONTINUATION")
         case Fault.REFUSE_PROMPT:
             return _ok({"promptFeedback": {"blockReason": directive.reason}, **_identity(call)})
         case Fault.EMPTY:
             return _ok({})
         case Fault.HTML:
-            return Answer(body=_page("Welcome", "This is not the API you are looking for."), media_type=_HTML)
+            return Answer(body=_page("Welcome", "This is not the API you are looking for."), media_type=HTML)
         case Fault.RATE_LIMIT:
             return _quota(call, directive, quota_id="GenerateRequestsPerMinutePerProjectPerModel")
         case Fault.DAILY_QUOTA:
@@ -211,13 +180,39 @@ def answer(call: GeminiCall, directive: Directive, *, usage: Usage | None, pictu
             return error(500, "INTERNAL", "An internal error has occurred. Please retry.")
         case Fault.BAD_GATEWAY:
             body = _page("502 Bad Gateway", "The server could not complete your request.")
-            return Answer(status=502, body=body, media_type=_HTML)
+            return Answer(status=502, body=body, media_type=HTML)
         case Fault.UNAVAILABLE:
             return error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
         case Fault.DEADLINE:
             return error(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete.")
         case Fault.CUT | Fault.HANG:
             return CUT
+        case (
+            Fault.RESET
+            | Fault.DRIP_HEADERS
+            | Fault.DRIP_BODY
+            | Fault.SHORT_BODY
+            | Fault.CUT_CHUNK
+            | Fault.HALF_BODY
+            | Fault.CALLED_PNG
+            | Fault.CALLED_HTML
+            | Fault.GZIP_BOMB
+        ):
+            return _spoilt(_candidate(call, usage, parts=[_inline(picture)]), directive)
+        case (
+            Fault.NOT_AN_IMAGE
+            | Fault.GARBAGE
+            | Fault.NO_BYTES
+            | Fault.TRUNCATED
+            | Fault.HALF_JPEG
+            | Fault.JPEG
+            | Fault.PIXEL_BOMB
+            | Fault.TEXT_BOMB
+            | Fault.FRAMES
+            | Fault.PADDED
+        ):
+            mime, data = _decoy(directive, base64.b64decode(picture))
+            return _candidate(call, usage, parts=[_inline(_encode(data), mime)])
     assert_never(directive.fault)
 
 
@@ -337,8 +332,48 @@ def _quota(call: GeminiCall, directive: Directive, *, quota_id: str) -> Answer:
     )
 
 
-def _inline(data: str) -> dict[str, Any]:
-    return {"inlineData": {"mimeType": "image/png", "data": data}}
+def _spoilt(whole: Answer, directive: Directive) -> Answer:
+    """A good answer that takes a bad way to the caller."""
+    match directive.fault:
+        case Fault.CALLED_PNG:
+            return replace(whole, media_type="image/png")
+        case Fault.CALLED_HTML:
+            return replace(whole, media_type=HTML)
+        case Fault.GZIP_BOMB:
+            body = decoys.gzip_bomb(whole.body, megabytes=directive.megabytes or 0)
+            return replace(whole, body=body, encoding="gzip")
+        case fault:
+            return replace(whole, delivery=Delivery(fault.value), byte_seconds=directive.seconds or 0.0)
+
+
+def _decoy(directive: Directive, png: bytes) -> tuple[str, bytes]:
+    """The claimed type, and what comes under that name."""
+    match directive.fault:
+        case Fault.GARBAGE:
+            return "image/png", decoys.garbage()
+        case Fault.NO_BYTES:
+            return "image/png", b""
+        case Fault.TRUNCATED:
+            return "image/png", png[: len(png) // 2]
+        case Fault.HALF_JPEG:
+            jpeg = decoys.as_jpeg(png)
+            return "image/jpeg", jpeg[: len(jpeg) // 2]
+        case Fault.JPEG:
+            return "image/png", decoys.as_jpeg(png)
+        case Fault.PIXEL_BOMB:
+            return "image/png", decoys.pixel_bomb()
+        case Fault.TEXT_BOMB:
+            return "image/png", decoys.text_bomb(png, megabytes=directive.megabytes or 0)
+        case Fault.FRAMES:
+            return "image/webp", decoys.animation()
+        case Fault.PADDED:
+            return "image/png", png.ljust((directive.megabytes or 0) * 750_000, b"\0")
+        case _:
+            return "image/png", b'{"error": "the picture could not be stored"}'
+
+
+def _inline(data: str, mime: str = "image/png") -> dict[str, Any]:
+    return {"inlineData": {"mimeType": mime, "data": data}}
 
 
 def _ok(body: dict[str, Any]) -> Answer:

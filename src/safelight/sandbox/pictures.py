@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 from PIL import Image
 
@@ -46,6 +47,7 @@ class Pictures:
         return first % self._count
 
 
+@lru_cache(maxsize=64)
 def _draw(number: int, aspect_ratio: str, size: str) -> str:
     width_px, height_px = RATIO_PX[aspect_ratio]
     image = paint(number, width_px=width_px, height_px=height_px)

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from safelight.sandbox.app import CUT_EXTENSION, create_app
+from safelight.sandbox.app import CONNECTION_EXTENSION, create_app
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.vendor import Vendor
 
@@ -65,7 +65,7 @@ async def running_sandbox(
     server = _Server(
         uvicorn.Config(
             app,
-            http=_CuttableProtocol,
+            http=_OpenProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -104,15 +104,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _CuttableProtocol(HttpToolsProtocol):
-    """ASGI has no word for closing a connection without an answer; this hands the app its transport's."""
+class _OpenProtocol(HttpToolsProtocol):
+    """ASGI has no words for half an answer, or for none; this hands the app the connection itself."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         inner = self.app
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[CUT_EXTENSION] = transport.close
+            scope.setdefault("extensions", {})[CONNECTION_EXTENSION] = transport
             await inner(cast(Any, scope), receive, send)
 
         self.app = app

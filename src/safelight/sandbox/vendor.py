@@ -10,14 +10,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from safelight.sandbox.bill import Bill, Charge
 from safelight.sandbox.config import SandboxConfig
-from safelight.sandbox.faults import GENERATES, Directive, Fault, Plan, plan_call
-from safelight.sandbox.gemini import CUT, Answer, GeminiCall, Rejected, answer, shows_picture, usage_of
+from safelight.sandbox.faults import CHARGES_PICTURE, GENERATES, Directive, Fault, Plan, plan_call
+from safelight.sandbox.gemini import GeminiCall, Rejected, answer, usage_of
 from safelight.sandbox.models import cost_microusd
 from safelight.sandbox.pictures import Pictures
+from safelight.sandbox.wire import CUT, Answer
+
+_GOOD = frozenset({Fault.OK, Fault.SLOW, Fault.THOUGHT})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,12 +146,14 @@ class Vendor:
                 self._end(call, plan.outcome, microusd=0)
                 return CUT
             picture, draft, _ = await asyncio.gather(
-                self._picture(request) if shows_picture(fault) else _nothing(),
+                self._picture(request) if fault in CHARGES_PICTURE else _nothing(),
                 self._picture(request, of="a first draft of ") if fault is Fault.THOUGHT else _nothing(),
                 asyncio.sleep(self._takes_seconds(call, plan)),
             )
             usage = usage_of(request, fault)
-            reply = answer(request, plan.directive, usage=usage, picture=picture, draft=draft)
+            make = partial(answer, request, plan.directive, usage=usage, picture=picture, draft=draft)
+            # A bomb takes a second to build, and its neighbours must not wait for it.
+            reply = make() if fault in _GOOD else await asyncio.to_thread(make)
             self._end(call, plan.outcome, microusd=cost_microusd(request.model, usage) if usage else 0)
             return reply
         finally:
