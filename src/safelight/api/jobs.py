@@ -89,7 +89,11 @@ def job_routes(deps: ApiDependencies, watch: JobWatch) -> APIRouter:
         del headers["Retry-After"]
         return _answer(job, 200, headers)
 
-    @router.get("", responses=documented(200, schemas.JobPage, "A page.") | problems(400, 422))
+    @router.get(
+        "",
+        responses=documented(200, schemas.JobPage, "A page.") | problems(400, 422),
+        openapi_extra={"parameters": [_METADATA_PARAMETER]},
+    )
     async def list_jobs(request: Request, query: Annotated[schemas.HistoryQuery, Query()]) -> Response:
         """Jobs without their images, newest first. `metadata.{key}={value}` shows those whose metadata has that entry;
         filters that come together must all be met."""
@@ -177,6 +181,14 @@ _PREFER_PARAMETER: dict[str, Any] = {
     "required": False,
     "description": f"`wait=n`: answer when the job has ended, or after n seconds, at most {MAX_WAIT_SECONDS}.",
     "schema": {"type": "string", "examples": ["wait=20"]},
+}
+
+_METADATA_PARAMETER: dict[str, Any] = {
+    "name": "metadata.{key}",
+    "in": "query",
+    "required": False,
+    "description": "Jobs whose metadata has this entry. May come with several keys, each once.",
+    "schema": {"type": "string", "maxLength": schemas.MAX_METADATA_CHARS},
 }
 
 

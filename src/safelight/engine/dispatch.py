@@ -186,6 +186,7 @@ class _Intake:
 
     def __init__(self) -> None:
         self.broken = asyncio.Event()
+        self.listening = asyncio.Event()
         self.manager: QueueManager | None = None
 
     def close(self) -> None:
@@ -198,6 +199,12 @@ class _WatchedQueries(Queries):
     """Reports a failed dequeue when it happens."""
 
     intake: _Intake | None = None
+
+    async def notify_health_check(self, health_check_event_id: types.HealthCheckId) -> None:
+        """PgQueuer sends its first probe before it listens, and takes the silence for a dead connection."""
+        if self.intake is not None:
+            await self.intake.listening.wait()
+        await super().notify_health_check(health_check_event_id)
 
     async def dequeue(self, *args: Any, **kwargs: Any) -> list[models.Job]:
         try:
@@ -220,6 +227,7 @@ class _WatchedDriver(AsyncpgPoolDriver):
         listening = self._listener_connection
         if listening is not None:
             listening.add_termination_listener(self._deaf)
+        self._intake.listening.set()
 
     def _deaf(self, _connection: object) -> None:
         self._intake.close()

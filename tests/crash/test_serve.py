@@ -1,0 +1,159 @@
+"""`safelight serve` as an operator runs it: its processes are restarted, and an unclean stop is survived."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from safelight.client import SafelightClient
+from safelight.db.embedded import EmbeddedServer
+from safelight.domain.lifecycle import JobStatus
+from safelight.sandbox.server import RunningSandbox
+from safelight.settings import child_environment
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One home and the `serve` that runs in it."""
+
+    home: Path
+    sandbox: RunningSandbox
+    port: int
+    process: asyncio.subprocess.Process | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self, *words: str) -> None:
+        """Returns when the API answers."""
+        settings = {
+            "home": self.home,
+            "bind": f"127.0.0.1:{self.port}",
+            "providers__gemini__kind": "gemini",
+            "providers__gemini__model": "gemini-3.1-flash-lite-image",
+            "providers__gemini__base_url": self.sandbox.gemini_url(),
+            "providers__gemini__api_key": "test-key",
+            "default_provider": "gemini",
+            "lease_seconds": 1,
+            "grace_seconds": 0.5,
+            "sweep_seconds": 0.3,
+            "retry_unit_seconds": 0.05,
+        }
+        with (self.home / "serve.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "safelight",
+                "serve",
+                *words,
+                env=child_environment(settings),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        await self.is_ready()
+
+    async def is_ready(self) -> None:
+        async with asyncio.timeout(60), httpx2.AsyncClient(trust_env=False) as client:
+            while True:
+                try:
+                    if (await client.get(f"{self.url}/readyz")).status_code == 200:
+                        return
+                except httpx2.HTTPError:
+                    pass
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        async with asyncio.timeout(30):
+            assert await self.process.wait() == 0
+
+    async def kill_everything(self) -> None:
+        """The machine's power goes: every process of the installation at once, PostgreSQL too."""
+        assert self.process is not None
+        mine = psutil.Process(self.process.pid).children(recursive=True)
+        postmaster = int((self.home / "pg" / "data" / "postmaster.pid").read_text().split()[0])
+        server = [psutil.Process(postmaster), *psutil.Process(postmaster).children(recursive=True)]
+        for process in (psutil.Process(self.process.pid), *mine, *server):
+            if process.is_running():
+                os.kill(process.pid, signal.SIGKILL)
+        await self.process.wait()
+        await asyncio.to_thread(psutil.wait_procs, [*mine, *server], 20)
+
+    def pid_of(self, name: str) -> int:
+        return int((self.home / "run" / f"{name}.pid").read_text())
+
+    async def restarted(self, name: str, *, since: int) -> None:
+        """Returns when the process has a new pid."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    if self.pid_of(name) != since:
+                        return
+                except (FileNotFoundError, ValueError):
+                    pass
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def service(open_folder: Path, sandbox: RunningSandbox) -> AsyncIterator[Service]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    service = Service(home=open_folder, sandbox=sandbox, port=port)
+    yield service
+    if service.process is not None and service.process.returncode is None:
+        service.process.kill()
+        await service.process.wait()
+    await asyncio.to_thread(EmbeddedServer(open_folder).destroy)
+
+
+def six_images() -> dict[str, object]:
+    images = [{"id": f"img-{n}", "group": "g", "prompt": f"Picture {n}"} for n in range(6)]
+    return {"images": images, "defaults": {"timeout_seconds": 3}}
+
+
+async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) -> None:
+    await service.start()
+    vendor = service.sandbox.vendor
+    vendor.hold()
+    async with SafelightClient(service.url) as client:
+        job = (await client.submit(six_images())).job
+        await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
+        for name in ("api", "worker-1"):
+            pid = service.pid_of(name)
+            os.kill(pid, signal.SIGKILL)
+            await service.restarted(name, since=pid)
+        vendor.release()
+        async with asyncio.timeout(60):
+            assert (await client.wait(job.id)).status is JobStatus.COMPLETED
+    await service.stop()
+    assert 6 <= vendor.bill.charged_calls <= 12, "each call was lost with its worker and bought again once"
+
+
+async def test_after_the_power_went_the_next_start_finishes_what_was_accepted(service: Service) -> None:
+    await service.start()
+    vendor = service.sandbox.vendor
+    vendor.hold()
+    async with SafelightClient(service.url) as client:
+        job = (await client.submit(six_images())).job
+        await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
+        await service.kill_everything()
+        vendor.release()
+        await service.start()
+        async with asyncio.timeout(60):
+            assert (await client.wait(job.id)).status is JobStatus.COMPLETED
+    await service.stop()
+    assert not (service.home / "pg" / "data" / "postmaster.pid").exists(), "the database was stopped, too"
