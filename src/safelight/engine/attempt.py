@@ -109,11 +109,12 @@ class AttemptPipeline:
         if call is not None:
             call.cancel()
 
-    async def run(self, hint: Hint) -> None:
-        """Claims the image that the hint names and takes it as far as it will go now."""
-        lease = await claim(self.pool, hint, worker_id=self.worker_id, lease_seconds=self.timing.lease_seconds)
-        if lease is None:
-            return
+    async def claim(self, hint: Hint) -> Lease | None:
+        """The image that the hint names, if it is to be had."""
+        return await claim(self.pool, hint, worker_id=self.worker_id, lease_seconds=self.timing.lease_seconds)
+
+    async def work(self, lease: Lease) -> None:
+        """Takes a claimed image as far as it will go now."""
         if lease.crash_count >= CRASH_LIMIT:
             await settle.end(self.pool, lease, ImageStatus.FAILED, crashed(lease.crash_count))
             return
@@ -132,10 +133,13 @@ class AttemptPipeline:
                 pass
 
     async def look_back(self, lease: Lease) -> Adopt | Buy | WaitUntil | GiveUp | None:
-        """What earlier attempts allow; None when the image has ended here.
+        """What earlier attempts allow; None when the image went another way here.
 
-        Staged bytes without a receipt get theirs first: they outrank every other finding.
+        A fresh image has nothing to look back at; what changes meanwhile is asked again in the commit. Staged bytes
+        without a receipt get theirs first: they outrank every other finding.
         """
+        if lease.is_fresh and lease.may_buy and not self.draining.is_set():
+            return Buy()
         for attempt in await self.pool.fetch(_ATTEMPTS.attempts_of, lease.row_id):
             if attempt["status"] in (AttemptStatus.SENT, AttemptStatus.UNKNOWN):
                 staged = await self._staged(attempt["id"])
@@ -236,7 +240,7 @@ class AttemptPipeline:
         except NotAnImage as error:
             await self._discard_no_image(lease, receipt, error)
             return
-        except ChildDied:
+        except (ChildDied, InvalidKey):
             outputs = None
             log.warning("rendering failed to run; the bytes are kept and rendered later", attempt=sent.id)
         received = await self._firmly(lambda: settle.receive(self.pool, lease, receipt))
@@ -296,7 +300,7 @@ class AttemptPipeline:
 
     async def _render(self, lease: Lease, data: bytes) -> dict[str, Rendered]:
         """The job's outputs by the keys they belong under, from one decode of the whole picture."""
-        job = await self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id)
+        job = await self._firmly(lambda: self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id))
         assert job is not None
         _, rendered = await self.renderer.examine(data, [wanted_output(fields) for fields in job["outputs"]])
         return {

@@ -26,6 +26,7 @@ class LockedJob:
     id: JobId
     status: JobStatus
     run_is_over: bool
+    is_paused: bool
 
 
 @asynccontextmanager
@@ -38,7 +39,8 @@ async def locked_job(pool: asyncpg.Pool, job_id: JobId) -> AsyncIterator[tuple[a
         row = await conn.fetchrow(_SQL.lock_job, job_id)
         if row is None:
             raise LookupError(job_id)
-        yield conn, LockedJob(row["id"], JobStatus(row["status"]), row["run_is_over"])  # pyright: ignore[reportReturnType]
+        locked = LockedJob(row["id"], JobStatus(row["status"]), row["run_is_over"], row["is_paused"])
+        yield conn, locked  # pyright: ignore[reportReturnType]
 
 
 async def append_event(

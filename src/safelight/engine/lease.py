@@ -40,7 +40,10 @@ class Hint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """An image and the right to write to it, as claimed; `status` is the state that the owner last gave it."""
+    """An image and the right to write to it, as claimed; `status` is the state that the owner last gave it.
+
+    `is_fresh`: no call was ever made for it, and only its owner can make one.
+    """
 
     row_id: ImageRowId
     job_id: JobId
@@ -62,6 +65,7 @@ class Lease:
     worker_id: WorkerId
     crash_count: int
     furthest_stage: int
+    is_fresh: bool
     status: ImageStatus
 
     def moved(self, status: ImageStatus) -> Lease:
@@ -81,11 +85,6 @@ async def claim(pool: asyncpg.Pool, hint: Hint, *, worker_id: WorkerId, lease_se
 async def owned_by(conn: asyncpg.Connection, worker_id: WorkerId) -> list[Lease]:
     """Every image that this worker owns, as it stands."""
     return [_lease(row) for row in await conn.fetch(_SQL.owned_by, worker_id)]
-
-
-async def crashes_so_far(pool: asyncpg.Pool, row_id: ImageRowId) -> int:
-    """Crashes counted so far, the present owner included should it be dead."""
-    return await pool.fetchval(_SQL.crash_count, row_id) or 0
 
 
 async def owner_of(pool: asyncpg.Pool, row_id: ImageRowId) -> WorkerId | None:
@@ -124,5 +123,6 @@ def _lease(row: asyncpg.Record) -> Lease:
         worker_id=row["worker_id"],
         crash_count=row["crash_count"],
         furthest_stage=row["furthest_stage"],
+        is_fresh=row["attempt_count"] == 0 and row["stop"] is None,
         status=ImageStatus(row["status"]),
     )

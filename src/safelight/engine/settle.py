@@ -27,7 +27,7 @@ from safelight.domain.attempts import (
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.events import EventType, image_ended
 from safelight.domain.ids import AttemptId, ImageRowId, JobId
-from safelight.domain.lifecycle import FailureStage, ImageStatus
+from safelight.domain.lifecycle import FailureStage, ImageStatus, JobStatus
 from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
 from safelight.domain.retry import backoff_seconds
 from safelight.engine.journal import append_event, end_job_if_done, locked_job, reopen_job, start_job
@@ -123,16 +123,15 @@ async def open_attempt(
     Asks the re-send rule, the pause, the caller's stop and the run's end once more, under the locks.
     """
     async with locked_job(pool, lease.job_id) as (conn, job):
-        fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
-        if fenced is None:
-            return LEASE_LOST
-        if fenced["stop"] or job.run_is_over:
-            return await _end_stopped(conn, lease, fenced["stop"] or "deadline")
-        if await conn.fetchval(_ATTEMPTS.is_paused) or not isinstance(await next_step_of(conn, lease), Buy):
+        if job.run_is_over:
+            return await _end_stopped(conn, lease, "deadline")
+        if job.is_paused or not (lease.is_fresh or isinstance(await next_step_of(conn, lease), Buy)):
             return await _release(conn, lease, failures=lease.failures)
-        await conn.fetchval(_ATTEMPTS.open_attempt, attempt_id, lease.row_id, lease.token, grace_seconds)
-        number = await conn.fetchval(_ATTEMPTS.start_generating, lease.row_id, lease.token)
-        await start_job(conn, lease.job_id)
+        number = await conn.fetchval(_ATTEMPTS.open_attempt, attempt_id, lease.row_id, lease.token, grace_seconds)
+        if number is None:
+            return await _end_if_stopped(conn, lease)
+        if job.status is JobStatus.PENDING:
+            await start_job(conn, lease.job_id)
         await append_event(
             conn, lease.job_id, EventType.IMAGE_STARTED, image_id=lease.image_id, data={"attempt": number}
         )
@@ -162,13 +161,10 @@ async def receive(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Lease |
     """
     async with locked_job(pool, lease.job_id) as (conn, _job):
         await insert_receipt(conn, receipt)
-        fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
-        if fenced is not None and fenced["stop"]:
-            return await _end_stopped(conn, lease, fenced["stop"])
         moved = await conn.fetchval(_ATTEMPTS.start_uploading, lease.row_id, lease.status.value, lease.token)
         if moved is None:
             await conn.fetchval(_SETTLE.hasten, lease.row_id)
-            return LEASE_LOST
+            return await _end_if_stopped(conn, lease)
         await append_event(conn, lease.job_id, EventType.IMAGE_RECEIVED, image_id=lease.image_id)
     return lease.moved(ImageStatus.UPLOADING)
 
@@ -237,13 +233,13 @@ async def complete(
 ) -> Ended | LeaseLost:
     """The image is completed for ever; its attempt is settled and its outputs are recorded, in one transaction."""
     async with locked_job(pool, lease.job_id) as (conn, _job):
-        if await conn.fetchval(_SETTLE.complete_image, lease.row_id, lease.token) is None:
+        if await conn.fetchval(_SETTLE.complete_image, lease.row_id, lease.token, attempt_id) is None:
             return LEASE_LOST
-        await conn.fetchval(_ATTEMPTS.settle_attempt, attempt_id)
-        columns = ("name", "key", "format", "mime", "width_px", "height_px", "length", "sha256")
-        await conn.execute(
-            _SETTLE.insert_renditions, lease.row_id, *([getattr(r, c) for r in renditions] for c in columns)
-        )
+        if renditions:
+            columns = ("name", "key", "format", "mime", "width_px", "height_px", "length", "sha256")
+            await conn.execute(
+                _SETTLE.insert_renditions, lease.row_id, *([getattr(r, c) for r in renditions] for c in columns)
+            )
         await append_event(conn, lease.job_id, EventType.IMAGE_COMPLETED, image_id=lease.image_id)
         await end_job_if_done(conn, lease.job_id)
     return Ended(ImageStatus.COMPLETED)
@@ -395,6 +391,14 @@ async def _end(
 
 async def _end_stopped(conn: asyncpg.Connection, lease: Lease, stop: str) -> Ended | LeaseLost:
     return await _end(conn, lease, *stopped(stop))
+
+
+async def _end_if_stopped(conn: asyncpg.Connection, lease: Lease) -> Ended | LeaseLost:
+    """A fenced write did not land: the image was asked to stop, or it is not ours any more."""
+    fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
+    if fenced is None or not fenced["stop"]:
+        return LEASE_LOST
+    return await _end_stopped(conn, lease, fenced["stop"])
 
 
 async def _told(conn: asyncpg.Connection, row_id: ImageRowId, error: ImageError) -> ImageError:

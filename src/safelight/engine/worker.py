@@ -23,7 +23,7 @@ from safelight.engine import settle
 from safelight.engine.admission import Admission
 from safelight.engine.attempt import CRASH_LIMIT, AttemptPipeline
 from safelight.engine.dispatch import FINISH, Dispatcher, Handler, image_entrypoint
-from safelight.engine.lease import Hint, crashes_so_far, owned_by, owner_of, refund_crashes
+from safelight.engine.lease import Hint, owned_by, owner_of, refund_crashes
 from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
 
@@ -123,7 +123,8 @@ class Worker:
         await self._register(nothing)
         beats = asyncio.create_task(self._beat_for_ever(nothing))
         try:
-            await self._pipeline.run(hint)
+            if lease := await self._pipeline.claim(hint):
+                await self._pipeline.work(lease)
         finally:
             beats.cancel()
             await self._leave()
@@ -149,10 +150,11 @@ class Worker:
         """Works on one image and returns normally, whatever happened: the database says where the image stands."""
         self._at_work[hint.row_id] += 1
         try:
-            if await crashes_so_far(self._databases.pool, hint.row_id) >= CRASH_LIMIT - 1:
+            lease = await self._pipeline.claim(hint)
+            if lease is not None and lease.crash_count == CRASH_LIMIT - 1:
                 await self._run_isolated(hint)
-            else:
-                await self._pipeline.run(hint)
+            elif lease is not None:
+                await self._pipeline.work(lease)
         except Exception as error:  # the one place around an attempt: the next beat hands the image back
             log.error("an image's step broke off", image_row=hint.row_id, exc_info=error)
         finally:
@@ -162,7 +164,8 @@ class Worker:
     async def _run_isolated(self, hint: Hint) -> None:
         """The last try of an image that has killed workers: in a process of its own, which takes nobody along.
 
-        When that process dies too, the image is claimed from it here, which counts the crash and ends the image.
+        It claims the image from this worker by the same queue row. When it dies too, the image is claimed back here,
+        which counts the crash and ends the image.
         """
         worker_id = new_worker_id()
         words = (str(worker_id), str(hint.row_id), str(hint.generation), str(hint.queue_row_id))
@@ -172,7 +175,8 @@ class Worker:
         if await process.wait() == 0 or await owner_of(self._databases.pool, hint.row_id) != worker_id:
             return
         await self._databases.pool.execute(_SQL.remove_worker, worker_id)
-        await self._pipeline.run(hint)
+        if lease := await self._pipeline.claim(hint):
+            await self._pipeline.work(lease)
 
     async def _beat_for_ever(self, capacity: Capacity) -> None:
         while True:

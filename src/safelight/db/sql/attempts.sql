@@ -22,9 +22,6 @@ WHERE i.row_id = $1 AND a.run = i.run;
 -- Whether any call to this provider has ever brought a picture: then its key was good once.
 SELECT EXISTS (SELECT FROM attempts WHERE provider = $1 AND status IN ('received', 'settled'));
 
--- name: is_paused
-SELECT paused_at IS NOT NULL FROM installation;
-
 -- name: now
 SELECT safelight.now();
 
@@ -33,14 +30,23 @@ SELECT safelight.now();
 SELECT account, storage_prefix, outputs FROM jobs WHERE id = $1;
 
 -- name: open_attempt
--- Intent before money: the row of a call that is about to be made, with the moment after which it cannot answer.
+-- Intent before money: the image is generating, and the row of the call that is about to be made is there, with the moment
+-- after which it cannot answer. No row comes back when the lease is lost or the image was asked to stop.
+-- moves: processing -> generating
+WITH moved AS (
+    UPDATE images
+    SET status = 'generating', attempt_count = attempt_count + 1, started_at = coalesce(started_at, safelight.now()),
+        crash_count = CASE WHEN furthest_stage < 2 THEN 0 ELSE crash_count END,
+        furthest_stage = greatest(furthest_stage, 2), changed_at = safelight.now()
+    WHERE row_id = $2 AND status = 'processing' AND claim_token = $3 AND stop IS NULL
+    RETURNING *
+)
 INSERT INTO attempts (id, image_row_id, number, run, provider, model, fingerprint, claim_token, worker_id,
                       sent_at, deadline_at, resolve_at, estimate_microusd)
-SELECT $1, i.row_id, i.attempt_count + 1, i.run, i.provider, i.model, i.fingerprint, i.claim_token, i.worker_id, t.at,
-       t.at + make_interval(secs => i.timeout_seconds), t.at + make_interval(secs => i.timeout_seconds + $4),
-       i.estimate_microusd
-FROM images AS i, (SELECT safelight.now() AS at) AS t
-WHERE i.row_id = $2 AND i.status = 'processing' AND i.claim_token = $3
+SELECT $1, i.row_id, i.attempt_count, i.run, i.provider, i.model, i.fingerprint, i.claim_token, i.worker_id, i.changed_at,
+       i.changed_at + make_interval(secs => i.timeout_seconds),
+       i.changed_at + make_interval(secs => i.timeout_seconds + $4), i.estimate_microusd
+FROM moved AS i
 RETURNING number;
 
 -- name: is_open
@@ -48,23 +54,15 @@ RETURNING number;
 SELECT true FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
 WHERE a.id = $1 AND a.status = 'sent' AND i.status = 'generating' AND i.claim_token = $2;
 
--- name: start_generating
--- moves: processing -> generating
-UPDATE images
-SET status = 'generating', attempt_count = attempt_count + 1, started_at = coalesce(started_at, safelight.now()),
-    crash_count = CASE WHEN furthest_stage < 2 THEN 0 ELSE crash_count END, furthest_stage = greatest(furthest_stage, 2),
-    changed_at = safelight.now()
-WHERE row_id = $1 AND status = 'processing' AND claim_token = $2
-RETURNING attempt_count;
-
 -- name: start_uploading
--- $2 is processing when the bytes of an earlier attempt were found, generating when they have just come.
+-- $2 is processing when the bytes of an earlier attempt were found, generating when they have just come. An image that
+-- was asked to stop does not move.
 -- moves: processing, generating -> uploading
 UPDATE images
 SET status = 'uploading', failures = 0, broken_steps = 0,
     crash_count = CASE WHEN furthest_stage < 3 THEN 0 ELSE crash_count END, furthest_stage = greatest(furthest_stage, 3),
     changed_at = safelight.now()
-WHERE row_id = $1 AND status = $2 AND claim_token = $3 AND status IN ('processing', 'generating')
+WHERE row_id = $1 AND status = $2 AND claim_token = $3 AND status IN ('processing', 'generating') AND stop IS NULL
 RETURNING row_id;
 
 -- name: receive
@@ -90,7 +88,3 @@ RETURNING id;
 UPDATE attempts SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown'
 WHERE image_row_id = $1 AND status = 'sent' AND resolve_at <= safelight.now()
 RETURNING id;
-
--- name: settle_attempt
--- Its bytes are the image.
-UPDATE attempts SET status = 'settled' WHERE id = $1 AND status = 'received' RETURNING id;

@@ -17,7 +17,8 @@ WHERE i.row_id = $1
            AND (NOT worker_lives(i.worker_id, $5) OR (i.queue_row_id = $3 AND i.worker_id <> $4))))
 RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt, i.options, i.fingerprint,
           i.estimate_microusd, i.timeout_seconds, i.max_attempts, i.max_rebuys, i.on_uncertain, i.run, i.failures,
-          i.broken_steps, i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage;
+          i.broken_steps, i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage,
+          i.attempt_count, i.stop;
 
 -- name: hand_back
 -- Back to the backlog, due at $4, because a step broke off; the answer is how many have in a row.
@@ -33,15 +34,11 @@ RETURNING broken_steps;
 -- What a worker owns, with the same columns as a claim.
 SELECT row_id, job_id, id, image_group, provider, model, prompt, options, fingerprint, estimate_microusd,
        timeout_seconds, max_attempts, max_rebuys, on_uncertain, run, failures, broken_steps, lane, claim_token, worker_id, status,
-       crash_count, furthest_stage
+       crash_count, furthest_stage, attempt_count, stop
 FROM images WHERE worker_id = $1 AND status IN ('processing', 'generating', 'uploading');
 
 -- name: owner
 SELECT worker_id FROM images WHERE row_id = $1;
-
--- name: crash_count
--- How often the image's owners died since it last got further.
-SELECT crash_count + (status IN ('processing', 'generating', 'uploading'))::int AS crashes FROM images WHERE row_id = $1;
 
 -- name: refund_crashes
 -- A worker that was counted as crashed turned out to live: its leases were lost, but it did not die.

@@ -1,6 +1,7 @@
 -- name: lock_job
 -- First in every transaction that changes a job or its images; everything else waits behind it.
-SELECT id, status, run, deadline_passed, run_ends_at <= safelight.now() AS run_is_over
+SELECT id, status, run_ends_at <= safelight.now() AS run_is_over,
+       (SELECT paused_at IS NOT NULL FROM installation) AS is_paused
 FROM jobs WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: append_event

@@ -1,10 +1,17 @@
 -- name: complete_image
+-- The image is completed for ever, and the attempt ($3) whose bytes it is made of is settled.
 -- moves: uploading -> completed
-UPDATE images
-SET status = 'completed', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, stop = NULL, error = NULL,
-    failure_stage = NULL, failures = 0, completed_at = safelight.now(), changed_at = safelight.now()
-WHERE row_id = $1 AND status = 'uploading' AND claim_token = $2
-RETURNING row_id;
+WITH completed AS (
+    UPDATE images
+    SET status = 'completed', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, stop = NULL, error = NULL,
+        failure_stage = NULL, failures = 0, completed_at = safelight.now(), changed_at = safelight.now()
+    WHERE row_id = $1 AND status = 'uploading' AND claim_token = $2
+    RETURNING row_id
+), settled AS (
+    UPDATE attempts SET status = 'settled'
+    WHERE id = $3 AND status = 'received' AND image_row_id IN (SELECT row_id FROM completed)
+)
+SELECT row_id FROM completed;
 
 -- name: insert_renditions
 -- The stored outputs of an image that is being completed in this transaction.

@@ -1,0 +1,199 @@
+"""A Safelight to measure: real processes and a real database in a folder of their own, gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx2
+import psutil
+
+from safelight.db.embedded import EmbeddedServer, running_dsn
+from safelight.settings import VENDOR_KEYS, child_environment
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.01
+
+_Processes = Mapping[str, psutil.Process]
+
+
+@dataclass(kw_only=True)
+class Installation:
+    """One home and the `serve` that runs in it; `http` keeps its connection open, as a good caller does."""
+
+    home: Path
+    port: int
+    settings: Mapping[str, object]
+    http: httpx2.AsyncClient
+    _process: asyncio.subprocess.Process | None = field(default=None, init=False)
+
+    @property
+    def log(self) -> Path:
+        return self.home / "serve.log"
+
+    @property
+    def dsn(self) -> str:
+        """Of the embedded PostgreSQL that runs here."""
+        dsn = running_dsn(self.home)
+        assert dsn is not None, "the server runs while `serve` does"
+        return dsn
+
+    async def start(self) -> float:
+        """Seconds from the process's start until `/readyz` says yes."""
+        began = time.perf_counter()
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "safelight",
+                "serve",
+                cwd=self.home,  # where no safelight.toml of the developer lies
+                env=_environment({"home": self.home, "bind": f"127.0.0.1:{self.port}", **self.settings}),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        async with asyncio.timeout(READY_SECONDS):
+            while not await self._is_ready():
+                if self._process.returncode is not None:
+                    raise RuntimeError(f"`serve` ended before it was ready:\n{self.log.read_text()[-2000:]}")
+                await asyncio.sleep(_POLL_SECONDS)
+        return time.perf_counter() - began
+
+    async def stop(self) -> None:
+        """Everything that `serve` started is gone."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()  # its children notice, and stop
+            await process.wait()
+            raise
+
+    async def post(self, path: str, body: object = None) -> dict[str, Any]:
+        """The answer's document. Raises httpx2.HTTPStatusError."""
+        response = await self.http.post(path, json=body) if body is not None else await self.http.post(path)
+        return response.raise_for_status().json()
+
+    async def get(self, path: str, **query: object) -> dict[str, Any]:
+        return (await self.http.get(path, params=query)).raise_for_status().json()
+
+    async def ended(self, job_id: str) -> dict[str, Any]:
+        """The job once it has ended; the service holds its answer back until then."""
+        while True:
+            job = await self.get(f"/v1/jobs/{job_id}", wait=20)
+            if job["status"] not in ("pending", "generating", "canceling"):
+                return job
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """Ours by name: `serve`, `api`, `worker`, and `render` for the worker's child, if it has one by now."""
+        assert self._process is not None
+        named = {"serve": psutil.Process(self._process.pid)}
+        for name, file in (("api", "api.pid"), ("worker", "worker-1.pid")):
+            named[name] = psutil.Process(int((self.home / "run" / file).read_text()))
+        if children := named["worker"].children():
+            named["render"] = children[0]
+        return named
+
+    def postgres(self) -> psutil.Process:
+        """The postmaster; its backends are its children."""
+        return psutil.Process(int((self.home / "pg" / "data" / "postmaster.pid").read_text().split()[0]))
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """What the API, the worker with its render child, and PostgreSQL have used since they started."""
+        named = self.processes()
+        return {
+            "api": _cpu_seconds(named["api"]),
+            "worker": _cpu_seconds(named["worker"]),
+            "postgres": _cpu_seconds(self.postgres()),
+        }
+
+    async def _is_ready(self) -> bool:
+        try:
+            return (await self.http.get("/readyz")).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+
+@asynccontextmanager
+async def prepared(folder: Path | None, **settings: object) -> AsyncIterator[Installation]:
+    """An installation that has not started, below `folder`; whatever happens, nothing of it stays."""
+    with home_below(folder) as home:
+        port = _free_port()
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60.0) as http:
+            installation = Installation(home=home, port=port, settings=settings, http=http)
+            try:
+                yield installation
+            finally:
+                await installation.stop()
+
+
+@asynccontextmanager
+async def running(folder: Path | None, **settings: object) -> AsyncIterator[Installation]:
+    """An installation that is ready."""
+    async with prepared(folder, **settings) as installation:
+        await installation.start()
+        yield installation
+
+
+@asynccontextmanager
+async def connected(installation: Installation) -> AsyncIterator[asyncpg.Connection]:
+    """A look past the API at the installation's database."""
+    connection = await asyncpg.connect(installation.dsn, server_settings={"search_path": "safelight"})
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def home_below(folder: Path | None) -> Iterator[Path]:
+    """A home that any OS user may enter, as an embedded PostgreSQL wants it when root runs this."""
+    home = Path(tempfile.mkdtemp(prefix="safelight-bench-", dir=folder))
+    home.chmod(0o755)
+    try:
+        yield home
+    finally:
+        EmbeddedServer(home).destroy()
+        shutil.rmtree(home)
+
+
+def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """The developer's own settings and keys are no part of a measurement."""
+    cleared = dict.fromkeys(
+        name.removeprefix("SAFELIGHT_").lower() for name in child_environment({}) if name.startswith("SAFELIGHT_")
+    )
+    environment = child_environment({**cleared, "log_level": "warning", **settings})
+    return {name: value for name, value in environment.items() if name not in VENDOR_KEYS.values()}
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """User and system time of a process, of those below it, and of those below it that have ended."""
+    total = 0.0
+    for each in (process, *process.children(recursive=True)):
+        try:
+            times = each.cpu_times()
+        except psutil.NoSuchProcess:  # then its parent has its time by now, or it was nothing
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
