@@ -22,6 +22,7 @@ from safelight.engine.admission import Admission
 from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.catalog import Catalog, ConfiguredProvider
 from safelight.engine.failpoints import Failpoints
+from safelight.engine.keep import Keeper
 from safelight.engine.restore import Restored, after_restore
 from safelight.engine.timing import Timing
 from safelight.engine.worker import Capacity, Databases, Worker, claim_store
@@ -172,17 +173,23 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
     async with pools(dsn, name="worker", size=10) as databases:
         await claim_store(databases.pool, f"{await store.ensure_marker()} {await staging.ensure_marker()}")
         renderer = RenderPool(processes=settings.render_processes)
+        failpoints = Failpoints.parse(settings.failpoint)
         pipeline = AttemptPipeline(
             pool=databases.pool,
             worker_id=worker_id or new_worker_id(),
             providers={name: each.provider for name, each in catalog.providers.items()},
-            staging=staging,
-            blobs=store,
-            renderer=renderer,
+            keeper=Keeper(
+                pool=databases.pool,
+                staging=staging,
+                blobs=store,
+                renderer=renderer,
+                timing=timing_of(settings),
+                failpoints=failpoints,
+                min_free_bytes=settings.min_free_bytes,
+            ),
             timing=timing_of(settings),
-            failpoints=Failpoints.parse(settings.failpoint),
+            failpoints=failpoints,
             draining=asyncio.Event(),
-            min_free_bytes=settings.min_free_bytes,
         )
         try:
             yield Worker(

@@ -213,7 +213,7 @@ class Worker:
         while True:
             try:
                 found = await sweep(
-                    self._databases.pool, self._databases.queue, self._pipeline.staging, timing=self._timing
+                    self._databases.pool, self._databases.queue, self._pipeline.keeper.staging, timing=self._timing
                 )
                 if found is not None and found.total:
                     log.info("swept", **{name: n for name, n in asdict(found).items() if n})

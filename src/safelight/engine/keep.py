@@ -1,0 +1,280 @@
+"""What was paid for: made durable, looked at, rendered, stored and settled; and never bought again.
+
+Bytes come from a call that has just answered (`keep`) or from an earlier attempt (`adopt`); both go the same way on.
+A failure of our own disk, store or renderer costs time and never leads to another purchase by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import asyncpg
+import structlog
+
+from safelight.db.pool import TRANSIENT
+from safelight.db.statements import load
+from safelight.domain.attempts import AttemptStatus
+from safelight.domain.ids import AttemptId
+from safelight.domain.lifecycle import ImageStatus
+from safelight.domain.retry import backoff_seconds
+from safelight.domain.text import storable, storable_json
+from safelight.engine import settle
+from safelight.engine.failpoints import Failpoint, Failpoints
+from safelight.engine.lease import Lease, LeaseLost
+from safelight.engine.outcome import (
+    AttemptEnd,
+    End,
+    ImageError,
+    TryAgain,
+    Verdict,
+    no_picture,
+    not_stored,
+    picture_lost,
+)
+from safelight.engine.timing import Timing
+from safelight.imaging.pool import ChildDied, RenderPool
+from safelight.imaging.rendition import NotAnImage, Rendered, wanted_output
+from safelight.providers.provider import ImageResult
+from safelight.storage.blob_store import BlobConflict, BlobStore
+from safelight.storage.keys import InvalidKey, blob_key
+from safelight.storage.staging import Receipt, StagedCorrupt, Staging
+
+_ATTEMPTS = load("attempts")
+
+WRITE_TRIES = 5
+"""How often a write about a call's outcome is tried before the image is handed back. Chosen."""
+STAGE_TRIES = 5
+"""How often paid bytes that the disk refuses are offered to it before they are given up. Chosen."""
+RENDER_TRIES = 3
+"""How often an image whose bytes are staged is rendered before it ends with its receipt kept. Chosen."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Keeper:
+    """Takes paid bytes to their end. One per worker process; it remembers only that the disk refused a file."""
+
+    pool: asyncpg.Pool
+    staging: Staging
+    blobs: BlobStore
+    renderer: RenderPool
+    timing: Timing
+    failpoints: Failpoints
+    min_free_bytes: int = 0
+    _disk_refuses: bool = field(default=False, init=False)
+
+    async def keep(self, lease: Lease, attempt_id: AttemptId, result: ImageResult) -> None:
+        """Paid bytes become durable before anything else happens to them; then they are looked at."""
+        receipt = _receipt(lease, attempt_id, result)
+        is_staged = await self._stage(receipt, result.data)
+        self.failpoints.reach(Failpoint.STAGED)
+        try:
+            outputs = await self._render(lease, result.data)
+        except NotAnImage as error:
+            await self._discard_no_image(lease, receipt, error)
+            return
+        except (ChildDied, InvalidKey):
+            outputs = None
+            log.warning("rendering failed to run; the bytes are kept and rendered later", attempt=attempt_id)
+        received = await self._firmly(lambda: settle.receive(self.pool, lease, receipt))
+        if not isinstance(received, Lease):
+            log.info("the picture is kept", image=lease.image_id, job=lease.job_id, why=type(received).__name__)
+            return
+        self.failpoints.reach(Failpoint.RECEIVED)
+        await self.finish(received, receipt, result.data, outputs, is_staged=is_staged)
+
+    async def adopt(self, lease: Lease, attempt_id: str) -> None:
+        """Uses the staged bytes of an earlier attempt; nothing is bought."""
+        staged = await self.staged(attempt_id)
+        if staged is None:
+            await self._lost_bytes(lease, attempt_id)
+            return
+        receipt, data = staged
+        received = await settle.receive(self.pool, lease, receipt)
+        if isinstance(received, Lease):
+            await self.finish(received, receipt, data)
+
+    async def finish(
+        self,
+        lease: Lease,
+        receipt: Receipt,
+        data: bytes,
+        outputs: Mapping[str, Rendered] | None = None,
+        *,
+        is_staged: bool = True,
+    ) -> None:
+        """Outputs are stored, made first if need be, and the image is settled. A failure here never buys again."""
+        try:
+            if outputs is None:
+                outputs = await self._render(lease, data)
+            for key, output in outputs.items():
+                await self.blobs.put(key, output.data, content_type=output.mime)
+        except NotAnImage as error:
+            await self._discard_no_image(lease, receipt, error)
+            return
+        except (ChildDied, OSError, BlobConflict, InvalidKey) as error:
+            await self._finish_later(lease, receipt, error, is_staged=is_staged)
+            return
+        self.failpoints.reach(Failpoint.UPLOADED)
+        stored = [_stored(key, output) for key, output in outputs.items()]
+        done = await self._firmly(lambda: settle.complete(self.pool, lease, receipt.attempt_id, stored))
+        if isinstance(done, LeaseLost):
+            return
+        self.failpoints.reach(Failpoint.SETTLED)
+        await self.staging.discard(receipt.attempt_id)
+
+    async def staged(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
+        """What is staged for an attempt, if it is whole."""
+        try:
+            return await self.staging.load(attempt_id)
+        except StagedCorrupt as error:
+            log.error("staged bytes are damaged", attempt=attempt_id, detail=str(error))
+            return None
+
+    async def _render(self, lease: Lease, data: bytes) -> dict[str, Rendered]:
+        """The job's outputs by the keys they belong under, from one decode of the whole picture."""
+        job = await self._firmly(lambda: self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id))
+        assert job is not None
+        _, rendered = await self.renderer.examine(data, [wanted_output(fields) for fields in job["outputs"]])
+        return {
+            blob_key(
+                account=None,
+                prefix=job["storage_prefix"] or lease.job_id,
+                group=lease.group,
+                image_id=lease.image_id,
+                output=output.name,
+                row_id=lease.row_id,
+                sha256=output.sha256,
+                extension=output.extension,
+            ): output
+            for output in rendered
+        }
+
+    async def _discard_no_image(self, lease: Lease, receipt: Receipt, error: NotAnImage) -> None:
+        """What came is no picture: it was paid for, it is booked, and its bytes are of no use."""
+        await self._conclude_paid(lease, receipt, no_picture(error.code.upper().replace("-", "_"), str(error)))
+        await self.staging.discard(receipt.attempt_id)
+
+    async def _stage(self, receipt: Receipt, data: bytes) -> bool:
+        """The bytes are durable; False when the disk refuses them time and again, and they are in memory only."""
+        for failures in range(1, STAGE_TRIES + 1):
+            try:
+                await self.staging.stage(receipt, data)
+                self._disk_refuses = False
+                return True
+            except OSError as error:
+                self._disk_refuses = True
+                log.error("a paid picture cannot be staged", attempt=receipt.attempt_id, errno=error.errno)
+                await asyncio.sleep(self._pause(failures))
+        return False
+
+    async def has_room(self) -> bool:
+        """Whether a picture that is bought now could be staged."""
+        if self.staging.free_bytes() < self.min_free_bytes:
+            log.error("not buying: too little disk space to stage what would come", min_free_bytes=self.min_free_bytes)
+            return False
+        if self._disk_refuses:
+            try:
+                await self.staging.ensure_marker()  # writes a file, as staging does
+            except OSError as error:
+                log.error("not buying: the staging folder refuses files", errno=error.errno)
+                return False
+        return True
+
+    async def _lost_bytes(self, lease: Lease, attempt_id: str) -> None:
+        """A receipt whose bytes are gone: someone emptied the staging folder. Booked as paid without a picture."""
+        gone = picture_lost("STAGED_BYTES_GONE", "The staged picture is gone.")
+        cost = await settle.cost_of_attempt(self.pool, attempt_id)
+        end = AttemptEnd(status=AttemptStatus.NO_IMAGE, cost=cost, error=gone)
+        await self.conclude(lease, AttemptId(attempt_id), end, TryAgain())
+
+    async def _finish_later(self, lease: Lease, receipt: Receipt, error: Exception, *, is_staged: bool) -> None:
+        """Storage is waited for until the run ends; a picture that cannot be rendered is given up after a few tries.
+
+        Bytes that were never staged are gone with this process, so they are booked as paid without a picture, and the
+        image ends: a storage failure never leads to another purchase by itself.
+        """
+        log.warning("rendering or storing failed", image=lease.image_id, job=lease.job_id, error=type(error).__name__)
+        failures = lease.failures + 1
+        if not is_staged:
+            lost = picture_lost("NOT_STORED", "The picture came and could be neither staged nor stored.")
+            await self._conclude_paid(lease, receipt, lost, End(ImageStatus.FAILED))
+        elif failures >= RENDER_TRIES and not isinstance(error, OSError):
+            await self._firmly(lambda: settle.end(self.pool, lease, ImageStatus.FAILED, not_stored(error)))
+        else:
+            await settle.release(self.pool, lease, after_seconds=self._pause(failures), failures=failures)
+
+    def _pause(self, failures: int) -> float:
+        return backoff_seconds(failures, jitter=0.5, unit_seconds=self.timing.retry_unit_seconds)
+
+    async def _conclude_paid(
+        self, lease: Lease, receipt: Receipt, error: ImageError, verdict: Verdict | None = None
+    ) -> None:
+        end = AttemptEnd(
+            status=AttemptStatus.NO_IMAGE,
+            cost=receipt.cost,
+            error=error,
+            usage=receipt.usage,
+            request_id=receipt.request_id,
+        )
+        await self.conclude(lease, AttemptId(receipt.attempt_id), end, verdict or TryAgain())
+
+    async def conclude(self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: Verdict) -> None:
+        await self._firmly(
+            lambda: settle.conclude(
+                self.pool, lease, attempt_id, end, verdict, retry_unit_seconds=self.timing.retry_unit_seconds
+            )
+        )
+
+    async def _firmly(self, write: Callable[[], Awaitable[T]]) -> T:
+        """A fenced write, tried again while the database stumbles: a known outcome must not become an unknown one.
+
+        Doing it twice is harmless. A write whose COMMIT had come through says that the lease is lost, and it is.
+        """
+        for failures in range(1, WRITE_TRIES):
+            try:
+                return await write()
+            except TRANSIENT as error:
+                log.warning("the database stumbled", error=type(error).__name__)
+                await asyncio.sleep(self._pause(failures) / 5)
+        return await write()
+
+
+def _receipt(lease: Lease, attempt_id: AttemptId, result: ImageResult) -> Receipt:
+    return Receipt(
+        attempt_id=attempt_id,
+        image_row_id=lease.row_id,
+        job_id=lease.job_id,
+        sha256=hashlib.sha256(result.data).hexdigest(),
+        length=len(result.data),
+        claimed_mime=result.claimed_mime,
+        cost_microusd=result.cost.microusd,
+        cost_basis=result.cost.basis,
+        price_ref=result.cost.price_ref,
+        usage=storable_json(result.usage),
+        request_id=storable(result.request_id) if result.request_id else None,
+        model_version=storable(result.model_version) if result.model_version else None,
+        received_at=datetime.now(UTC).isoformat(),
+        fingerprint=lease.fingerprint,
+    )
+
+
+def _stored(key: str, rendition: Rendered) -> settle.StoredRendition:
+    return settle.StoredRendition(
+        name=rendition.name,
+        key=key,
+        format=rendition.format,
+        mime=rendition.mime,
+        width_px=rendition.width_px,
+        height_px=rendition.height_px,
+        length=len(rendition.data),
+        sha256=rendition.sha256,
+    )
