@@ -127,3 +127,13 @@ async def test_a_prompt_for_a_model_that_is_gone_is_not_in_the_way(client: httpx
     )
 
     assert response.status_code == 202
+
+
+async def test_buying_is_paused_and_resumed_for_the_whole_installation(client: httpx2.AsyncClient):
+    assert (await client.get("/v1/queue")).json()["paused"] is False
+    paused = (await client.post("/v1/queue/pause")).json()
+    assert (paused["paused"], paused["pause_reason"]) == (True, "paused over the API")
+    assert (await client.post("/v1/queue/pause")).json()["paused_since"] == paused["paused_since"]
+    assert (await client.post("/v1/queue/resume")).json()["paused"] is False
+    refused = await client.post("/v1/queue/resume?reason=x")
+    assert refused.status_code == 422

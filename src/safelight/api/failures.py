@@ -45,6 +45,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _routing)
     app.add_exception_handler(asyncpg.PostgresError, _database)
     app.add_exception_handler(asyncpg.InterfaceError, _database)
+    # asyncpg's word for a connection that was ended between two statements, at an unlucky moment.
+    app.add_exception_handler(asyncpg.InternalClientError, _unreachable)
     app.add_exception_handler(OSError, _unreachable)
 
 

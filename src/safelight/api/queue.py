@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
 
+from fastapi import APIRouter, Query
+
+from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.openapi import problems
 from safelight.api.schemas import Queue
@@ -11,6 +14,8 @@ from safelight.db.statements import load
 from safelight.engine.pause import pause, paused, resume
 
 _SQL = load("read")
+
+NoQuery = Annotated[schemas.NoQuery, Query()]
 
 
 def queue_routes(deps: ApiDependencies) -> APIRouter:
@@ -29,18 +34,18 @@ def queue_routes(deps: ApiDependencies) -> APIRouter:
         )
 
     @router.get("", responses=problems(503))
-    async def show_queue() -> Queue:
+    async def show_queue(_: NoQuery) -> Queue:
         """How many images wait and run, and whether buying is paused."""
         return await queue()
 
     @router.post("/pause", responses=problems(503))
-    async def pause_queue() -> Queue:
+    async def pause_queue(_: NoQuery) -> Queue:
         """Nothing is bought from now on. Calls that were sent go on."""
         await pause(deps.pool, reason="paused over the API")
         return await queue()
 
     @router.post("/resume", responses=problems(503))
-    async def resume_queue() -> Queue:
+    async def resume_queue(_: NoQuery) -> Queue:
         """Buying goes on."""
         await resume(deps.pool)
         deps.admission.nudge()

@@ -62,7 +62,7 @@ class JobWatch:
         self._count += 1
         waiter = _Waiter(after)
         self._waiters[job_id].add(waiter)
-        if self._asking is None or self._asking.done():
+        if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
         ends = [asyncio.create_task(each) for each in (waiter.woken.wait(), self._closing.wait(), _gone(request))]
         try:
@@ -85,7 +85,7 @@ class JobWatch:
             asked_at = clock()
             try:
                 rows = await self._look()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except Exception as error:  # the loop that everybody who waits depends on
                 log.warning("cannot look whether jobs have moved", error=type(error).__name__)
                 await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
                 continue

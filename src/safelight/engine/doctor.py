@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import asyncpg
 
 from safelight.db.checkup import server_checks, unreachable
-from safelight.db.pool import connect
+from safelight.db.pool import CONNECTION_LOST, connect
 from safelight.db.statements import load
 from safelight.domain.attempts import AttemptStatus
 from safelight.domain.checkup import Check, Verdict, worst
@@ -44,7 +44,7 @@ MEANINGS: Mapping[str, str] = {
 _UNBOOKED = (AttemptStatus.SENT, AttemptStatus.UNKNOWN)
 """What a staged picture proves wrong: its call was answered."""
 
-_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_LOST = (asyncpg.PostgresError, TimeoutError, *CONNECTION_LOST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
