@@ -8,6 +8,7 @@ import sys
 import structlog
 
 _NOISY = ("httpx2", "httpcore2", "httpx", "httpcore", "pgqueuer", "google_genai", "uvicorn.access", "asyncio")
+_SILENT = ("asyncpg.pool",)  # tells each try to reconnect, with a traceback
 
 
 def configure_logging(*, level: str, as_json: bool) -> None:
@@ -20,8 +21,13 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # Pretty tracebacks show local variables: prompts and keys are among them, and drawing them takes half a second.
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
@@ -43,6 +49,8 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for silent in _SILENT:
+        logging.getLogger(silent).setLevel(logging.CRITICAL)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 

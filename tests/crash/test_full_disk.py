@@ -5,7 +5,7 @@ from __future__ import annotations
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.submit import submit
 from tests.crash.conftest import Fleet
-from tests.orders import attempts_of, ended, order, until, vendor_image
+from tests.orders import SMALL, attempts_of, ended, order, until, vendor_image
 
 
 async def test_nothing_is_bought_while_there_is_no_room_to_stage_it(fleet: Fleet) -> None:
@@ -21,10 +21,20 @@ async def test_nothing_is_bought_while_there_is_no_room_to_stage_it(fleet: Fleet
     await fleet.at_rest(accepted.job_id)
 
 
-async def test_a_picture_that_the_disk_refuses_is_booked_as_paid(fleet: Fleet) -> None:
-    """The worker may not write files larger than 100 kB: the picture comes, is offered again, and is given up."""
+async def test_a_picture_that_cannot_be_staged_goes_straight_to_the_store(fleet: Fleet) -> None:
+    """The worker may write no file larger than 100 kB: the vendor's picture is larger, its rendition is not."""
     await fleet.start(max_file_bytes=100_000)
-    accepted = await submit(fleet.pool, order(vendor_image("a", max_attempts=1)), run_limit_seconds=3600)
+    accepted = await submit(fleet.pool, order(vendor_image("a")), run_limit_seconds=3600)
+    assert await ended(fleet.pool, accepted.job_id) is JobStatus.COMPLETED
+    await fleet.at_rest(accepted.job_id)
+    assert len(fleet.sandbox.vendor.calls) == 1
+
+
+async def test_a_picture_that_no_disk_takes_is_booked_as_paid_and_not_bought_again(fleet: Fleet) -> None:
+    """Neither the picture nor its rendition may be written."""
+    await fleet.start(max_file_bytes=20_000)
+    large = {**SMALL, "width_px": 1024, "height_px": 1024, "quality": 95}
+    accepted = await submit(fleet.pool, order(vendor_image("a"), outputs=(large,)), run_limit_seconds=3600)
     assert await ended(fleet.pool, accepted.job_id) is JobStatus.FAILED
     await fleet.at_rest(accepted.job_id)
     [attempt] = await attempts_of(fleet.pool, accepted.job_id)

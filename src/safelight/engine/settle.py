@@ -231,10 +231,14 @@ async def conclude(
 async def complete(
     pool: asyncpg.Pool, lease: Lease, attempt_id: str, renditions: Sequence[StoredRendition]
 ) -> Ended | LeaseLost:
-    """The image is completed for ever; its attempt is settled and its outputs are recorded, in one transaction."""
+    """The image is completed for ever; its attempt is settled and its outputs are recorded, in one transaction.
+
+    Asked again after a COMMIT that was not confirmed, or by somebody whose picture another one settled, it says so.
+    """
     async with locked_job(pool, lease.job_id) as (conn, _job):
         if await conn.fetchval(_SETTLE.complete_image, lease.row_id, lease.token, attempt_id) is None:
-            return LEASE_LOST
+            is_settled = await conn.fetchval(_SETTLE.is_settled, attempt_id)
+            return Ended(ImageStatus.COMPLETED) if is_settled else LEASE_LOST
         if renditions:
             columns = ("name", "key", "format", "mime", "width_px", "height_px", "length", "sha256")
             await conn.execute(

@@ -13,6 +13,9 @@ WITH completed AS (
 )
 SELECT row_id FROM completed;
 
+-- name: is_settled
+SELECT status = 'settled' FROM attempts WHERE id = $1;
+
 -- name: insert_renditions
 -- The stored outputs of an image that is being completed in this transaction.
 INSERT INTO renditions (image_row_id, name, key, format, mime, width_px, height_px, length, sha256)

@@ -1,0 +1,44 @@
+"""The whole of `make bench`, in small: every part runs, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+GOALS = {
+    "submit_p50",
+    "submit_p99",
+    "first_call_p50",
+    "makespan",
+    "memory_idle",
+    "throughput_plain",
+    "admission_ratio_500",
+    "admission_ratio_2000",
+    "rendering_ratio",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells how much memory a process shares")
+async def test_a_quick_run_measures_every_figure_and_leaves_nothing_behind(open_folder: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks", "--quick", "--json", str(figures), "--folder", str(open_folder)),
+        cwd=Path(__file__).parents[2],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    shown, _ = await process.communicate()
+    assert process.returncode == 0
+
+    found = {each["name"]: each for each in json.loads(figures.read_text("utf-8"))["figures"]}
+    assert all(each["median"] > 0 for each in found.values())
+    assert {name for name, each in found.items() if each["goal"] is not None} == GOALS
+    rows = [line for line in shown.decode().splitlines() if line.startswith("| ")]
+    assert len(rows) == len(found) + 1, "a row for each figure, below the heading"
+    assert list(open_folder.iterdir()) == []
