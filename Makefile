@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help install demo serve test proof check format docs lock clean
+.PHONY: help install demo serve test proof bench check format docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ test: install ## every test that fits in eight minutes
 
 proof: install ## the long versions as well
 	$(BIN)/python -m pytest -n $(JOBS)
+
+bench: install ## measure, and write the table into docs/benchmarks.md
+	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 
 check: install ## format, lint, types, layers, docs
 	$(BIN)/ruff format --check .

@@ -25,8 +25,6 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 
-_Processes = Mapping[str, psutil.Process]
-
 
 @dataclass(kw_only=True)
 class Installation:
@@ -90,7 +88,7 @@ class Installation:
         response = await self.http.post(path, json=body) if body is not None else await self.http.post(path)
         return response.raise_for_status().json()
 
-    async def get(self, path: str, **query: object) -> dict[str, Any]:
+    async def get(self, path: str, **query: int) -> dict[str, Any]:
         return (await self.http.get(path, params=query)).raise_for_status().json()
 
     async def ended(self, job_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rendering time over the codec's own: `.venv/bin/python benchmarks/rendering.py`.
+"""Rendering time over the codec's own; alone: `.venv/bin/python -m benchmarks.rendering`.
 
 A PNG of 1024² becomes a JPEG of 512², once through the render pool (child process, limits, full verification) and once
 by libvips alone in this process: decode, resize, encode, in one pipeline, with the same encoder settings. Both take
@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import pyvips
 import uvloop
@@ -27,16 +28,35 @@ from safelight.sandbox.scenes import paint
 CARD = Rendition(name="card", width_px=512, height_px=512)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Median seconds per picture of either side."""
+
+    pool_seconds: float
+    codec_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        return self.pool_seconds / self.codec_seconds
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description="Rendering time over the codec's own.")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--turns", type=int, default=40, help="pictures per round and side")
     chosen = options.parse_args()
-    sys.stdout.write(uvloop.run(measure(rounds=chosen.rounds, turns=chosen.turns)) + "\n")
+    rounds = uvloop.run(measure(rounds=chosen.rounds, turns=chosen.turns))
+    ratios = [each.ratio for each in rounds]
+    sys.stdout.write(
+        f"rendering_over_codec_ratio {statistics.median(ratios):.3f} [{min(ratios):.3f}..{max(ratios):.3f}] "
+        f"pool_ms {1000 * statistics.median(each.pool_seconds for each in rounds):.1f} "
+        f"codec_ms {1000 * statistics.median(each.codec_seconds for each in rounds):.1f} "
+        f"rounds {len(rounds)} turns {chosen.turns}\n"
+    )
 
 
-async def measure(*, rounds: int, turns: int) -> str:
-    """The line that is printed."""
+async def measure(*, rounds: int, turns: int) -> list[Round]:
+    """So many rounds of `turns` pictures for each side."""
     concurrency_set(1)  # as in the child: one picture, one core
     pyvips.cache_set_max(0)
     png = _png()
@@ -45,24 +65,18 @@ async def measure(*, rounds: int, turns: int) -> str:
         for _ in range(5):  # the child's start, and both sides' first allocations
             await pool.render(png, [CARD])
             _codec_alone(png)
-        medians = [await _round(pool, png, turns) for _ in range(rounds)]
+        return [await _round(pool, png, turns) for _ in range(rounds)]
     finally:
         await pool.aclose()
-    ratios = [ours / codec for ours, codec in medians]
-    ours, codec = (statistics.median(side) for side in zip(*medians, strict=True))
-    return (
-        f"rendering_over_codec_ratio {statistics.median(ratios):.3f} [{min(ratios):.3f}..{max(ratios):.3f}] "
-        f"pool_ms {1000 * ours:.1f} codec_ms {1000 * codec:.1f} rounds {rounds} turns {turns}"
-    )
 
 
-async def _round(pool: RenderPool, png: bytes, turns: int) -> tuple[float, float]:
+async def _round(pool: RenderPool, png: bytes, turns: int) -> Round:
     ours: list[float] = []
     codec: list[float] = []
     for _ in range(turns):
         ours.append(await _seconds(lambda: pool.render(png, [CARD])))
         codec.append(await _seconds(lambda: asyncio.sleep(0, _codec_alone(png))))
-    return statistics.median(ours), statistics.median(codec)
+    return Round(pool_seconds=statistics.median(ours), codec_seconds=statistics.median(codec))
 
 
 async def _seconds(work: Callable[[], Awaitable[object]]) -> float:

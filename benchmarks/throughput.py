@@ -3,49 +3,109 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 
+from benchmarks.figures import Figure, at_least
 from benchmarks.installation import Installation, connected, running
+from benchmarks.scale import Scale
 
 JOB_IMAGES = 14
 """Per job: the size of the jobs that this service is made for."""
+SLOTS = 64
+"""Of the one worker, and the provider's concurrency: with an instant vendor they only have to keep it busy."""
 
-_CONCURRENCY = 64
 _OPEN = "SELECT EXISTS (SELECT FROM jobs WHERE status IN ('pending', 'generating', 'canceling'))"
-_COMPLETED = "SELECT count(*) FROM images WHERE status = 'completed'"
+_DONE = """
+    SELECT (SELECT count(*) FROM images WHERE status = 'completed') AS images,
+           (SELECT max(completed_at) FROM jobs) AS ended_at
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """One run: images per second from the first submit to the last job's end, and CPU milliseconds per image."""
+    """One run. `cpu_ms` is processor time per image, by process."""
 
     images_per_second: float
-    cpu_ms: dict[str, float]
+    cpu_ms: Mapping[str, float]
+
+
+async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
+    """With one worker process; runs with and without a rendition take turns."""
+    placeholder = {"kind": "placeholder", "model": "placeholder-1", "max_concurrency": SLOTS}
+    settings = {f"providers__placeholder__{name}": value for name, value in placeholder.items()}
+    async with (
+        running(folder, placeholder=1, slots=SLOTS, **settings) as installation,
+        connected(installation) as database,
+    ):
+        await drain(installation, database, images=10 * JOB_IMAGES, keeps=True)  # plans, caches, the render child
+        plain: list[Drain] = []
+        kept: list[Drain] = []
+        for _ in range(scale.runs):
+            plain.append(await drain(installation, database, images=scale.plain_images, keeps=False))
+            kept.append(await drain(installation, database, images=scale.kept_images, keeps=True))
+    return [
+        Figure(
+            name="throughput_plain",
+            what="images through the whole durable life, no rendition",
+            unit="images/s",
+            runs=tuple(run.images_per_second for run in plain),
+            goal=at_least(450),
+        ),
+        *_processor_time(plain, "plain"),
+        Figure(
+            name="throughput_kept",
+            what="images through the whole durable life, default rendition",
+            unit="images/s",
+            runs=tuple(run.images_per_second for run in kept),
+        ),
+        *_processor_time(kept, "kept"),
+    ]
 
 
 async def drain(installation: Installation, database: asyncpg.Connection, *, images: int, keeps: bool) -> Drain:
-    """`keeps`: with the default rendition; else the picture is made, staged and checked, and nothing is stored."""
-    jobs = [_job(n, keeps=keeps) for n in range(-(-images // JOB_IMAGES))]
-    completed_before = await database.fetchval(_COMPLETED)
-    cpu_before = installation.cpu_seconds()
-    began = time.perf_counter()
+    """From the first submit to the end of the last job. `keeps`: with the default rendition; else the picture is made,
+    staged and checked, and nothing is stored."""
+    jobs = [_job(number, keeps=keeps) for number in range(-(-images // JOB_IMAGES))]
+    wanted = len(jobs) * JOB_IMAGES
+    before, cpu_before = await _done(database), installation.cpu_seconds()
+    began = datetime.now(UTC)
     for job in jobs:
         await installation.post("/v1/jobs", job)
-    while await database.fetchval(_OPEN):
-        await asyncio.sleep(0.02)
-    seconds = time.perf_counter() - began
-    cpu = installation.cpu_seconds()
-    completed = await database.fetchval(_COMPLETED) - completed_before
-    if completed != len(jobs) * JOB_IMAGES:
-        raise RuntimeError(f"{completed} of {len(jobs) * JOB_IMAGES} images were completed; see {installation.log}")
+    while await database.fetchval(_OPEN):  # noqa: ASYNC110 - nobody here could set an event
+        await asyncio.sleep(0.05)
+    after, cpu = await _done(database), installation.cpu_seconds()
+    completed = after["images"] - before["images"]
+    if completed != wanted:
+        raise RuntimeError(f"{completed} of {wanted} images were completed; see {installation.log}")
     return Drain(
-        images_per_second=completed / seconds,
+        images_per_second=completed / (after["ended_at"] - began).total_seconds(),
         cpu_ms={name: 1000 * (cpu[name] - cpu_before[name]) / completed for name in cpu},
     )
+
+
+async def _done(database: asyncpg.Connection) -> asyncpg.Record:
+    """How many images are completed, and when the last job ended."""
+    row = await database.fetchrow(_DONE)
+    assert row is not None
+    return row
+
+
+def _processor_time(drains: list[Drain], kind: str) -> list[Figure]:
+    called = {"worker": "worker and render child", "api": "API", "postgres": "PostgreSQL"}
+    return [
+        Figure(
+            name=f"cpu_{kind}_{name}",
+            what=f"· processor time per image, {title}",
+            unit="ms",
+            runs=tuple(run.cpu_ms[name] for run in drains),
+        )
+        for name, title in called.items()
+    ]
 
 
 def _job(number: int, *, keeps: bool) -> dict[str, object]:

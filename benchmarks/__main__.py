@@ -1,0 +1,82 @@
+"""`python -m benchmarks`, and `make bench`: every figure, measured here and now, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+
+from benchmarks import admission, rendering, service, startup, table, throughput
+from benchmarks.figures import Figure, at_most
+from benchmarks.scale import FULL, QUICK, Scale
+
+Measurement = Callable[[Scale, Path | None], Awaitable[list[Figure]]]
+
+
+def main() -> int:
+    """0 when everything was measured, whether or not the goals are met."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures Safelight.")
+    options.add_argument("--quick", action="store_true", help="a smoke run: small counts, figures of no meaning")
+    options.add_argument("--only", choices=list(_MEASUREMENTS), action="append", help="one part; may be repeated")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
+    options.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")
+    options.add_argument("--folder", type=Path, help="make the homes here instead of in the temporary folder")
+    chosen = options.parse_args()
+    if chosen.page and (chosen.quick or chosen.only):
+        options.error("--page takes a whole and full run")
+    facts = table.machine()
+    figures = uvloop.run(measure(QUICK if chosen.quick else FULL, chosen.folder, parts=chosen.only))
+    table.show(Console(), figures, facts)
+    if chosen.json:
+        document: dict[str, Any] = {"machine": facts, "quick": chosen.quick, "figures": [f.as_json() for f in figures]}
+        chosen.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if chosen.page:
+        table.write_page(chosen.page, figures, facts)
+    return 0
+
+
+async def measure(scale: Scale, folder: Path | None, *, parts: list[str] | None = None) -> list[Figure]:
+    """One part after the other, each on a Safelight of its own."""
+    figures: list[Figure] = []
+    for name, part in _MEASUREMENTS.items():
+        if parts is None or name in parts:
+            began = time.monotonic()
+            sys.stderr.write(f"{name} … ")
+            sys.stderr.flush()
+            figures += await part(scale, folder)
+            sys.stderr.write(f"{time.monotonic() - began:.0f} s\n")
+    return figures
+
+
+async def _rendering(scale: Scale, folder: Path | None) -> list[Figure]:  # noqa: ARG001 - it leaves no files
+    rounds = await rendering.measure(rounds=scale.runs, turns=scale.render_turns)
+    ratios = tuple(each.ratio for each in rounds)
+    return [
+        Figure(
+            name="rendering_ratio",
+            what="1024² PNG to 512² JPEG in the render child, over libvips alone",
+            unit="×",
+            runs=ratios,
+            goal=at_most(1.15),
+        )
+    ]
+
+
+_MEASUREMENTS: dict[str, Measurement] = {
+    "service": service.measure,
+    "throughput": throughput.measure,
+    "admission": admission.measure,
+    "startup": startup.measure,
+    "rendering": _rendering,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""How long one admission takes with a short, a long and a very long queue."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+
+from benchmarks.figures import Figure, at_most, percentile
+from benchmarks.installation import home_below
+from benchmarks.scale import Scale
+from safelight.db.embedded import EmbeddedServer
+from safelight.db.migrate import migrate
+from safelight.db.pool import close_pool, open_pool
+from safelight.db.statements import load
+from safelight.domain.attempts import OnUncertain, RetryBudget
+from safelight.domain.fingerprint import fingerprint
+from safelight.domain.ids import new_worker_id
+from safelight.domain.order import ImageOrder, JobOrder
+from safelight.engine.admission import admit
+from safelight.engine.submit import submit
+
+AT_ONCE = 8
+"""Images that each admission hands out."""
+
+_WORKERS = load("workers")
+_PROVIDER, _MODEL = "placeholder", "placeholder-1"
+_LARGEST_JOB = 500
+_LEASE_SECONDS = 86_400.0  # the one worker that is said to live need not beat
+_RATIO_GOALS = (1.5, 3.0)
+_UNADMIT = """
+    UPDATE images SET admitted_at = NULL, queue_row_id = NULL WHERE admitted_at IS NOT NULL;
+    DELETE FROM pgqueuer;
+"""
+
+
+async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
+    """Each queue in a database of its own, on one server; they take turns, call by call, so that whatever else the
+    machine does falls on all of them."""
+    with home_below(folder) as home:
+        server = EmbeddedServer(home)
+        dsn = await asyncio.to_thread(server.start)
+        async with AsyncExitStack() as open_databases:
+            pools = [await open_databases.enter_async_context(_backlog(dsn, queued)) for queued in scale.backlogs]
+            await _p99s(pools, calls=20)
+            runs = [await _p99s(pools, calls=scale.admissions) for _ in range(scale.runs)]
+    shown = [f"{queued:,} queued".replace(",", " ") for queued in scale.backlogs]
+    p99s = [
+        Figure(
+            name=f"admission_p99_{queued}",
+            what=f"admission of {AT_ONCE} images, {shown[n]}, p99",
+            unit="ms",
+            runs=tuple(1000 * run[n] for run in runs),
+        )
+        for n, queued in enumerate(scale.backlogs)
+    ]
+    ratios = [
+        Figure(
+            name=f"admission_ratio_{scale.backlogs[n]}",
+            what=f"· {shown[n]}, over {shown[0]}",
+            unit="×",
+            runs=tuple(run[n] / run[0] for run in runs),
+            goal=at_most(goal),
+        )
+        for n, goal in enumerate(_RATIO_GOALS, start=1)
+    ]
+    return [*p99s, *ratios]
+
+
+async def _p99s(pools: list[asyncpg.Pool], *, calls: int) -> list[float]:
+    """Seconds, for each of the queues."""
+    taken: list[list[float]] = [[] for _ in pools]
+    for _ in range(calls):
+        for pool, seconds in zip(pools, taken, strict=True):
+            began = time.perf_counter()
+            admitted = await admit(pool, max_concurrency={_PROVIDER: AT_ONCE}, lease_seconds=_LEASE_SECONDS)
+            seconds.append(time.perf_counter() - began)
+            assert admitted == AT_ONCE
+            await pool.execute(_UNADMIT)
+    return [percentile(each, 99) for each in taken]
+
+
+@asynccontextmanager
+async def _backlog(server_dsn: str, queued: int) -> AsyncIterator[asyncpg.Pool]:
+    """A database in which so many images wait and one worker has free slots; the pool is as admission has it."""
+    name = f"queued_{queued}"
+    connection = await asyncpg.connect(server_dsn)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    dsn = server_dsn.replace("@/postgres?", f"@/{name}?")
+    await migrate(dsn)
+    pool = await open_pool(dsn, min_size=1, max_size=2, application_name="benchmark")
+    try:
+        for _ in range(queued // _LARGEST_JOB):
+            await submit(pool, _order(_LARGEST_JOB), run_limit_seconds=_LEASE_SECONDS)
+        if rest := queued % _LARGEST_JOB:
+            await submit(pool, _order(rest), run_limit_seconds=_LEASE_SECONDS)
+        identity = (new_worker_id(), socket.gethostname(), os.getpid(), [_PROVIDER], AT_ONCE, AT_ONCE)
+        await pool.execute(_WORKERS.register_worker, *identity)
+        await pool.execute("ANALYZE")
+    finally:
+        await close_pool(pool)
+    queue = await open_pool(dsn, min_size=1, max_size=2, application_name="benchmark", jsonb_as_values=False)
+    try:
+        yield queue
+    finally:
+        await close_pool(queue)
+
+
+def _order(images: int) -> JobOrder:
+    return JobOrder(
+        account="default",
+        idempotency_key=None,
+        body_fingerprint=fingerprint({}),
+        images=tuple(_image(n) for n in range(images)),
+        outputs=(),
+        storage_prefix=None,
+        metadata={},
+        deadline_seconds=3600.0,
+        on_deadline="continue",
+    )
+
+
+def _image(number: int) -> ImageOrder:
+    return ImageOrder(
+        id=f"img-{number}",
+        group="",
+        provider=_PROVIDER,
+        model=_MODEL,
+        prompt=f"Picture {number}",
+        options={},
+        timeout_seconds=30.0,
+        budget=RetryBudget(max_attempts=3, max_rebuys=1, on_uncertain=OnUncertain.RETRY_ONCE),
+        estimate_microusd=0,
+    )

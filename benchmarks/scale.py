@@ -1,0 +1,47 @@
+"""How much is measured: enough for medians to mean something, or just enough to see that all of it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Counts are per run. `backlogs` are the queue lengths that admission is measured with, the shortest first."""
+
+    runs: int
+    startups: int
+    submits: int
+    first_calls: int
+    vendor_seconds: float
+    plain_images: int
+    kept_images: int
+    backlogs: tuple[int, ...]
+    admissions: int
+    render_turns: int
+
+
+FULL = Scale(
+    runs=3,
+    startups=3,
+    submits=300,
+    first_calls=40,
+    vendor_seconds=8.0,
+    plain_images=2100,
+    kept_images=210,
+    backlogs=(100, 10_000, 100_000),
+    admissions=300,
+    render_turns=40,
+)
+QUICK = Scale(
+    runs=1,
+    startups=1,
+    submits=40,
+    first_calls=5,
+    vendor_seconds=1.0,
+    plain_images=140,
+    kept_images=14,
+    backlogs=(100, 500, 2_000),
+    admissions=20,
+    render_turns=3,
+)

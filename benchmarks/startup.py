@@ -1,0 +1,24 @@
+"""How long `safelight serve` takes until `/readyz` says yes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.figures import Figure
+from benchmarks.installation import prepared
+from benchmarks.scale import Scale
+
+
+async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
+    """In a home that is new, where a database cluster is made, and again in the same home after a clean stop."""
+    fresh: list[float] = []
+    again: list[float] = []
+    for _ in range(scale.startups):
+        async with prepared(folder, placeholder=1) as installation:
+            fresh.append(await installation.start())
+            await installation.stop()
+            again.append(await installation.start())
+    return [
+        Figure(name="startup_existing", what="`serve` until ready, home exists", unit="s", runs=tuple(again)),
+        Figure(name="startup_fresh", what="`serve` until ready, new home", unit="s", runs=tuple(fresh)),
+    ]
