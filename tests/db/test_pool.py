@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from safelight.db.pool import connect
+from safelight.db.pool import close_pool, connect, open_pool
 
 
 async def test_json_goes_in_and_out_as_python_values(pool: asyncpg.Pool):
@@ -32,15 +32,18 @@ async def test_now_is_the_servers_clock_and_safelight_now_is_the_one_a_test_can_
     assert 86_399 < row["shifted"].total_seconds() < 86_401
 
 
-async def test_settings_survive_the_return_of_a_connection_to_the_pool(pool: asyncpg.Pool):
+async def test_an_unfinished_transaction_does_not_survive_the_return_of_its_connection(database: str):
+    pool = await open_pool(database, min_size=1, max_size=1, application_name="tests")
     async with pool.acquire() as connection:
-        await connection.execute("SET statement_timeout = 0; SET search_path = public")
+        await connection.execute("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL search_path = public")
     async with pool.acquire() as connection:
+        assert not connection.is_in_transaction()
         assert await connection.fetchval("SHOW statement_timeout") == "5s"
         assert await connection.fetchval("SHOW lock_timeout") == "2s"
         assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
         assert await connection.fetchval("SHOW search_path") == "safelight"
         assert await connection.fetchval("SHOW application_name") == "tests"
+    await close_pool(pool)
 
 
 async def test_times_are_aware_utc(pool: asyncpg.Pool):

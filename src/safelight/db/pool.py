@@ -58,6 +58,7 @@ async def open_pool(
         max_size=max_size,
         command_timeout=_COMMAND_SECONDS,
         init=_jsonb_as_values if jsonb_as_values else None,
+        reset=_reset,
         server_settings=_settings(application_name),
     )
 
@@ -75,6 +76,13 @@ async def connect(
     if jsonb_as_values:
         await _jsonb_as_values(connection)
     return connection
+
+
+async def _reset(connection: asyncpg.Connection) -> None:
+    """Nothing of ours stays on a connection but an unfinished transaction: asyncpg's own way asks the server each time,
+    which was a quarter of all round trips."""
+    if connection.is_in_transaction():
+        await connection.reset()
 
 
 def _settings(application_name: str) -> dict[str, str]:

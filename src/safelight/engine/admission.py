@@ -19,6 +19,9 @@ from safelight.engine.timing import Timing
 
 _SQL = load("admission")
 
+_GAP_SECONDS = 0.02
+"""Between two admissions of one process: images that end together are followed by one admission. Chosen."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -51,7 +54,7 @@ async def admit(pool: asyncpg.Pool, *, max_concurrency: Mapping[str, int], lease
 class Admission:
     """Runs `admit` when something changed that may let an image start, and once every `admission_seconds`.
 
-    Nudges are coalesced: any number of them while one admission runs lead to one more.
+    Nudges are coalesced: any number of them while one admission runs, or right after it, lead to one more.
     """
 
     def __init__(self, pool: asyncpg.Pool, *, max_concurrency: Mapping[str, int], timing: Timing) -> None:
@@ -72,6 +75,7 @@ class Admission:
             except Exception as error:  # the next tick tries again, whatever it was
                 log.warning("admission failed", error=type(error).__name__)
                 await asyncio.sleep(min(self._timing.admission_seconds, 0.2))
+            await asyncio.sleep(_GAP_SECONDS)
             try:
                 await asyncio.wait_for(self._nudged.wait(), self._timing.admission_seconds)
             except TimeoutError:

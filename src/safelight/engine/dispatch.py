@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 FINISH = "finish"
 """The entrypoint of images that only resolve or use what was bought before: never gated, never buying."""
 
-_BATCH = 4
+_BATCH = 16
 _RESTART_SECONDS = 0.2
 _QUEUE_TABLE = "safelight.pgqueuer"
 

@@ -75,9 +75,9 @@ async def reopen_job(conn: asyncpg.Connection, job_id: JobId, *, by_user: bool, 
 
 async def end_job_if_done(conn: asyncpg.Connection, job_id: JobId) -> JobStatus | None:
     """Ends the run when its last image has ended: one terminal event per run."""
-    counts = await counts_of(conn, job_id)
-    if counts.queued or counts.active:
+    if await conn.fetchval(_SQL.has_open_images, job_id):
         return None
+    counts = await counts_of(conn, job_id)
     status = ended_job_status(total=counts.total, completed=counts.completed, canceled=counts.canceled)
     if await conn.fetchval(_SQL.end_job, job_id, status.value) is None:
         return None

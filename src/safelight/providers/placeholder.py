@@ -11,6 +11,7 @@ import colorsys
 import hashlib
 import io
 import math
+from functools import lru_cache
 from typing import Self
 
 from PIL import Image, ImageDraw, ImageFont
@@ -173,7 +174,7 @@ def _caption(picture: Image.Image, prompt: str) -> None:
     text = words if len(words) <= _CAPTION_MAX_CHARS else words[:_CAPTION_MAX_CHARS] + "…"
     size_px = max(_SMALLEST_FONT_PX, min(room_px) // 3)
     while True:
-        font = ImageFont.load_default(size_px)
+        font = _font(size_px)
         lines = _wrapped(text, font, room_px[0])
         line_px = round(size_px * 1.3)
         fitting = max(1, room_px[1] // line_px)
@@ -203,3 +204,9 @@ def _wrapped(text: str, font: _Font, width_px: int) -> list[str]:
                 lines.append("")
             lines[-1] += letter
     return lines
+
+
+@lru_cache(maxsize=64)
+def _font(size_px: int) -> _Font:
+    """Decoding it takes longer than drawing with it."""
+    return ImageFont.load_default(size_px)

@@ -43,3 +43,6 @@ RETURNING j.run;
 -- name: count_images
 -- How many images of the job stand where.
 SELECT status, count(*)::int AS images FROM images WHERE job_id = $1 GROUP BY status;
+
+-- name: has_open_images
+SELECT EXISTS (SELECT FROM images WHERE job_id = $1 AND status IN ('queued', 'processing', 'generating', 'uploading'));
