@@ -220,7 +220,8 @@ async def _adopt_late(pool: asyncpg.Pool, queue: asyncpg.Pool, timing: Timing) -
         row_id, generation = adopted
         async with queue.acquire() as conn, conn.transaction():
             hint = dispatch.Admitted(row_id=ImageRowId(row_id), generation=generation, provider=None)
-            await dispatch.enqueue(conn, [hint])  # pyright: ignore[reportArgumentType]
+            [queue_row_id] = await dispatch.enqueue(conn, [hint])  # pyright: ignore[reportArgumentType]
+            await conn.execute(_SQL.note_hint_of_adopted, row_id, generation, queue_row_id)
         healed += 1
     return healed
 

@@ -8,7 +8,9 @@ SELECT pg_advisory_unlock(hashtext('safelight.sweep'));
 -- name: orphans
 -- Live images whose owner's heartbeat is stale ($1 = lease in seconds), with the queue row that should bring them back.
 -- `is_long_dead`: nobody who serves that row has come for two leases, so it brings nobody.
-SELECT i.row_id, i.job_id, i.status, i.claim_token, i.queue_row_id, NOT worker_lives(i.worker_id, 2 * $1) AS is_long_dead
+SELECT i.row_id, i.job_id, i.status, i.claim_token, i.queue_row_id,
+       NOT worker_lives(i.worker_id, 2 * $1) AND i.changed_at <= safelight.now() - make_interval(secs => 2 * $1)
+           AS is_long_dead
 FROM images AS i
 WHERE i.status IN ('processing', 'generating', 'uploading')
   AND NOT worker_lives(i.worker_id, $1);
@@ -58,6 +60,10 @@ WHERE i.status IN ('uncertain', 'failed')
               WHERE a.image_row_id = i.row_id AND a.status = 'received' AND a.fingerprint = i.fingerprint)
   AND coalesce(i.error ->> 'kind', '') NOT IN ('DEADLINE', 'CRASHED', 'STORAGE', 'INVALID_OUTPUT')
   AND coalesce(i.error ->> 'code', '') <> 'INTERNAL';
+
+-- name: note_hint_of_adopted
+-- Which queue row brings an image that was opened again for its late picture.
+UPDATE images SET queue_row_id = $3 WHERE row_id = $1 AND generation = $2 AND status = 'uploading' AND worker_id IS NULL;
 
 -- name: stopped_in_queue
 -- Queued images that were asked to stop and wait for no open call.
