@@ -55,7 +55,7 @@ docs: install ## write the generated documents
 
 lock: ## resolve the lock anew (needs uv)
 	uv pip compile pyproject.toml --group build --group check --group test --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	  --generate-hashes --no-header -q -o requirements.lock
 
 clean: ## remove what was built and made
 	rm -rf .venv .demo demo-output dist

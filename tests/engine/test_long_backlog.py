@@ -15,8 +15,9 @@ async def fill(pool: asyncpg.Pool) -> None:
     await pool.execute(
         "INSERT INTO jobs (id, request_fingerprint, outputs, metadata, deadline_seconds, on_deadline, run_started_at,"
         " deadline_at, run_ends_at, created_at)"
-        " SELECT 'job_' || lpad(n::text, 3, '0'), '', '[]', '{}', 3600, 'continue', now() - interval '1 h' + n * interval '1 s', now() + interval '1 h', now() + interval '24 h', now()"
-        " FROM generate_series(1, $1) AS n",
+        " SELECT 'job_' || lpad(n::text, 3, '0'), '', '[]', '{}', 3600, 'continue', t.at + n * interval '1 s',"
+        " now() + interval '1 h', now() + interval '24 h', now()"
+        " FROM generate_series(1, $1) AS n, (SELECT now() - interval '1 h' AS at) AS t",
         JOBS,
     )
     await pool.execute(
