@@ -7,6 +7,7 @@ there, the others attach. A watcher outside of pytest destroys it when the run i
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,8 @@ shutil.rmtree(home)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Started in the background of a script, a process ignores SIGINT, and so would the processes that are tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         config.stash[_HOME] = Path(workerinput["postgres_home"])

@@ -52,7 +52,7 @@ async def test_after_an_interrupt_the_same_command_finishes_the_same_job_and_buy
             assert said[-1], "it ended before the first picture"
         vendor.vendor.hold()
         # A call is on the wire while the interrupt falls, and answers while the private service stops.
-        await vendor.vendor.wait_until(lambda: vendor.vendor.in_flight == 1, timeout_seconds=30)
+        assert await vendor.vendor.wait_until(lambda: vendor.vendor.in_flight == 1, timeout_seconds=30)
         process.send_signal(signal.SIGINT)
         vendor.vendor.release()
         _, err = await process.communicate()

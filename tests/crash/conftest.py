@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,7 @@ from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import child_environment
 from safelight.storage.staging import Staging
-from tests.orders import attempts_of, until
+from tests.orders import attempts_of, images_of, until
 
 MODEL = "gemini-3.1-flash-lite-image"
 LEASE_SECONDS = 1.0
@@ -57,6 +59,15 @@ class Fleet:
     @property
     def log(self) -> Path:
         return self.home / "workers.log"
+
+    @property
+    def staging(self) -> Staging:
+        return Staging(self.home / "staging")
+
+    async def in_flight(self, calls: int) -> None:
+        """Returns when the vendor holds that many calls."""
+        vendor = self.sandbox.vendor
+        assert await vendor.wait_until(lambda: vendor.in_flight == calls, timeout_seconds=20), vendor.in_flight
 
     async def start(
         self, failpoint: str | None = None, *, min_free_bytes: int = 0, max_file_bytes: int | None = None
@@ -97,6 +108,14 @@ class Fleet:
         await until(self.pool, "SELECT true FROM workers WHERE pid = $1", process.pid)
         return process
 
+    async def has_staged(self, pictures: int) -> None:
+        """Returns when that many pictures lie in the staging folder, whatever the database knows."""
+        async with asyncio.timeout(20):
+            while True:
+                if len(await self.staging.pending()) >= pictures:
+                    return
+                await asyncio.sleep(0.02)
+
     async def killed(self, process: asyncio.subprocess.Process) -> None:
         """Returns when the process has died by its armed failpoint."""
         async with asyncio.timeout(30):
@@ -121,10 +140,14 @@ class Fleet:
         await until(self.pool, "SELECT count(*) = 0 FROM pgqueuer")
         await self.stop()
         timing = Timing(lease_seconds=LEASE_SECONDS, grace_seconds=GRACE_SECONDS, admission_seconds=0.2)
-        found = await sweep(self.pool, self.queue, Staging(self.home / "staging"), timing=timing)
+        found = await sweep(self.pool, self.queue, self.staging, timing=timing)
         assert found is not None
         assert found.total == 0, found
-        assert await self.pool.fetchval("SELECT count(*) FROM workers WHERE pid = ANY($1)", self._alive()) == 0
+        signed_off = [process.pid for process in self.processes if process.returncode == 0]
+        assert await self.pool.fetchval("SELECT count(*) FROM workers WHERE pid = ANY($1)", signed_off) == 0
+        assert await self.staging.pending() == [], "what was staged was used and removed"
+        await self._every_call_has_its_attempt(job_id)
+        await self._every_picture_is_whole(job_id)
 
         attempts = await attempts_of(self.pool, job_id)
         for attempt in attempts:
@@ -140,8 +163,22 @@ class Fleet:
         billed = self.sandbox.vendor.bill.total_microusd
         assert known <= billed <= known + uncertain
 
-    def _alive(self) -> list[int]:
-        return [process.pid for process in self.processes if process.returncode is None]
+    async def _every_call_has_its_attempt(self, job_id: JobId) -> None:
+        """The vendor's own list of requests against our book: intent before money."""
+        calls = Counter(call.prompt_sha256 for call in self.sandbox.vendor.calls)
+        for row in await images_of(self.pool, job_id):
+            prompt_sha256 = hashlib.sha256(row["prompt"].encode()).hexdigest()
+            assert calls[prompt_sha256] <= row["attempt_count"], row["id"]
+
+    async def _every_picture_is_whole(self, job_id: JobId) -> None:
+        rows = await self.pool.fetch(
+            "SELECT r.* FROM renditions AS r JOIN images AS i ON i.row_id = r.image_row_id WHERE i.job_id = $1", job_id
+        )
+        completed = [row["row_id"] for row in await images_of(self.pool, job_id) if row["status"] == "completed"]
+        assert sorted(row["image_row_id"] for row in rows) == sorted(completed)
+        for row in rows:
+            blob = (self.home / "blobs" / row["key"]).read_bytes()
+            assert (len(blob), hashlib.sha256(blob).hexdigest()) == (row["length"], row["sha256"])
 
 
 @pytest.fixture

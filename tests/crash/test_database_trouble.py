@@ -64,7 +64,7 @@ async def _gone_while_pictures_come(fleet: Fleet, proxy: Proxy, *, seconds: floa
     vendor.hold()
     images = [vendor_image(f"img-{n}", timeout_seconds=90) for n in range(6)]
     accepted = await submit(fleet.pool, order(*images), run_limit_seconds=3600)
-    await vendor.wait_until(lambda: vendor.in_flight == 4, timeout_seconds=20)
+    assert await vendor.wait_until(lambda: vendor.in_flight == 4, timeout_seconds=20)
     proxy.vanish()
     vendor.release()
     staging = fleet.home / "staging"

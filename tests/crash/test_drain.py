@@ -17,7 +17,7 @@ async def test_calls_that_were_sent_are_finished_and_the_rest_waits_for_the_next
     vendor.hold()
     images = [vendor_image(f"img-{n}", timeout_seconds=30) for n in range(7)]
     accepted = await submit(fleet.pool, order(*images), run_limit_seconds=3600)
-    await vendor.wait_until(lambda: vendor.in_flight == 4, timeout_seconds=20)
+    await fleet.in_flight(4)
     worker.send_signal(signal.SIGTERM)
     await until(fleet.pool, "SELECT draining FROM workers WHERE pid = $1", worker.pid)
     vendor.release()
@@ -39,7 +39,7 @@ async def test_a_second_signal_leaves_at_once_and_the_open_call_is_resolved_like
     vendor = fleet.sandbox.vendor
     vendor.hold()
     accepted = await submit(fleet.pool, order(vendor_image("img", timeout_seconds=3)), run_limit_seconds=3600)
-    await vendor.wait_until(lambda: vendor.in_flight == 1, timeout_seconds=20)
+    await fleet.in_flight(1)
     worker.send_signal(signal.SIGTERM)
     await until(fleet.pool, "SELECT draining FROM workers WHERE pid = $1", worker.pid)
     worker.send_signal(signal.SIGTERM)

@@ -24,11 +24,11 @@ IMAGES = 6
 
 
 async def job_in_full_swing(fleet: Fleet) -> JobId:
-    """Four calls held by the vendor, two images waiting."""
+    """Every slot's call is held by the vendor: with one worker four, and two images wait."""
     fleet.sandbox.vendor.hold()
     images = (image(f"img-{n}", provider="gemini", model=MODEL, timeout_seconds=30) for n in range(IMAGES))
     accepted = await submit(fleet.pool, order(*images), run_limit_seconds=3600)
-    await fleet.sandbox.vendor.wait_until(lambda: fleet.sandbox.vendor.in_flight == 4, timeout_seconds=20)
+    await fleet.in_flight(min(fleet.slots * len(fleet.processes), IMAGES))
     return accepted.job_id
 
 
@@ -128,7 +128,7 @@ async def test_postgres_is_restarted_in_mid_job(
             await asyncpg.connect(dsn)
         # The pictures come while there is no database: they are staged, and adopted afterwards.
         fleet.sandbox.vendor.release()
-        await fleet.sandbox.vendor.wait_until(lambda: fleet.sandbox.vendor.bill.charged_calls == 4, timeout_seconds=20)
+        await fleet.has_staged(4)
         assert await asyncio.to_thread(own_server.start) == dsn
         await completes_without_a_second_purchase(fleet, job_id)
     finally:

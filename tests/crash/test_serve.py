@@ -131,7 +131,7 @@ async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) 
     vendor.hold()
     async with SafelightClient(service.url) as client:
         job = (await client.submit(six_images())).job
-        await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
+        assert await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
         for name in ("api", "worker-1"):
             pid = service.pid_of(name)
             os.kill(pid, signal.SIGKILL)
@@ -149,7 +149,7 @@ async def test_after_the_power_went_the_next_start_finishes_what_was_accepted(se
     vendor.hold()
     async with SafelightClient(service.url) as client:
         job = (await client.submit(six_images())).job
-        await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
+        assert await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
         await service.kill_everything()
         vendor.release()
         await service.start()

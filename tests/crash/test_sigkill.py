@@ -14,6 +14,9 @@ from tests.orders import attempts_of, ended, image, images_of, order
 LOST = {Failpoint.ATTEMPT_COMMITTED, Failpoint.RECEIVED_UNSTAGED}
 """Where the outcome of a call is lost with the worker: the only places after which a picture may be bought again."""
 
+SAFE = {Failpoint.STAGED, Failpoint.RECEIVED, Failpoint.UPLOADED, Failpoint.SETTLED}
+"""Where the picture lies staged: it must become the image's."""
+
 
 def three_images() -> tuple[ImageOrder, ...]:
     return tuple(image(f"img-{n}", provider="gemini", model=MODEL, timeout_seconds=TIMEOUT_SECONDS) for n in range(3))
@@ -24,6 +27,8 @@ async def test_the_job_survives_a_kill_at(failpoint: Failpoint, fleet: Fleet) ->
     doomed = await fleet.start(f"{failpoint}:kill@2")
     accepted = await submit(fleet.pool, order(*three_images()), run_limit_seconds=3600)
     await fleet.killed(doomed)
+    staged = {receipt.attempt_id for receipt in await fleet.staging.pending()}
+    assert staged or failpoint not in SAFE
     await fleet.start()
 
     assert await ended(fleet.pool, accepted.job_id) is JobStatus.COMPLETED
@@ -32,6 +37,7 @@ async def test_the_job_survives_a_kill_at(failpoint: Failpoint, fleet: Fleet) ->
     unknown = [a for a in attempts if a["status"] == "unknown"]
     settled = [a for a in attempts if a["status"] == "settled"]
     assert len(settled) == 3
+    assert staged <= {a["id"] for a in settled}, "nothing is bought again after its bytes were staged"
     assert len(attempts) == 3 + len(unknown)
     per_image = {row["row_id"]: row["attempt_count"] for row in await images_of(fleet.pool, accepted.job_id)}
     assert max(per_image.values()) <= 2, "at most one re-buy for an unknown outcome"
@@ -45,7 +51,7 @@ async def test_the_job_survives_a_kill_while_the_vendor_is_generating(fleet: Fle
     doomed = await fleet.start()
     fleet.sandbox.vendor.hold()
     accepted = await submit(fleet.pool, order(*three_images()), run_limit_seconds=3600)
-    await fleet.sandbox.vendor.wait_until(lambda: fleet.sandbox.vendor.in_flight == 3, timeout_seconds=20)
+    await fleet.in_flight(3)
     doomed.kill()
     await doomed.wait()
     fleet.sandbox.vendor.release()

@@ -34,7 +34,7 @@ async def test_a_worker_stalled_in_mid_call_cannot_settle_and_what_it_received_i
     zombie = await fleet.start()
     fleet.sandbox.vendor.hold()
     accepted = await submit(fleet.pool, one_image(timeout_seconds=30), run_limit_seconds=3600)
-    await fleet.sandbox.vendor.wait_until(lambda: fleet.sandbox.vendor.in_flight == 1, timeout_seconds=20)
+    await fleet.in_flight(1)
     zombie.send_signal(signal.SIGSTOP)
     await until(fleet.pool, STALE, zombie.pid, LEASE_SECONDS)
     await fleet.start()

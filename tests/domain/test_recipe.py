@@ -195,6 +195,13 @@ def test_a_guarded_field_is_optional():
     assert prompt_of(prompt, name="Ada", age=41.5, note="!") == "Ada, 41.5!"
 
 
+def test_a_field_that_is_guarded_in_one_place_and_printed_in_another_is_never_silently_empty():
+    recipe = recipe_of("{% if age is defined %}Aged {{ age }}. {% endif %}A portrait at {{ age }}.")
+    faults = faults_of(recipe, {"things": [{"id": "s-1"}]})
+    assert list(faults) == ["/subjects/things/0"]
+    assert "'age' is undefined" in faults["/subjects/things/0"]
+
+
 def test_a_prompt_is_trimmed_and_its_inner_lines_are_kept():
     assert prompt_of("\n  {{ name }}\n\n{{ description }}  \n", name="Key", description="Bent") == "Key\n\nBent"
 

@@ -45,7 +45,7 @@ async def test_a_sent_call_is_let_finish_and_a_retry_uses_its_picture_for_free(
     sandbox.vendor.hold()
     accepted = await submit(pool, order(vendor_image("a")), run_limit_seconds=3600)
     async with start_worker():
-        await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=20)
+        assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=20)
         await cancel_job(pool, accepted.job_id)
         assert (await job_row(pool, accepted.job_id))["status"] == "canceling"
         sandbox.vendor.release()
@@ -66,7 +66,7 @@ async def test_abort_closes_the_call_and_books_it_as_unknown(
     sandbox.vendor.hold()
     accepted = await submit(pool, order(vendor_image("a", timeout_seconds=60)), run_limit_seconds=3600)
     async with start_worker():
-        await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=20)
+        assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=20)
         await cancel_job(pool, accepted.job_id, CancelMode.ABORT)
         assert await ended(pool, accepted.job_id) is JobStatus.CANCELED
     [attempt] = await attempts_of(pool, accepted.job_id)

@@ -9,6 +9,7 @@ import asyncpg
 from safelight.domain.ids import ImageRowId, JobId, WorkerId, new_worker_id
 from safelight.engine.admission import admit
 from safelight.engine.lease import Hint, Lease, claim
+from safelight.engine.settle import release
 from safelight.engine.submit import submit
 from tests.orders import image, images_of, order
 
@@ -72,6 +73,18 @@ async def test_a_doubled_queue_row_finds_the_image_owned(pool: asyncpg.Pool, que
     assert await take(pool, hint, first)
     doubled = Hint(queue_row_id=hint.queue_row_id + 1000, row_id=hint.row_id, generation=hint.generation)
     assert await take(pool, doubled, second) is None
+
+
+async def test_a_doubled_queue_row_brings_a_released_image_back_no_earlier_than_it_is_due(
+    pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    """Its generation is still the image's; only that it is no longer admitted tells it from a good one."""
+    first, second = await register(pool), await register(pool)
+    _, [hint] = await admitted(pool, queue)
+    lease = await take(pool, hint, first)
+    assert lease is not None
+    await release(pool, lease, after_seconds=60)
+    assert await take(pool, hint, second) is None
 
 
 async def test_the_same_queue_row_brought_to_another_worker_moves_the_image(

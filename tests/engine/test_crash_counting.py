@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
 import asyncpg
 
+from safelight.domain.lifecycle import JobStatus
 from safelight.engine.lease import claim, refund_crashes
+from safelight.engine.submit import submit
+from safelight.engine.worker import Worker
+from safelight.sandbox.server import RunningSandbox
 from tests.engine.test_claim import admitted, fall_silent, register, take
-from tests.orders import images_of
+from tests.orders import ended, images_of, order, until, vendor_image
+
+Start = Callable[[], AbstractAsyncContextManager[Worker]]
 
 
 async def test_a_worker_that_turns_out_to_live_takes_its_crashes_back(pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:
@@ -22,6 +31,23 @@ async def test_a_worker_that_turns_out_to_live_takes_its_crashes_back(pool: asyn
         await refund_crashes(conn, first)  # pyright: ignore[reportArgumentType]
     [row] = await images_of(pool, job_id)
     assert row["crash_count"] == 0
+
+
+async def test_a_living_worker_that_was_counted_as_dead_says_so_with_its_next_beat(
+    pool: asyncpg.Pool, sandbox: RunningSandbox, start_worker: Start
+) -> None:
+    """While its call is held nothing else could clear the count: the image gets no further."""
+    sandbox.vendor.hold()
+    accepted = await submit(pool, order(vendor_image("img", timeout_seconds=60)), run_limit_seconds=3600)
+    async with start_worker():
+        assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=20)
+        await pool.execute(
+            "WITH silent AS (UPDATE workers SET heartbeat_at = safelight.now() - interval '1 hour' RETURNING id)"
+            " UPDATE images SET crash_count = 1, crash_owner = silent.id FROM silent"
+        )
+        await until(pool, "SELECT crash_count = 0 FROM images", seconds=10)
+        sandbox.vendor.release()
+        assert await ended(pool, accepted.job_id) is JobStatus.COMPLETED
 
 
 async def test_each_dead_owner_without_progress_is_counted(pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:

@@ -238,7 +238,7 @@ async def test_a_database_that_stumbles_over_an_outcome_does_not_make_it_unknown
     sandbox.vendor.hold()
     accepted = await submit(pool, order(vendor_image("a", "refuse IMAGE_SAFETY")), run_limit_seconds=3600)
     async with start_worker():
-        await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=20)
+        assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=20)
         async with pool.acquire() as conn, conn.transaction():
             await conn.execute("SELECT 1 FROM jobs FOR UPDATE")
             await conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")

@@ -122,7 +122,7 @@ async def test_latency_delays_generations_but_not_errors(bill_path: Path) -> Non
         slow_after = loop.time() - started - refused_after
         sandbox.vendor.hold()
         failing = asyncio.create_task(post(client, sandbox, "a pier [[sandbox: 500]]"))
-        await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=10)
+        assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=10)
         assert not failing.done()
         sandbox.vendor.release()
         assert (await failing).status_code == 500
