@@ -11,24 +11,21 @@ anything left:
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
+from safelight.net.capped import MAX_ANSWER_BYTES, CappedResponse, no_cookies
+from safelight.net.capped import AnswerTooLarge as AnswerTooLarge  # what a call can end with is named here, whole
+
 CONNECT_TIMEOUT_SECONDS = 5.0
 """Of DNS, TCP and of TLS, each. Chosen short: a connection that never opened is proven unbilled and retried
 for free."""
-
-
-MAX_ANSWER_BYTES = 64 << 20
-"""Of one answer's body, after decompression. Chosen: twice the largest answer that a model we know can give (a PNG
-of 16 megapixels, as base64)."""
 
 
 class CallNotSent(Exception):
@@ -38,10 +35,6 @@ class CallNotSent(Exception):
 class AlreadySent(Exception):
     """Something below us tried to send a second request within one call. The outcome of the first is
     unknown."""
-
-
-class AnswerTooLarge(Exception):
-    """The vendor answered with more than is read. What the call cost stood in the answer, so it is unknown."""
 
 
 @dataclass(slots=True)
@@ -89,8 +82,8 @@ def current_call() -> BillableCall | None:
 
 
 def billable_client(*, max_answer_bytes: int = MAX_ANSWER_BYTES) -> httpx2.AsyncClient:
-    """A client that never reuses an idle connection, follows no redirect, reads no proxy or netrc from the
-    environment.
+    """A client that never reuses an idle connection, follows no redirect, keeps no cookie, and reads no proxy or netrc
+    from the environment.
 
     Connecting is bounded by `CONNECT_TIMEOUT_SECONDS`, whatever the caller's timeout. Its other timeouts are
     per read and off: the engine puts one total deadline around the call.
@@ -103,6 +96,7 @@ def billable_client(*, max_answer_bytes: int = MAX_ANSWER_BYTES) -> httpx2.Async
         transport=_CheckedTransport(max_answer_bytes=max_answer_bytes),
         headers={"connection": "close", "accept-encoding": "identity"},
         timeout=None,
+        cookies=no_cookies(),
         follow_redirects=False,
         trust_env=False,
     )
@@ -128,33 +122,4 @@ class _CheckedTransport(httpx2.AsyncHTTPTransport):
                     call.check()
 
             request.extensions["trace"] = trace
-        return _CappedResponse(await super().handle_async_request(request), max_bytes=self._max_answer_bytes)
-
-
-class _CappedResponse(httpx2.Response):
-    """Counts its body as it is decoded, piece by piece: what is over the cap is never put together."""
-
-    def __init__(self, response: httpx2.Response, *, max_bytes: int) -> None:
-        super().__init__(
-            response.status_code,
-            headers=response.headers,
-            stream=response.stream,
-            extensions=response.extensions,
-        )
-        self._max_bytes = max_bytes
-
-    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        # Each layer multiplies by a thousand, and a layer that decodes to nothing is counted by none above it.
-        if len(self.headers.get_list("content-encoding", split_commas=True)) > 1:
-            raise httpx2.DecodingError("the body is compressed more than once")
-        declared_bytes = int(self.headers.get("content-length", 0))
-        if declared_bytes > self._max_bytes:
-            raise AnswerTooLarge(f"the answer announces {declared_bytes} bytes; {self._max_bytes} are read at most")
-        decoded_bytes = 0
-        async with aclosing(super().aiter_bytes(chunk_size)) as parts:
-            async for part in parts:
-                decoded_bytes += len(part)
-                if decoded_bytes > self._max_bytes:
-                    raise AnswerTooLarge(f"the answer is longer than the {self._max_bytes} bytes that are read at most")
-                yield part
-                await asyncio.sleep(0)  # one chunk can unpack to 64 MB: other calls get their turn in between
+        return CappedResponse(await super().handle_async_request(request), max_bytes=self._max_answer_bytes)
