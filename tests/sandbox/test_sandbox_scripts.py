@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.sandbox.faults import (
+    ASIDES,
     CHARGES_PICTURE,
     CHARGES_WORDS,
     FREE,
@@ -30,7 +31,7 @@ def faults(prompt: str, calls: int) -> list[str]:
     return [plan_call(directives, nth=nth, rng=RNG).outcome for nth in range(1, calls + 1)]
 
 
-@pytest.mark.parametrize("fault", sorted(set(Fault) - {Fault.SLOW}))
+@pytest.mark.parametrize("fault", sorted(set(Fault) - ASIDES))
 def test_every_fault_can_be_scripted_without_arguments(fault: Fault) -> None:
     (directive,) = prompt_directives(f"a pier [[sandbox: {fault.value}]] at night")
 

@@ -1,13 +1,19 @@
 """Stands in for the vendors: their wire formats, scripted faults, and a bill of its own.
 
     server      a real socket, and connections that can be cut        serve(), running_sandbox()
-      app       routes: the vendor's, /bill, /requests, /control      create_app()
+      app       routes: the vendors', /files, /bill, /requests, /control        create_app()
+        desk    from a request to a planned call, and from an answer back to the caller
         vendor  one task per call: plan, wait, draw, charge
-          gemini    the wire: requests in, answers and errors out
-          wire      an answer's way to the caller, good or bad
+          protocol  what each vendor brings: name, routes, faults, orders
+            gemini      answers in the same call      its models and prices: models
+            openai      answers in the same call      openai_models      forms
+            replicate   hands out jobs                replicate_models   jobs
+            fal         hands out jobs                fal_models         jobs
           faults    what a call is scripted to do        latency   how long it takes
-          models    what is sold, and for how much       bill      the lines in `bill.jsonl`
-          pictures  ready PNGs  ←  scenes  ←  canvas     decoys    what comes in a picture's place
+          spoiling  what can go wrong with any answer    decoys    what comes in a picture's place
+          wire      an answer's way to the caller, good or bad
+          pictures  ready pictures  ←  scenes  ←  canvas           files     what is fetched by address
+          bill      the lines in `bill.jsonl`
 
 Nothing here is shared with the code that calls vendors: when both agree, two independent parties agree.
 """

@@ -1,51 +1,51 @@
-"""The sandbox's routes: the vendor's wire, the bill, the requests seen, and the controls."""
+"""The sandbox's routes: the vendors' wires, the files, the bill, the requests seen, and the controls."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from safelight.sandbox.bill import Bill
 from safelight.sandbox.config import SandboxConfig
-from safelight.sandbox.faults import UnknownDirective, path_directives, prompt_directives
-from safelight.sandbox.gemini import (
-    Rejected,
-    check_key,
-    find_model,
-    invalid,
-    read_body,
-    read_call,
-    read_prompt,
-)
-from safelight.sandbox.vendor import Call, Vendor, sha256
-from safelight.sandbox.wire import CUT, Answer, Delivery, deliver
-
-CONNECTION_EXTENSION = "safelight.sandbox.connection"
-"""ASGI scope extension: the connection's `asyncio.Transport`; `server` provides it."""
+from safelight.sandbox.desk import Desk, key_of, respond
+from safelight.sandbox.fal import FalWire
+from safelight.sandbox.faults import ASIDES, UnknownDirective, parse_directive, parse_fault_rates
+from safelight.sandbox.gemini import GeminiWire
+from safelight.sandbox.openai import OpenAIWire
+from safelight.sandbox.protocol import Wire
+from safelight.sandbox.replicate import ReplicateWire
+from safelight.sandbox.vendor import Vendor
 
 _LONGEST_WAIT_SECONDS = 300.0
 
 
-def create_app(config: SandboxConfig, *, bill_path: Path) -> Starlette:
-    """The app, with its `Vendor` in `app.state.vendor`.
+def all_wires() -> tuple[Wire, ...]:
+    """Every vendor there is, each new and without any calls or jobs."""
+    return (GeminiWire(), OpenAIWire(), ReplicateWire(), FalWire())
+
+
+def create_app(config: SandboxConfig, *, bill_path: Path, wires: Sequence[Wire] | None = None) -> Starlette:
+    """The app, with its `Vendor` in `app.state.vendor`; `wires` None is all of them.
 
     Served by anything but this package's server it cannot spoil connections: those calls are answered with 500.
-    Raises ValueError when the file at `bill_path` is not a bill.
+    Raises ValueError when the file at `bill_path` is not a bill, and for a fault rate its vendor cannot have.
     """
     bill = Bill(bill_path)
-    vendor = Vendor(config, bill)
-    routes = _Routes(vendor)
+    try:
+        vendor = Vendor(config, bill, all_wires() if wires is None else wires)
+    except UnknownDirective:
+        bill.close()
+        raise
+    desk, controls = Desk(vendor), _Controls(vendor)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -53,15 +53,16 @@ def create_app(config: SandboxConfig, *, bill_path: Path) -> Starlette:
         vendor.close()
         bill.close()
 
-    generate = "gemini/{version}/models/{model}:{method}"
     app = Starlette(
         routes=[
-            Route("/bill", routes.show_bill),
-            Route("/requests", routes.show_requests),
-            Route("/control/hold", routes.hold, methods=["POST"]),
-            Route("/control/release", routes.release, methods=["POST"]),
-            Route(f"/{generate}", routes.generate_content, methods=["POST"]),
-            Route(f"/{{scenario:path}}/{generate}", routes.generate_content, methods=["POST"]),
+            Route("/bill", controls.show_bill),
+            Route("/requests", controls.show_requests),
+            Route("/control/hold", controls.hold, methods=["POST"]),
+            Route("/control/release", controls.release, methods=["POST"]),
+            Route("/control/faults", controls.set_fault_rates, methods=["POST"]),
+            Route("/control/outage", controls.set_outage, methods=["POST"]),
+            Route("/files/{name}", controls.send_file),
+            *(route for wire in vendor.wires.values() for route in _routes(wire, desk)),
         ],
         lifespan=lifespan,
     )
@@ -69,120 +70,167 @@ def create_app(config: SandboxConfig, *, bill_path: Path) -> Starlette:
     return app
 
 
+def _routes(wire: Wire, desk: Desk) -> list[Route]:
+    """The vendor's own behind its name, with and without a scenario before it."""
+    return [
+        Route(f"{start}/{wire.name}{route.path}", route.endpoint, methods=list(route.methods or ()))
+        for route in wire.routes(desk)
+        for start in ("", "/{scenario:path}")
+    ]
+
+
+class _Senseless(ValueError):
+    """A control that nobody could obey; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Routes:
+class _Controls:
     vendor: Vendor
 
-    async def generate_content(self, request: Request) -> Response:
-        key = request.headers.get("x-goog-api-key")
-        model_id: str = request.path_params["model"]
-        call = self.vendor.see(path=request.url.path, model=model_id, key=key)
-        try:
-            check_key(key)
-            task = self._accept(call, request.path_params, await request.body())
-        except Rejected as rejected:
-            return _response(self.vendor.reject(call, rejected))
-        except ClientDisconnect:
-            return _response(CUT)
-        return await self._outcome(call, task, request)
-
-    def _accept(self, call: Call, path: dict[str, str], body: bytes) -> asyncio.Task[Answer]:
-        model = find_model(call.model, version=path["version"], method=path["method"])
-        payload = read_body(body)
-        prompt = read_prompt(payload)
-        call.prompt_sha256 = sha256(prompt)
-        scenario = path.get("scenario", "")
-        try:
-            directives = path_directives(scenario) + prompt_directives(prompt)
-        except UnknownDirective as unknown:
-            raise invalid(str(unknown)) from None
-        accepted = read_call(payload, model_id=call.model, model=model, prompt=prompt)
-        return self.vendor.accept(call, accepted, scenario=scenario, directives=directives)
-
-    async def _outcome(self, call: Call, task: asyncio.Task[Answer], request: Request) -> Response:
-        watch = asyncio.create_task(_watch(call, request), name=f"sandbox caller {call.number}")
-        try:
-            # Waits for the task without owning it: a handler that is cancelled leaves the generation running.
-            await asyncio.wait([task])
-        finally:
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
-        return _response(CUT if task.cancelled() else task.result())
-
     async def show_bill(self, request: Request) -> Response:
+        """`?vendor=` shows and counts that vendor's lines alone."""
         vendor = self.vendor
-        conditions: dict[str, Callable[[int], bool]] = {
-            "wait_in_flight": lambda wanted: vendor.in_flight >= wanted,
-            "wait_charged": lambda wanted: vendor.bill.charged_calls >= wanted,
-            "wait_ended": lambda wanted: len(vendor.bill.calls) >= wanted,
-            "wait_idle": lambda _: vendor.in_flight == 0,
-        }
-        status = await self._wait(request, conditions)
+        try:
+            name = self._vendor_asked(request)
+            bill = vendor.bill
+            status = await self._wait(
+                request,
+                {
+                    "wait_in_flight": lambda wanted: self._in_flight(name) >= wanted,
+                    "wait_charged": lambda wanted: bill.charged_calls_of(name) >= wanted,
+                    "wait_ended": lambda wanted: len(bill.calls_of(name)) >= wanted,
+                    "wait_idle": lambda _: self._in_flight(name) == 0,
+                },
+            )
+        except _Senseless as error:
+            return _complaint(error)
         return _json(
             {
-                "calls": vendor.bill.calls,
-                "charged_calls": vendor.bill.charged_calls,
-                "total_microusd": vendor.bill.total_microusd,
-                **self._state(),
+                "calls": bill.calls_of(name),
+                "charged_calls": bill.charged_calls_of(name),
+                "total_microusd": bill.total_microusd_of(name),
+                **self._state(name),
             },
             status=status,
         )
 
     async def show_requests(self, request: Request) -> Response:
-        calls = self.vendor.calls
-        status = await self._wait(request, {"wait_seen": lambda wanted: len(calls) >= wanted})
-        return _json({"requests": [call.as_json() for call in calls], **self._state()}, status=status)
+        """Calls are what may cost something; visits and fetches do not, and come in lists of their own."""
+        vendor = self.vendor
+        try:
+            name = self._vendor_asked(request)
+            status = await self._wait(
+                request,
+                {
+                    "wait_seen": lambda wanted: sum(name in (None, call.vendor) for call in vendor.calls) >= wanted,
+                    "wait_visits": lambda wanted: sum(name in (None, v.vendor) for v in vendor.visits) >= wanted,
+                },
+            )
+        except _Senseless as error:
+            return _complaint(error)
+        return _json(
+            {
+                "requests": [call.as_json() for call in vendor.calls if name in (None, call.vendor)],
+                "visits": [visit.as_json() for visit in vendor.visits if name in (None, visit.vendor)],
+                "fetches": [fetch.as_json() for fetch in vendor.files.fetches],
+                **self._state(name),
+            },
+            status=status,
+        )
+
+    async def send_file(self, request: Request) -> Response:
+        had_key = key_of(request) is not None
+        answer = self.vendor.files.fetch(request.path_params["name"], had_key=had_key)
+        self.vendor.announce()
+        return respond(answer)
 
     async def hold(self, _: Request) -> Response:
         self.vendor.hold()
-        return _json(self._state())
+        return _json(self._state(None))
 
     async def release(self, _: Request) -> Response:
         self.vendor.release()
-        return _json(self._state())
+        return _json(self._state(None))
 
-    def _state(self) -> dict[str, Any]:
-        return {"in_flight": self.vendor.in_flight, "held": self.vendor.is_held}
+    async def set_fault_rates(self, request: Request) -> Response:
+        """`{"rates": "429=0.1,500=0.05", "vendor": "openai"}`; without a vendor it is for all of them."""
+        try:
+            asked = await _asked(request, {"rates", "vendor"})
+            vendor = asked.get("vendor")
+            self.vendor.set_fault_rates(
+                parse_fault_rates(_text(asked, "rates")), vendor=None if vendor is None else _text(asked, "vendor")
+            )
+        except ValueError as error:
+            return _complaint(error)
+        rates = {
+            name: ",".join(f"{each.directive}={each.rate:g}" for each in of_vendor)
+            for name, of_vendor in self.vendor.fault_rates.items()
+        }
+        return _json({"rates": rates})
+
+    async def set_outage(self, request: Request) -> Response:
+        """`{"vendor": "openai", "fault": "503"}`, or any other directive without a count; null ends the outage."""
+        try:
+            asked = await _asked(request, {"vendor", "fault"})
+            directive = None if asked["fault"] is None else parse_directive(_text(asked, "fault"))
+            if directive and (directive.limit is not None or directive.fault in ASIDES):
+                raise _Senseless(f"an outage is not counted, and none of {', '.join(sorted(ASIDES))}")
+            self.vendor.set_outage(_text(asked, "vendor"), directive)
+        except KeyError:
+            return _complaint(_Senseless("`fault` is missing; null ends an outage"))
+        except ValueError as error:
+            return _complaint(error)
+        return _json({"outages": {name: str(outage) for name, outage in self.vendor.outages.items()}})
+
+    def _state(self, vendor: str | None) -> dict[str, Any]:
+        return {"in_flight": self._in_flight(vendor), "held": self.vendor.is_held}
+
+    def _in_flight(self, vendor: str | None) -> int:
+        return self.vendor.in_flight if vendor is None else self.vendor.in_flight_at(vendor)
+
+    def _vendor_asked(self, request: Request) -> str | None:
+        name = request.query_params.get("vendor")
+        try:
+            return None if name is None else self.vendor.wire(name).name
+        except UnknownDirective as unknown:
+            raise _Senseless(str(unknown)) from None
 
     async def _wait(self, request: Request, conditions: dict[str, Callable[[int], bool]]) -> int:
-        """200 once every condition asked for holds, 504 when `timeout` (seconds, default 10) came first."""
-        query = request.query_params
+        """200 once every condition asked for holds, 504 when `timeout` (seconds, default 10) came first.
+
+        Raises _Senseless.
+        """
+        query = {name: value for name, value in request.query_params.items() if name != "vendor"}
         try:
             wanted = [(conditions[name], int(value)) for name, value in query.items() if name != "timeout"]
             timeout_seconds = min(float(query.get("timeout", 10)), _LONGEST_WAIT_SECONDS)
         except (KeyError, ValueError):
-            return 400
+            raise _Senseless(f"use {', '.join(conditions)} with a number, and timeout in seconds") from None
         held = await self.vendor.wait_until(
             lambda: all(condition(number) for condition, number in wanted), timeout_seconds=timeout_seconds
         )
         return 200 if held else 504
 
 
-class _Spoilt(Response):
-    """Answers past ASGI, on the connection itself, and returns once that has ended."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__()
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await deliver(self._answer, scope["extensions"][CONNECTION_EXTENSION])
-        while (await receive())["type"] != "http.disconnect":
-            pass
+async def _asked(request: Request, known: set[str]) -> dict[str, Any]:
+    try:
+        asked = orjson.loads(await request.body())
+    except orjson.JSONDecodeError:
+        raise _Senseless("not JSON") from None
+    if not isinstance(asked, dict) or not asked.keys() <= known:
+        raise _Senseless(f"expected an object of {', '.join(sorted(known))}")
+    return asked
 
 
-def _response(answer: Answer) -> Response:
-    if answer.delivery is not Delivery.WHOLE:
-        return _Spoilt(answer)
-    return Response(answer.body, status_code=answer.status, headers=answer.headers())
+def _text(asked: dict[str, Any], name: str) -> str:
+    if not isinstance(asked.get(name), str):
+        raise _Senseless(f"`{name}` is not a text")
+    return asked[name]
+
+
+def _complaint(error: ValueError) -> Response:
+    return _json({"error": str(error)}, status=400)
 
 
 def _json(content: dict[str, Any], *, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status_code=status, media_type="application/json")
-
-
-async def _watch(call: Call, request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    call.caller_gone.set()

@@ -52,6 +52,20 @@ class Bill:
         self._last_call = max((line["call"] for line in self.calls), default=0)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
+    def calls_of(self, vendor: str | None) -> list[dict[str, Any]]:
+        """None is all vendors, here and below."""
+        return self.calls if vendor is None else [line for line in self.calls if line["vendor"] == vendor]
+
+    def charged_calls_of(self, vendor: str | None) -> int:
+        if vendor is None:
+            return self.charged_calls
+        return sum(1 for line in self.calls_of(vendor) if line["cost_microusd"])
+
+    def total_microusd_of(self, vendor: str | None) -> int:
+        if vendor is None:
+            return self.total_microusd
+        return sum(line["cost_microusd"] for line in self.calls_of(vendor))
+
     def next_call(self) -> int:
         self._last_call += 1
         return self._last_call

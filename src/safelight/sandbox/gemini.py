@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import orjson
+from starlette.requests import Request
+from starlette.routing import Route
 
-from safelight.sandbox import decoys
-from safelight.sandbox.faults import CHARGES_PICTURE, CHARGES_WORDS, Directive, Fault
-from safelight.sandbox.models import MODELS, Model, Usage
-from safelight.sandbox.wire import CUT, HTML, Answer, Delivery
+from safelight.sandbox.desk import Desk
+from safelight.sandbox.faults import CHARGES_PICTURE, CHARGES_WORDS, COMMON, Directive, Fault
+from safelight.sandbox.models import MODELS, Model, Usage, cost_microusd
+from safelight.sandbox.pictures import Pictures
+from safelight.sandbox.protocol import Rejected
+from safelight.sandbox.spoiling import DECOYS, bad_gateway, decoy, spoilt
+from safelight.sandbox.vendor import Call, sha256
+from safelight.sandbox.wire import Answer
 
 _TOKENS_PER_REFERENCE = 258  # the vendor's count for a small inline image
 _INT32 = range(-(2**31), 2**31)
@@ -37,8 +45,38 @@ _GENERATION_FIELDS = frozenset(
 _IMAGE_FIELDS = frozenset({"aspectRatio", "imageSize"})
 
 
+FAULTS = COMMON | {
+    Fault.THOUGHT,
+    Fault.DAILY_QUOTA,
+    Fault.REFUSE,
+    Fault.REFUSE_PROMPT,
+    Fault.NO_IMAGE,
+    Fault.TEXT_ONLY,
+    Fault.CONTINUATION,
+    Fault.EMPTY,
+}
+
+
+class GeminiWire:
+    """`POST /v1/models/{model}:generateContent`."""
+
+    name = "gemini"
+    base_path = ""
+    faults = FAULTS
+    reasons: Mapping[Fault, str] = {Fault.REFUSE: "IMAGE_SAFETY", Fault.REFUSE_PROMPT: "PROHIBITED_CONTENT"}
+
+    def routes(self, desk: Desk) -> list[Route]:
+        return [Route("/{version}/models/{model}:{method}", desk.sale(self, read_order), methods=["POST"])]
+
+    def error(self, directive: Directive, *, model: str) -> Answer | None:
+        return _error_answer(directive, model_id=model)
+
+    def invalid(self, message: str) -> Rejected:
+        return invalid(message)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeminiCall:
+class GeminiOrder:
     """A request the vendor accepts."""
 
     model_id: str
@@ -48,38 +86,44 @@ class GeminiCall:
     aspect_ratio: str
     size: str
 
+    def cost_microusd(self, fault: Fault) -> int:
+        usage = usage_of(self, fault)
+        return cost_microusd(self.model, usage) if usage else 0
 
-class Rejected(Exception):
-    """The request is refused before any work, free of charge. `reason` is the bill's word for it."""
+    async def prepare(self, directive: Directive, pictures: Pictures) -> Callable[[], Answer]:
+        fault = directive.fault
+        picture, draft = await asyncio.gather(
+            self._picture(pictures, self.prompt) if fault in CHARGES_PICTURE else _nothing(),
+            self._picture(pictures, f"a first draft of {self.prompt}") if fault is Fault.THOUGHT else _nothing(),
+        )
+        return partial(answer, self, directive, picture=picture, draft=draft)
 
-    def __init__(self, answer: Answer, *, reason: str) -> None:
-        super().__init__(reason)
-        self.answer = answer
-        self.reason = reason
+    async def _picture(self, pictures: Pictures, prompt: str) -> str:
+        return await pictures.png_base64(prompt, aspect_ratio=self.aspect_ratio, size=self.size)
+
+
+async def read_order(request: Request, call: Call) -> GeminiOrder:
+    """Raises Rejected."""
+    path = request.path_params
+    call.model = path["model"]
+    check_key(request.headers.get("x-goog-api-key"))
+    model = find_model(call.model, version=path["version"], method=path["method"])
+    payload = read_body(await request.body())
+    prompt = read_prompt(payload)
+    call.prompt_sha256 = sha256(prompt)
+    return read_call(payload, model_id=call.model, model=model, prompt=prompt)
 
 
 def check_key(key: str | None) -> None:
     """Raises Rejected for a missing key and for `bad-key`: with status 400, as the vendor does."""
-    if key and key != "bad-key":
-        return
-    message = "API key not valid. Please pass a valid API key."
-    details = [
-        {
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "API_KEY_INVALID",
-            "domain": "googleapis.com",
-            "metadata": {"service": "generativelanguage.googleapis.com"},
-        },
-        {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "locale": "en-US", "message": message},
-    ]
-    raise Rejected(error(400, "INVALID_ARGUMENT", message, details), reason="API_KEY_INVALID")
+    if not key or key == "bad-key":
+        raise Rejected(_bad_key(), reason="API_KEY_INVALID")
 
 
 def find_model(model_id: str, *, version: str, method: str) -> Model:
     """Raises Rejected (404)."""
     if version not in ("v1", "v1beta") or method != "generateContent" or model_id not in MODELS:
-        message = f"models/{model_id} is not found for API version {version}, or does not support {method}."
-        raise Rejected(error(404, "NOT_FOUND", message), reason="NOT_FOUND")
+        raise Rejected(_no_model(model_id, version=version, method=method), reason="NOT_FOUND")
     return MODELS[model_id]
 
 
@@ -102,7 +146,7 @@ def read_prompt(payload: Mapping[str, Any]) -> str:
     return "\n".join(texts)
 
 
-def read_call(payload: Mapping[str, Any], *, model_id: str, model: Model, prompt: str) -> GeminiCall:
+def read_call(payload: Mapping[str, Any], *, model_id: str, model: Model, prompt: str) -> GeminiOrder:
     """Raises Rejected for an option the model does not have."""
     generation = _object(payload, "generationConfig", known=_GENERATION_FIELDS)
     image = _object(generation, "imageConfig", known=_IMAGE_FIELDS)
@@ -119,7 +163,7 @@ def read_call(payload: Mapping[str, Any], *, model_id: str, model: Model, prompt
         raise invalid(f"aspect_ratio must be one of {allowed}")
     if size not in model.image_tokens:
         raise invalid(f"image_size must be one of {', '.join(model.image_tokens)}")
-    return GeminiCall(
+    return GeminiOrder(
         model_id=model_id,
         model=model,
         prompt=prompt,
@@ -129,18 +173,18 @@ def read_call(payload: Mapping[str, Any], *, model_id: str, model: Model, prompt
     )
 
 
-def usage_of(call: GeminiCall, fault: Fault) -> Usage | None:
-    """What the vendor charges for, shown to the caller or not; None is free. Depends on the call alone."""
-    digest = hashlib.sha256(call.prompt.encode()).digest()
-    prompt_text = max((len(call.prompt) + 3) // 4, 1)
-    prompt_images = call.reference_count * _TOKENS_PER_REFERENCE
+def usage_of(order: GeminiOrder, fault: Fault) -> Usage | None:
+    """What the vendor charges for, shown to the caller or not; None is free. Depends on the order alone."""
+    digest = hashlib.sha256(order.prompt.encode()).digest()
+    prompt_text = max((len(order.prompt) + 3) // 4, 1)
+    prompt_images = order.reference_count * _TOKENS_PER_REFERENCE
     text, thoughts = 2 + digest[0] % 8, 40 + digest[1] % 120
     if fault in CHARGES_PICTURE:
         return Usage(
             prompt_text=prompt_text,
             prompt_images=prompt_images,
             text=text,
-            image=call.model.image_tokens[call.size],
+            image=order.model.image_tokens[order.size],
             thoughts=thoughts,
         )
     if fault in CHARGES_WORDS:
@@ -150,70 +194,57 @@ def usage_of(call: GeminiCall, fault: Fault) -> Usage | None:
     return None
 
 
-def answer(call: GeminiCall, directive: Directive, *, usage: Usage | None, picture: str, draft: str) -> Answer:
+def answer(order: GeminiOrder, directive: Directive, *, picture: str, draft: str) -> Answer:
     """What goes back. `picture` and `draft` are base64 PNGs; the first for whatever is charged as a picture, the
     second for `thought`."""
+    usage = usage_of(order, directive.fault)
     match directive.fault:
-        case Fault.OK | Fault.SLOW:
-            return _candidate(call, usage, parts=[_inline(picture)])
         case Fault.THOUGHT:
-            return _candidate(call, usage, parts=[_inline(draft) | {"thought": True}, _inline(picture)])
+            return _candidate(order, usage, parts=[_inline(draft) | {"thought": True}, _inline(picture)])
         case Fault.TEXT_ONLY:
-            return _candidate(call, usage, parts=[{"text": "I cannot draw that, but I can describe it."}])
+            return _candidate(order, usage, parts=[{"text": "I cannot draw that, but I can describe it."}])
         case Fault.REFUSE:
-            return _candidate(call, usage, finish_reason=directive.reason or "IMAGE_SAFETY")
-        case Fault.NO_IMAGE:
-            return _candidate(call, usage, finish_reason="NO_IMAGE")
-        case Fault.CONTINUATION:
-            return _candidate(call, usage, finish_reason="CONTINUATION")
+            return _candidate(order, usage, finish_reason=directive.reason or "IMAGE_SAFETY")
+        case Fault.NO_IMAGE | Fault.CONTINUATION as fault:
+            return _candidate(order, usage, finish_reason=fault.name)
         case Fault.REFUSE_PROMPT:
-            return _ok({"promptFeedback": {"blockReason": directive.reason}, **_identity(call)})
+            return _ok({"promptFeedback": {"blockReason": directive.reason}, **_identity(order)})
         case Fault.EMPTY:
             return _ok({})
-        case Fault.HTML:
-            return Answer(body=_page("Welcome", "This is not the API you are looking for."), media_type=HTML)
+        case _:
+            pass
+    if failed := _error_answer(directive, model_id=order.model_id):
+        return failed
+    instead = decoy(directive, base64.b64decode(picture)) if directive.fault in DECOYS else None
+    part = _inline(_encode(instead[1]), instead[0]) if instead else _inline(picture)
+    return spoilt(_candidate(order, usage, parts=[part]), directive)
+
+
+def _error_answer(directive: Directive, *, model_id: str) -> Answer | None:
+    match directive.fault:
         case Fault.RATE_LIMIT:
-            return _quota(call, directive, quota_id="GenerateRequestsPerMinutePerProjectPerModel")
+            return _quota(model_id, directive, quota_id="GenerateRequestsPerMinutePerProjectPerModel")
         case Fault.DAILY_QUOTA:
-            return _quota(call, directive, quota_id="GenerateRequestsPerDayPerProjectPerModel")
+            return _quota(model_id, directive, quota_id="GenerateRequestsPerDayPerProjectPerModel")
         case Fault.INTERNAL:
             return error(500, "INTERNAL", "An internal error has occurred. Please retry.")
         case Fault.BAD_GATEWAY:
-            body = _page("502 Bad Gateway", "The server could not complete your request.")
-            return Answer(status=502, body=body, media_type=HTML)
+            return bad_gateway()
         case Fault.UNAVAILABLE:
             return error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
         case Fault.DEADLINE:
             return error(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete.")
-        case Fault.CUT | Fault.HANG:
-            return CUT
-        case (
-            Fault.RESET
-            | Fault.DRIP_HEADERS
-            | Fault.DRIP_BODY
-            | Fault.SHORT_BODY
-            | Fault.CUT_CHUNK
-            | Fault.HALF_BODY
-            | Fault.CALLED_PNG
-            | Fault.CALLED_HTML
-            | Fault.GZIP_BOMB
-        ):
-            return _spoilt(_candidate(call, usage, parts=[_inline(picture)]), directive)
-        case (
-            Fault.NOT_AN_IMAGE
-            | Fault.GARBAGE
-            | Fault.NO_BYTES
-            | Fault.TRUNCATED
-            | Fault.HALF_JPEG
-            | Fault.JPEG
-            | Fault.PIXEL_BOMB
-            | Fault.TEXT_BOMB
-            | Fault.FRAMES
-            | Fault.PADDED
-        ):
-            mime, data = _decoy(directive, base64.b64decode(picture))
-            return _candidate(call, usage, parts=[_inline(_encode(data), mime)])
-    assert_never(directive.fault)
+        case Fault.BAD_KEY:
+            return _bad_key()
+        case Fault.FORBIDDEN:
+            return error(403, "PERMISSION_DENIED", "The caller does not have permission.")
+        case Fault.NO_CREDIT:
+            message = "This API method requires billing to be enabled."
+            return error(403, "PERMISSION_DENIED", message, [_error_info("BILLING_DISABLED")])
+        case Fault.MODEL_GONE:
+            return _no_model(model_id, version="v1", method="generateContent")
+        case _:
+            return None
 
 
 def error(status: int, word: str, message: str, details: list[dict[str, Any]] | None = None) -> Answer:
@@ -225,6 +256,26 @@ def error(status: int, word: str, message: str, details: list[dict[str, Any]] | 
 
 def invalid(message: str) -> Rejected:
     return Rejected(error(400, "INVALID_ARGUMENT", message), reason="INVALID_ARGUMENT")
+
+
+def _no_model(model_id: str, *, version: str, method: str) -> Answer:
+    message = f"models/{model_id} is not found for API version {version}, or does not support {method}."
+    return error(404, "NOT_FOUND", message)
+
+
+def _bad_key() -> Answer:
+    message = "API key not valid. Please pass a valid API key."
+    localized = {"@type": "type.googleapis.com/google.rpc.LocalizedMessage", "locale": "en-US", "message": message}
+    return error(400, "INVALID_ARGUMENT", message, [_error_info("API_KEY_INVALID"), localized])
+
+
+def _error_info(reason: str) -> dict[str, Any]:
+    return {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason,
+        "domain": "googleapis.com",
+        "metadata": {"service": "generativelanguage.googleapis.com"},
+    }
 
 
 def _parts(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -275,7 +326,7 @@ def _camel(name: str) -> str:
 
 
 def _candidate(
-    call: GeminiCall,
+    order: GeminiOrder,
     usage: Usage | None,
     *,
     parts: list[dict[str, Any]] | None = None,
@@ -284,7 +335,7 @@ def _candidate(
     candidate: dict[str, Any] = {"finishReason": finish_reason, "index": 0}
     if parts is not None:
         candidate["content"] = {"parts": parts, "role": "model"}
-    body: dict[str, Any] = {"candidates": [candidate], **_identity(call)}
+    body: dict[str, Any] = {"candidates": [candidate], **_identity(order)}
     if usage is not None:
         body["usageMetadata"] = _usage_metadata(usage)
     return _ok(body)
@@ -309,16 +360,16 @@ def _by_modality(**tokens: int) -> list[dict[str, Any]]:
     return [{"modality": modality, "tokenCount": count} for modality, count in tokens.items() if count]
 
 
-def _identity(call: GeminiCall) -> dict[str, Any]:
-    return {"modelVersion": call.model_id, "responseId": secrets.token_urlsafe(16)}
+def _identity(order: GeminiOrder) -> dict[str, Any]:
+    return {"modelVersion": order.model_id, "responseId": secrets.token_urlsafe(16)}
 
 
-def _quota(call: GeminiCall, directive: Directive, *, quota_id: str) -> Answer:
+def _quota(model_id: str, directive: Directive, *, quota_id: str) -> Answer:
     seconds = directive.seconds or 0.0
     violation = {
         "quotaMetric": "generativelanguage.googleapis.com/generate_content_paid_tier_requests",
         "quotaId": quota_id,
-        "quotaDimensions": {"model": call.model_id, "location": "global"},
+        "quotaDimensions": {"model": model_id, "location": "global"},
         "quotaValue": "20",
     }
     return error(
@@ -330,46 +381,6 @@ def _quota(call: GeminiCall, directive: Directive, *, quota_id: str) -> Answer:
             {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds:g}s"},
         ],
     )
-
-
-def _spoilt(whole: Answer, directive: Directive) -> Answer:
-    """A good answer that takes a bad way to the caller."""
-    match directive.fault:
-        case Fault.CALLED_PNG:
-            return replace(whole, media_type="image/png")
-        case Fault.CALLED_HTML:
-            return replace(whole, media_type=HTML)
-        case Fault.GZIP_BOMB:
-            body = decoys.gzip_bomb(whole.body, megabytes=directive.megabytes or 0)
-            return replace(whole, body=body, encoding="gzip")
-        case fault:
-            return replace(whole, delivery=Delivery(fault.value), byte_seconds=directive.seconds or 0.0)
-
-
-def _decoy(directive: Directive, png: bytes) -> tuple[str, bytes]:
-    """The claimed type, and what comes under that name."""
-    match directive.fault:
-        case Fault.GARBAGE:
-            return "image/png", decoys.garbage()
-        case Fault.NO_BYTES:
-            return "image/png", b""
-        case Fault.TRUNCATED:
-            return "image/png", png[: len(png) // 2]
-        case Fault.HALF_JPEG:
-            jpeg = decoys.as_jpeg(png)
-            return "image/jpeg", jpeg[: len(jpeg) // 2]
-        case Fault.JPEG:
-            return "image/png", decoys.as_jpeg(png)
-        case Fault.PIXEL_BOMB:
-            return "image/png", decoys.pixel_bomb()
-        case Fault.TEXT_BOMB:
-            return "image/png", decoys.text_bomb(png, megabytes=directive.megabytes or 0)
-        case Fault.FRAMES:
-            return "image/webp", decoys.animation()
-        case Fault.PADDED:
-            return "image/png", png.ljust((directive.megabytes or 0) * 750_000, b"\0")
-        case _:
-            return "image/png", b'{"error": "the picture could not be stored"}'
 
 
 def _inline(data: str, mime: str = "image/png") -> dict[str, Any]:
@@ -384,5 +395,5 @@ def _encode(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
 
 
-def _page(title: str, words: str) -> bytes:
-    return f"<!DOCTYPE html><html><head><title>{title}</title></head><body><p>{words}</p></body></html>".encode()
+async def _nothing() -> str:
+    return ""

@@ -1,4 +1,4 @@
-"""Ready pictures: each drawn once, in one background thread, and kept as the base64 text an answer needs."""
+"""Ready pictures: each drawn once, in one background thread, and kept as an answer needs it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,28 @@ import base64
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
+from math import sqrt
+from typing import Literal
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from safelight.sandbox.models import RATIO_PX, SIZE_SCALE
 from safelight.sandbox.scenes import paint
+
+_MOST_PAINTED_PX = 1_100_000  # larger ones are enlarged, as painting takes a second per megapixel or so
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sort:
+    """How a picture is made into a file. `quality`, 0 to 100, is for JPEG and WebP; a JPEG cannot be transparent."""
+
+    width_px: int
+    height_px: int
+    form: Literal["png", "jpeg", "webp"] = "png"
+    quality: int = 85
+    is_transparent: bool = False
 
 
 class Pictures:
@@ -24,6 +40,7 @@ class Pictures:
         self._count = count
         self._owners: dict[int, bytes] = {}
         self._drawn: dict[tuple[int, str, str], asyncio.Future[str]] = {}
+        self._encoded: dict[tuple[int, Sort], asyncio.Future[bytes]] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-pictures")
 
     async def png_base64(self, prompt: str, *, aspect_ratio: str, size: str) -> str:
@@ -33,6 +50,14 @@ class Pictures:
             loop = asyncio.get_running_loop()
             self._drawn[key] = asyncio.ensure_future(loop.run_in_executor(self._thread, _draw, *key))
         return await asyncio.shield(self._drawn[key])
+
+    async def encoded(self, prompt: str, sort: Sort) -> bytes:
+        """A file of exactly that sort. The same prompt always gets the same, others as in `png_base64`."""
+        key = (self._number(prompt), sort)
+        if key not in self._encoded:
+            loop = asyncio.get_running_loop()
+            self._encoded[key] = asyncio.ensure_future(loop.run_in_executor(self._thread, _encode, *key))
+        return await asyncio.shield(self._encoded[key])
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -57,3 +82,22 @@ def _draw(number: int, aspect_ratio: str, size: str) -> str:
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=3)
     return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _encode(number: int, sort: Sort) -> bytes:
+    scale = min(sqrt(_MOST_PAINTED_PX / (sort.width_px * sort.height_px)), 1.0)
+    image = paint(number, width_px=round(sort.width_px * scale), height_px=round(sort.height_px * scale))
+    if image.size != (sort.width_px, sort.height_px):
+        image = image.resize((sort.width_px, sort.height_px), Image.Resampling.BICUBIC)
+    if sort.is_transparent:
+        image.putalpha(ImageChops.invert(Image.radial_gradient("L")).resize(image.size))
+    file = io.BytesIO()
+    match sort.form:
+        case "png":
+            image.save(file, "PNG", compress_level=3)
+        case "jpeg":
+            image.save(file, "JPEG", quality=sort.quality)
+        case "webp":
+            image.save(file, "WEBP", quality=sort.quality, method=0)
+    return file.getvalue()

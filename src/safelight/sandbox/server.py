@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,10 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from safelight.sandbox.app import CONNECTION_EXTENSION, create_app
+from safelight.sandbox.app import all_wires, create_app
 from safelight.sandbox.config import SandboxConfig
+from safelight.sandbox.desk import CONNECTION_EXTENSION
+from safelight.sandbox.protocol import Wire
 from safelight.sandbox.vendor import Vendor
 
 
@@ -30,9 +32,15 @@ class RunningSandbox:
     bill_path: Path
     vendor: Vendor
 
+    def url(self, vendor: str, scenario: str = "") -> str:
+        """What that vendor's client takes as its base URL; `scenario` as in `429=5` or `slow=2/cut`.
+
+        Raises UnknownDirective for a vendor that is not there.
+        """
+        return vendor_url(self.base_url, self.vendor.wire(vendor), scenario)
+
     def gemini_url(self, scenario: str = "") -> str:
-        """What a Gemini client takes as its base URL; `scenario` as in `429=5` or `slow=2/cut`."""
-        return f"{self.base_url}/{scenario}/gemini" if scenario else f"{self.base_url}/gemini"
+        return self.url("gemini", scenario)
 
 
 async def serve(
@@ -56,12 +64,25 @@ async def serve(
 
 @asynccontextmanager
 async def running_sandbox(
-    config: SandboxConfig, *, bill_path: Path, host: str = "127.0.0.1", port: int = 0
+    config: SandboxConfig,
+    *,
+    bill_path: Path,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    wires: Sequence[Wire] | None = None,
 ) -> AsyncIterator[RunningSandbox]:
-    """A sandbox in the current event loop. Leaving cuts the calls in flight; the bill stays in its file."""
+    """A sandbox in the current event loop, of all vendors unless `wires` says which.
+
+    Leaving cuts the calls in flight; the bill stays in its file. Raises OSError when the address is taken, and
+    ValueError as `create_app` does.
+    """
     listener = socket.create_server((host, port))
     bound_port: int = listener.getsockname()[1]
-    app = create_app(config, bill_path=bill_path)
+    try:
+        app = create_app(config, bill_path=bill_path, wires=wires)
+    except ValueError:
+        listener.close()
+        raise
     server = _Server(
         uvicorn.Config(
             app,
@@ -86,6 +107,15 @@ async def running_sandbox(
         vendor.close()
         server.should_exit = True
         await running
+
+
+def vendor_url(base_url: str, wire: Wire, scenario: str = "") -> str:
+    return "/".join(filter(None, (base_url, scenario, wire.name))) + wire.base_path
+
+
+def vendor_urls(base_url: str) -> dict[str, str]:
+    """What each vendor's client takes as its base URL, by the vendor's name."""
+    return {wire.name: vendor_url(base_url, wire) for wire in all_wires()}
 
 
 class _Server(uvicorn.Server):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 
@@ -30,18 +31,20 @@ class Delivery(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What goes back. `byte_seconds` is the pause after each byte that drips."""
+    """What goes back. `byte_seconds` is the pause after each byte that drips; `more` are headers of its own."""
 
     status: int = 200
     body: bytes = b""
     media_type: str = JSON
     encoding: str | None = None
+    more: Mapping[str, str] = field(default_factory=dict[str, str])
     delivery: Delivery = Delivery.WHOLE
     byte_seconds: float = 0.0
 
     def headers(self) -> dict[str, str]:
         """All that do not depend on the delivery."""
-        return {"content-type": self.media_type} | ({"content-encoding": self.encoding} if self.encoding else {})
+        encoding = {"content-encoding": self.encoding} if self.encoding else {}
+        return {"content-type": self.media_type, **encoding, **self.more}
 
 
 CUT = Answer(delivery=Delivery.NOTHING)

@@ -1,0 +1,33 @@
+"""Pictures that come along with an order, as far as they matter to what is drawn: by their shape."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+
+from PIL import Image, UnidentifiedImageError
+
+_MEGAPIXEL = 1024 * 1024
+_LONGEST_PX = 2048
+
+
+def shape_px(data_uri: str) -> tuple[int, int]:
+    """Width and height. Raises ValueError for what is no picture."""
+    head, _, encoded = data_uri.partition(",")
+    if not head.startswith("data:image/") or not head.endswith(";base64"):
+        raise ValueError("not a picture in a data: URI")
+    try:
+        return Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))).size
+    except (binascii.Error, UnidentifiedImageError):
+        raise ValueError("not a picture") from None
+
+
+def of_a_megapixel(width_px: int, height_px: int, *, step_px: int) -> tuple[int, int]:
+    """The same shape with about a megapixel, in whole steps; no side is extremely long or short."""
+    scale = (_MEGAPIXEL / (width_px * height_px)) ** 0.5
+    width, height = (
+        min(max(round(side * scale / step_px) * step_px, _LONGEST_PX // 8), _LONGEST_PX)
+        for side in (width_px, height_px)
+    )
+    return width, height
