@@ -77,7 +77,9 @@ class Vendor:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        assert self.answer is not None
+        if self.answer is None:  # a stray connection: this port was somebody else's a moment ago
+            writer.close()
+            return
         self.serving.add(task)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

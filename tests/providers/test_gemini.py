@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from configs import config
 from gemini_wire import (
     INPUT_COST,
     INPUT_USAGE,
@@ -64,7 +66,7 @@ async def test_the_environment_redirects_nothing(vendor: Vendor, monkeypatch: py
     }.items():
         monkeypatch.setenv(name, value)
     vendor.says(200, answer(picture_part(), usage=USAGE))
-    provider = GeminiProvider.from_config("gemini", api_key=KEY, base_url=vendor.url)
+    provider = GeminiProvider.from_config("gemini", config(api_key=KEY, base_url=vendor.url))
 
     await provider.submit(request())
     await provider.aclose()
@@ -84,6 +86,7 @@ for name in ("ClientConnectorError", "ClientOSError", "ServerDisconnectedError",
 stand_in.ClientResponse = type("ClientResponse", (), {})
 stand_in.ClientSession = stand_in.TCPConnector = type("Chosen", (), {})
 sys.modules["aiohttp"] = stand_in
+from configs import config
 from google.genai import _api_client
 from safelight.providers.gemini import GeminiProvider
 from safelight.providers.provider import ImageRequest, ProviderError
@@ -96,7 +99,7 @@ async def main():
         writer.close()
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     url = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
-    provider = GeminiProvider.from_config("gemini", api_key="k", base_url=url)
+    provider = GeminiProvider.from_config("gemini", config(api_key="k", base_url=url))
     try:
         asked = ImageRequest(model="gemini-3-pro-image", prompt="p", attempt_key="a", timeout_seconds=30)
         await provider.submit(asked)
@@ -104,7 +107,10 @@ async def main():
         print(received, failure.code)
 asyncio.run(main())
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    here = Path(__file__).parent
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=here, capture_output=True, text=True, timeout=60, check=False
+    )
     assert ran.stdout.strip() == "1 CONNECTION_LOST", ran.stderr
 
 
@@ -251,7 +257,7 @@ async def test_words_in_place_of_a_picture_are_a_refusal(vendor: Vendor, gemini:
 
 
 def test_an_estimate_covers_a_picture_with_its_prompt_and_thinking() -> None:
-    provider = GeminiProvider.from_config("gemini", api_key=KEY, base_url=None)
+    provider = GeminiProvider.from_config("gemini", config(api_key=KEY, base_url=None))
 
     estimate = provider.estimate(request())
 
@@ -262,7 +268,7 @@ def test_an_estimate_covers_a_picture_with_its_prompt_and_thinking() -> None:
 
 
 def test_capabilities_come_from_the_model_data() -> None:
-    provider = GeminiProvider.from_config("gemini", api_key=KEY, base_url=None)
+    provider = GeminiProvider.from_config("gemini", config(api_key=KEY, base_url=None))
 
     can = provider.capabilities("gemini-3-pro-image")
 
@@ -288,5 +294,5 @@ def test_capabilities_come_from_the_model_data() -> None:
 )
 def test_an_account_that_cannot_work_is_refused_at_the_start(api_key: str | None, base_url: str | None) -> None:
     with pytest.raises(InvalidConfiguration, match="studio") as caught:
-        GeminiProvider.from_config("studio", api_key=api_key, base_url=base_url)
+        GeminiProvider.from_config("studio", config(api_key=api_key, base_url=base_url))
     assert not api_key or api_key not in str(caught.value)

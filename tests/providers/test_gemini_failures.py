@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from configs import config
 from gemini_wire import (
     BAD_KEY,
     INPUT_COST,
@@ -256,7 +257,7 @@ async def test_a_refused_connection_is_proven_unbilled(is_in_a_call: bool) -> No
     url = f"http://127.0.0.1:{closed.sockets[0].getsockname()[1]}"
     closed.close()
     await closed.wait_closed()
-    provider = GeminiProvider.from_config("gemini", api_key=KEY, base_url=url)
+    provider = GeminiProvider.from_config("gemini", config(api_key=KEY, base_url=url))
 
     if is_in_a_call:
         failure = await failure_of(provider)

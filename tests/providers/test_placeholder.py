@@ -5,15 +5,23 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from configs import config
 from PIL import Image
 
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.money import FREE
 from safelight.providers.placeholder import MODEL, PlaceholderProvider
-from safelight.providers.provider import ImageRequest, ImageResult, ProviderError, UnknownModel
+from safelight.providers.provider import (
+    ImageInput,
+    ImageRequest,
+    ImageResult,
+    InputRole,
+    ProviderError,
+    UnknownModel,
+)
 from safelight.providers.registry import InvalidConfiguration
 
-PROVIDER = PlaceholderProvider.from_config("placeholder", api_key=None, base_url=None)
+PROVIDER = PlaceholderProvider.from_config("placeholder", config())
 
 
 async def drawn(prompt: str = "Dust, green lamps", **changes: Any) -> ImageResult:
@@ -104,23 +112,25 @@ async def test_any_prompt_can_be_drawn(prompt: str, asked: dict[str, str]) -> No
         {"size": "63x64"},
         {"size": "64x64", "aspect_ratio": "1:1"},
         {"negative_prompt": "blur"},
+        {"quality": "high"},
+        {"inputs": (ImageInput(role=InputRole.REFERENCE, mime="image/png", data=b"png"),)},
         {"model": "placeholder-2"},
     ],
 )
-async def test_what_it_cannot_draw_is_refused(asked: dict[str, str]) -> None:
+async def test_what_it_cannot_draw_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(ProviderError) as caught:
         await drawn(**asked)
 
     failure = caught.value
     assert (failure.kind, failure.billed, failure.cost) == (ErrorKind.PERMANENT, Billed.NO, FREE)
-    assert failure.code == "UNSUPPORTED_OPTION"
+    assert failure.code == ("UNKNOWN_MODEL" if "model" in asked else "UNSUPPORTED_OPTION")
 
 
 async def test_it_knows_one_model_and_takes_no_key() -> None:
     with pytest.raises(UnknownModel):
         PROVIDER.capabilities("placeholder-2")
     with pytest.raises(InvalidConfiguration):
-        PlaceholderProvider.from_config("mine", api_key="k", base_url=None)
+        PlaceholderProvider.from_config("mine", config(api_key="k"))
     request = ImageRequest(model=MODEL, prompt="p", attempt_key="a", timeout_seconds=1)
     assert PROVIDER.estimate(request) == FREE
     await PROVIDER.aclose()

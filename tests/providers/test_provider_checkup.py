@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from configs import config
 
 from safelight.domain.checkup import Check, Verdict
 from safelight.providers.checkup import Account, provider_checks
@@ -44,7 +45,9 @@ def nobody() -> str:
 async def checked(
     kind: str = "gemini", *, model: str | None = MODEL, base_url: str | None = None, api_key: str | None = "hunter2"
 ) -> list[Check]:
-    checks = await provider_checks([Account(name="mine", kind=kind, model=model, base_url=base_url, api_key=api_key)])
+    checks = await provider_checks(
+        [Account(name="mine", kind=kind, model=model, config=config(base_url=base_url, api_key=api_key))]
+    )
     assert "hunter2" not in repr(checks)
     return checks
 
@@ -78,7 +81,7 @@ async def test_a_model_that_cannot_be_bought_is_a_problem(model: str, why: str, 
 async def test_a_kind_that_is_not_installed_is_a_problem() -> None:
     [check] = await checked("daguerre")
     assert check.verdict is Verdict.PROBLEM
-    assert "gemini, placeholder" in check.remedy
+    assert "fal, gemini, openai, placeholder, replicate" in check.remedy
 
 
 async def test_a_missing_key_is_a_problem() -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from configs import config
 
 from safelight.providers.gemini import GeminiProvider
 from safelight.providers.placeholder import PlaceholderProvider
-from safelight.providers.registry import InvalidConfiguration, load_provider_kinds
+from safelight.providers.registry import InvalidConfiguration, installed_kinds, load_kind
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -40,7 +41,11 @@ def ours(install: Install) -> None:
 
 @pytest.mark.usefixtures("ours")
 def test_our_own_kinds_come_through_the_plugin_door() -> None:
-    assert load_provider_kinds() == {"gemini": GeminiProvider, "placeholder": PlaceholderProvider}
+    kinds = installed_kinds()
+
+    assert set(kinds) == {"fal", "gemini", "openai", "placeholder", "replicate"}
+    assert load_kind("gemini", kinds) is GeminiProvider
+    assert load_kind("placeholder", kinds) is PlaceholderProvider
 
 
 @pytest.mark.usefixtures("ours")
@@ -50,10 +55,8 @@ def test_a_strangers_kind_is_found_and_built(install: Install, tmp_path: Path) -
         "from safelight.providers.placeholder import PlaceholderProvider\nclass Acme(PlaceholderProvider):\n    pass\n"
     )
 
-    kinds = load_provider_kinds()
-    provider = kinds["acme"].from_config("mine", api_key=None, base_url=None)
+    provider = load_kind("acme", installed_kinds()).from_config("mine", config())
 
-    assert set(kinds) == {"gemini", "placeholder", "acme"}
     assert type(provider).__name__ == "Acme"
 
 
@@ -71,7 +74,7 @@ def test_a_broken_plugin_is_named(install: Install, kind: str, target: str, comp
     install("acme_pictures", {kind: target})
 
     with pytest.raises(InvalidConfiguration, match=complaint) as caught:
-        load_provider_kinds()
+        load_kind(kind, installed_kinds())
     assert f"`{kind}`" in str(caught.value)
 
 
@@ -80,4 +83,4 @@ def test_no_kind_starts_on_a_configuration_it_would_ignore_or_lack(
     kind: type[GeminiProvider] | type[PlaceholderProvider],
 ) -> None:
     with pytest.raises(InvalidConfiguration, match="`mine`"):
-        kind.from_config("mine", api_key=None, base_url="ftp://host")
+        kind.from_config("mine", config(base_url="ftp://host"))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from safelight.domain.checkup import Check, Verdict
-from safelight.domain.money import CostBasis
+from safelight.domain.money import Cost, CostBasis, format_usd
 from safelight.net.reach import why_unreachable
+from safelight.providers.key_check import KeyNotChecked
 from safelight.providers.provider import ImageProvider, ImageRequest, UnknownModel
-from safelight.providers.registry import InvalidConfiguration, ProviderKind, load_provider_kinds
+from safelight.providers.registry import InvalidConfiguration, ProviderConfig, installed_kinds, load_kind
 
 AREA = "providers"
 
@@ -25,46 +28,109 @@ class Account:
     name: str
     kind: str
     model: str | None
-    base_url: str | None
-    api_key: str | None = field(repr=False)
+    config: ProviderConfig = field(repr=False)
+
+
+@runtime_checkable
+class KeyCheckable(Protocol):
+    """A provider whose vendor tells for free whether it takes the key."""
+
+    async def check_key(self) -> str | None:
+        """What the vendor says against the key; None when it takes it. Raises KeyNotChecked."""
+        ...
 
 
 async def provider_checks(accounts: Sequence[Account]) -> list[Check]:
     """Of every account: is its kind installed, its configuration complete, its model known, for sale and priced, and
     does its address take a connection. Nothing is sent to a vendor."""
     try:
-        kinds = load_provider_kinds()
+        kinds = installed_kinds()
     except InvalidConfiguration as error:
         return [_problem("kinds", str(error), "No process can start.", "Remove or repair that package.")]
     found = await asyncio.gather(*(_examined(account, kinds) for account in accounts))
     return [check for checks in found for check in checks]
 
 
-async def _examined(account: Account, kinds: Mapping[str, ProviderKind]) -> list[Check]:
-    kind = kinds.get(account.kind)
-    if kind is None:
-        remedy = f"Install the package that brings it, or choose one of {', '.join(sorted(kinds))}."
-        return [_problem(account.name, f"kind `{account.kind}` is not installed", "No process can start.", remedy)]
+async def account_checks(account: Account) -> list[Check]:
+    """Each question about one account with its answer. The vendor is asked as well, for free, whether it takes the
+    key."""
     try:
-        provider = kind.from_config(account.name, api_key=account.api_key, base_url=account.base_url)
+        built = _built(account, installed_kinds())
     except InvalidConfiguration as error:
-        return [_problem(account.name, str(error), "No process can start.", "Put its settings right, or remove it.")]
+        return [_problem("kinds", str(error), "No process can start.", "Remove or repair that package.")]
+    if isinstance(built, Check):
+        return [built]
+    provider, address = built
     try:
-        trouble = _trouble_with_model(account, provider)
+        unreachable = await _trouble_with_address(account, address)
+        checks = [*unreachable]
+        if address and not unreachable:
+            checks.append(_fine(f"{account.name} address", f"{_host(address)} takes connections"))
+        if account.config.api_key and not unreachable:
+            checks.append(await _key_check(account, provider))
+        return [*checks, *(_trouble_with_model(account, provider) or [_model_for_sale(account, provider)])]
     finally:
         await provider.aclose()
-    address = account.base_url or getattr(kind, "default_base_url", None)
+
+
+async def _examined(account: Account, kinds: Mapping[str, EntryPoint]) -> list[Check]:
+    built = _built(account, kinds)
+    if isinstance(built, Check):
+        return [built]
+    provider, address = built
+    try:
+        trouble = [*_trouble_with_model(account, provider), *await _trouble_with_address(account, address)]
+    finally:
+        await provider.aclose()
+    return trouble or [_fine(account.name, _in_short(account, address))]
+
+
+def _built(account: Account, kinds: Mapping[str, EntryPoint]) -> tuple[ImageProvider, str | None] | Check:
+    """The provider and its address, if it has one; or what keeps it from being built."""
+    if account.kind not in kinds:
+        remedy = f"Install the package that brings it, or choose one of {', '.join(sorted(kinds))}."
+        return _problem(account.name, f"kind `{account.kind}` is not installed", "No process can start.", remedy)
+    try:
+        kind = load_kind(account.kind, kinds)
+        provider = kind.from_config(account.name, account.config)
+    except InvalidConfiguration as error:
+        return _problem(account.name, str(error), "No process can start.", "Put its settings right, or remove it.")
+    return provider, account.config.base_url or getattr(kind, "default_base_url", None)
+
+
+async def _trouble_with_address(account: Account, address: str | None) -> list[Check]:
     why = await why_unreachable(address) if address else None
-    if address and why:
-        trouble.append(
-            _problem(
-                f"{account.name} address",
-                f"{_host(address)} cannot be reached: {why}",
-                "Calls fail before they are sent: they cost nothing, and images wait.",
-                "Look at this machine's network and name service, and at `base_url`.",
-            )
+    if not address or not why:
+        return []
+    return [
+        _problem(
+            f"{account.name} address",
+            f"{_host(address)} cannot be reached: {why}",
+            "Calls fail before they are sent: they cost nothing, and images wait.",
+            "Look at this machine's network and name service, and at `base_url`.",
         )
-    return trouble or [Check(area=AREA, name=account.name, verdict=Verdict.OK, found=_in_short(account, address))]
+    ]
+
+
+async def _key_check(account: Account, provider: ImageProvider) -> Check:
+    name = f"{account.name} key"
+    if not isinstance(provider, KeyCheckable):
+        return _fine(name, "is set; only a paid call can tell whether the vendor takes it")
+    try:
+        why = await provider.check_key()
+    except KeyNotChecked as error:
+        return Check(
+            area=AREA,
+            name=name,
+            verdict=Verdict.WARNING,
+            found=f"is set, and could not be checked: {error}",
+            meaning="It may be good or not.",
+            remedy=f"Try again, or buy one picture: `safelight providers check {account.name} --paid`.",
+        )
+    if why is not None:
+        remedy = f"Set the key of provider `{account.name}` to one that is valid, and start Safelight again."
+        return _problem(name, why, "No call is answered with a picture; none costs anything.", remedy)
+    return _fine(name, "the vendor takes it")
 
 
 def _trouble_with_model(account: Account, provider: ImageProvider) -> list[Check]:
@@ -74,8 +140,7 @@ def _trouble_with_model(account: Account, provider: ImageProvider) -> list[Check
     remedy = f"Set `model` of provider `{account.name}` to one that it has."
     try:
         retired_on = provider.capabilities(model).retired_on
-        request = ImageRequest(model=model, prompt="A picture", attempt_key="doctor", timeout_seconds=1.0)
-        basis = provider.estimate(request).basis
+        basis = _estimate(model, provider).basis
     except UnknownModel as error:
         return [_problem(name, str(error), _ASKED_MODEL_ANSWER, remedy)]
     if retired_on is not None:
@@ -94,6 +159,18 @@ def _trouble_with_model(account: Account, provider: ImageProvider) -> list[Check
     return []
 
 
+def _model_for_sale(account: Account, provider: ImageProvider) -> Check:
+    if account.model is None:
+        return _fine(f"{account.name} model", "each request names its model")
+    amount = _estimate(account.model, provider).microusd
+    price = f"at most ${format_usd(amount)} a picture" if amount else "a picture costs nothing"
+    return _fine(f"{account.name} model", f"`{account.model}`, {price}")
+
+
+def _estimate(model: str, provider: ImageProvider) -> Cost:
+    return provider.estimate(ImageRequest(model=model, prompt="", attempt_key="checkup", timeout_seconds=1.0))
+
+
 def _in_short(account: Account, address: str | None) -> str:
     model = f"model `{account.model}`" if account.model else "each request names its model"
     where = f", {_host(address)} takes connections" if address else ", needs no network"
@@ -103,6 +180,10 @@ def _in_short(account: Account, address: str | None) -> str:
 def _host(url: str) -> str:
     """Without user, password, path and query."""
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _fine(name: str, found: str) -> Check:
+    return Check(area=AREA, name=name, verdict=Verdict.OK, found=found)
 
 
 def _problem(name: str, found: str, meaning: str, remedy: str) -> Check:

@@ -24,19 +24,26 @@ What an answer becomes:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Self
 
-import httpx2
 from google import genai
 from google.genai import errors, types
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
-from safelight.domain.money import FREE, UNKNOWN_COST, Cost
-from safelight.net.billable import AlreadySent, AnswerTooLarge, CallNotSent, billable_client, current_call
+from safelight.domain.money import FREE, Cost
+from safelight.net.billable import CallNotSent, billable_client
 from safelight.providers import retry_after
-from safelight.providers.models import Model, ModelTable, load_models
+from safelight.providers.configuration import checked_url, model_table, required_key
+from safelight.providers.failures import (
+    CALL_FAILURES,
+    buyable,
+    failure_of_status,
+    failure_without_status,
+    vendor_code,
+)
+from safelight.providers.key_check import why_key_is_bad
+from safelight.providers.models import Model, ModelTable
 from safelight.providers.prices import estimated_cost, gemini_cost, has_charge
 from safelight.providers.provider import (
     Capabilities,
@@ -45,10 +52,9 @@ from safelight.providers.provider import (
     ImageResult,
     ProviderError,
     Refusal,
-    UnknownModel,
 )
 from safelight.providers.redaction import redact
-from safelight.providers.registry import InvalidConfiguration
+from safelight.providers.registry import ProviderConfig
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com/"
 
@@ -68,30 +74,16 @@ _SAFETY_FINISHES = frozenset(
 )
 _PASSING_FINISHES = frozenset({"STOP", "NO_IMAGE", "IMAGE_OTHER", "OTHER", "MALFORMED_RESPONSE"})
 
-# Everything the SDK was seen to raise for a bad answer: its own errors, its HTTP client's, and what JSON and
-# Pydantic say about a body of another shape. CallNotSent is not among them, and so passes through.
-_SDK_FAILURES = (
-    errors.APIError,
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    AlreadySent,
-    AnswerTooLarge,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-)
-_BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
-
 
 class GeminiProvider(ImageProvider):
     """One API key at Google, or at a server that speaks the same protocol."""
 
     default_base_url = DEFAULT_BASE_URL
+    key_variable = "GEMINI_API_KEY"
 
     def __init__(self, *, api_key: str, base_url: str | None, models: ModelTable) -> None:
         self._api_key = api_key
+        self._base_url = base_url or DEFAULT_BASE_URL
         self._models = models
         self._http = billable_client()
         # Each argument turns something off: the environment's Vertex switch, API version and base URL, a
@@ -101,7 +93,7 @@ class GeminiProvider(ImageProvider):
             enterprise=False,
             api_key=api_key,
             http_options=types.HttpOptions(
-                base_url=base_url or DEFAULT_BASE_URL,
+                base_url=self._base_url,
                 api_version="v1",
                 timeout=180_000,
                 httpx_async_client=self._http,
@@ -109,59 +101,41 @@ class GeminiProvider(ImageProvider):
         )
 
     @classmethod
-    def from_config(cls, name: str, *, api_key: str | None, base_url: str | None) -> Self:
+    def from_config(cls, name: str, config: ProviderConfig) -> Self:
         """With the model data that ships with the package. Raises InvalidConfiguration for a missing or
-        impossible key, and for a base URL that is not http or https."""
-        if not api_key:
-            raise InvalidConfiguration(f"provider `{name}` of kind `gemini` needs an API key")
-        if not re.fullmatch(r"[!-~]+", api_key):
-            raise InvalidConfiguration(
-                f"the API key of provider `{name}` has a space or a character beyond ASCII in it"
-            )
-        if base_url is not None and not re.match(r"https?://[^/\s]", base_url):
-            raise InvalidConfiguration(f"the base URL of provider `{name}` must begin with http:// or https://")
-        return cls(api_key=api_key, base_url=base_url, models=load_models("gemini"))
+        impossible key, a base URL that is not http or https, and models that are described wrongly."""
+        api_key = required_key(name, config, kind="gemini")
+        return cls(api_key=api_key, base_url=checked_url(name, config), models=model_table(name, config, "gemini"))
+
+    def models(self) -> tuple[str, ...]:
+        return tuple(self._models.models)
 
     def capabilities(self, model: str) -> Capabilities:
         return self._models.find(model).capabilities
 
     def estimate(self, request: ImageRequest) -> Cost:
-        return estimated_cost(request.prompt, model=self._models.find(request.model), table=self._models)
+        return estimated_cost(request, model=self._models.find(request.model), table=self._models)
 
     async def submit(self, request: ImageRequest) -> ImageResult | Refusal:
-        model = self._buyable(request)
+        model = buyable(request, self._models)
         try:
             answer = await self._client.aio.models.generate_content(
                 model=request.model, contents=request.prompt, config=_config(request)
             )
-        except _SDK_FAILURES as error:
+        except (errors.APIError, *CALL_FAILURES) as error:
             # Without the cause: the SDK's error texts carry the whole answer, which may quote the prompt or
             # the key.
             raise self._failure(error, request) from None
         return self._outcome(answer, request, model)
 
+    async def check_key(self) -> str | None:
+        """What Google says against the key; None when it takes it. Costs nothing. Raises KeyNotChecked."""
+        url = f"{self._base_url.rstrip('/')}/v1/models?pageSize=1"
+        return await why_key_is_bad(url, headers={"x-goog-api-key": self._api_key}, bad_word="API_KEY_INVALID")
+
     async def aclose(self) -> None:
         await self._http.aclose()
         self._client.close()
-
-    def _buyable(self, request: ImageRequest) -> Model:
-        """The model, when it can do what is asked: the vendor would drop an option it lacks, and charge."""
-        try:
-            model = self._models.find(request.model)
-        except UnknownModel as error:
-            raise _refused_here("UNKNOWN_MODEL", str(error)) from error
-        can = model.capabilities
-        if can.retired_on is not None:
-            problem = f"`{model.id}` was switched off by the vendor on {can.retired_on}"
-            raise _refused_here("MODEL_RETIRED", problem)
-        if request.aspect_ratio is not None and request.aspect_ratio not in (can.aspect_ratios or ()):
-            problem = f"`{model.id}` has no aspect ratio {request.aspect_ratio}"
-            raise _refused_here("UNSUPPORTED_OPTION", problem)
-        if request.size is not None:
-            raise _refused_here("UNSUPPORTED_OPTION", f"`{model.id}` takes an aspect ratio, not a size")
-        if request.negative_prompt is not None:
-            raise _refused_here("UNSUPPORTED_OPTION", f"`{model.id}` takes no negative prompt")
-        return model
 
     def _outcome(
         self, answer: types.GenerateContentResponse, request: ImageRequest, model: Model
@@ -169,7 +143,7 @@ class GeminiProvider(ImageProvider):
         picture, reason, usage = _picture(answer), _reason(answer), _usage(answer)
         cost = gemini_cost(usage, model=model, table=self._models, has_image=picture is not None)
         is_blocked = _block_reason(answer) is not None or reason in _SAFETY_FINISHES
-        words = self._redact(_words(answer), request)
+        words = redact(_words(answer), api_key=self._api_key, prompt=request.prompt)
         if picture is not None and not is_blocked:
             data, claimed_mime = picture
             return ImageResult(
@@ -183,7 +157,7 @@ class GeminiProvider(ImageProvider):
         if is_blocked or (reason == "STOP" and words):
             is_charged = has_charge(usage)
             return Refusal(
-                code=_code(reason, default="SAFETY") if is_blocked else "TEXT_ONLY",
+                code=vendor_code(reason) or "SAFETY" if is_blocked else "TEXT_ONLY",
                 message=words or "the vendor's safety policy refused this",
                 billed=Billed.YES if is_charged else Billed.NO,
                 cost=cost if is_charged else FREE,
@@ -196,7 +170,7 @@ class GeminiProvider(ImageProvider):
             kind=kind,
             scope=Scope.ACCOUNT if kind is ErrorKind.AUTH_ERROR else Scope.REQUEST,
             billed=Billed.YES if has_charge(usage) else Billed.UNKNOWN,
-            code=_code(None if reason == "STOP" else reason, default="EMPTY_ANSWER"),
+            code=(vendor_code(reason) if reason != "STOP" else None) or "EMPTY_ANSWER",
             http_status=200,
             request_id=answer.response_id,
             cost=cost,
@@ -204,58 +178,33 @@ class GeminiProvider(ImageProvider):
         )
 
     def _failure(self, error: Exception, request: ImageRequest) -> ProviderError | CallNotSent:
-        call = current_call()
-        if call is not None and call.was_refused:
-            return CallNotSent("the attempt's deadline passed before its first byte was sent")
         if isinstance(error, errors.APIError):
             return self._from_status(error, request)
-        never_left = not call.has_left if call is not None else isinstance(error, _BEFORE_SENDING)
-        kind, code = _without_status(error, never_left=never_left)
-        # What JSON and Pydantic say quotes the answer; what the HTTP client says is about the connection.
-        said = f": {error}" if isinstance(error, httpx2.HTTPError | AnswerTooLarge) else ""
-        return ProviderError(
-            self._redact(f"{type(error).__name__}{said}", request),
-            kind=kind,
-            billed=Billed.NO if never_left else Billed.UNKNOWN,
-            code=code,
-            cost=FREE if never_left else UNKNOWN_COST,
-        )
+        return failure_without_status(error, api_key=self._api_key, prompt=request.prompt)
 
     def _from_status(self, error: errors.APIError, request: ImageRequest) -> ProviderError:
-        status = error.code
         details = list(_details(error))
         is_daily = any("PerDay" in quota for quota in _quota_ids(details))
         is_bad_key = any(detail.get("reason") == "API_KEY_INVALID" for detail in details)
-        is_of_policy = status in self._models.unbilled_statuses
-        is_unbilled = 400 <= status < 500 or is_of_policy
-        kind = ErrorKind.AUTH_ERROR if is_bad_key and status == 400 else _kind_of_status(status)
-        is_of_account = kind is ErrorKind.AUTH_ERROR or (kind is ErrorKind.RATE_LIMIT and is_daily)
-        code = _code(error.status, default=f"HTTP_{status}")
+        code, kind, scope = vendor_code(error.status), None, None
         if is_bad_key:
-            code = "API_KEY_INVALID"
+            code, kind = "API_KEY_INVALID", ErrorKind.AUTH_ERROR if error.code == 400 else None
         elif is_daily:
-            code = "DAILY_QUOTA"
+            code, scope = "DAILY_QUOTA", Scope.ACCOUNT if error.code == 429 else None
         waits = (retry_after.from_duration(detail.get("retryDelay")) for detail in details)
-        headers = error.response.headers if error.response is not None else {}
-        return ProviderError(
-            self._redact(str(error.message or f"HTTP {status}"), request),
-            kind=kind,
-            scope=Scope.ACCOUNT if is_of_account else Scope.REQUEST,
-            billed=Billed.NO if is_unbilled else Billed.UNKNOWN,
-            unbilled_by_policy=is_of_policy,
+        return failure_of_status(
+            error.code,
+            str(error.message or ""),
+            table=self._models,
+            api_key=self._api_key,
+            prompt=request.prompt,
+            headers=error.response.headers if error.response is not None else {},
             code=code,
-            http_status=status,
-            retry_after_seconds=next((wait for wait in waits if wait is not None), None)
-            or retry_after.from_headers(headers),
-            cost=FREE if is_unbilled else UNKNOWN_COST,
+            kind=kind,
+            scope=scope,
+            quota_zone=self._models.quota_zone if is_daily else None,
+            retry_after_seconds=next((wait for wait in waits if wait is not None), None),
         )
-
-    def _redact(self, message: str, request: ImageRequest) -> str:
-        return redact(message, api_key=self._api_key, prompt=request.prompt)
-
-
-def _refused_here(code: str, problem: str) -> ProviderError:
-    return ProviderError(problem, kind=ErrorKind.PERMANENT, billed=Billed.NO, code=code, cost=FREE)
 
 
 def _config(request: ImageRequest) -> types.GenerateContentConfig:
@@ -312,41 +261,6 @@ def _kind_without_image(reason: str | None) -> ErrorKind:
     return known.get(reason, ErrorKind.UNKNOWN)
 
 
-def _without_status(error: Exception, *, never_left: bool) -> tuple[ErrorKind, str]:
-    """For a failure that is not an HTTP status: nothing, or nothing readable, came back."""
-    match error:
-        case httpx2.HTTPError() if never_left:
-            return ErrorKind.TEMPORARY, "CONNECT_FAILED"
-        case _ if never_left:
-            return ErrorKind.PERMANENT, "INVALID_REQUEST"
-        case httpx2.TimeoutException():
-            return ErrorKind.TIMEOUT, "NO_ANSWER"
-        case AnswerTooLarge():
-            return ErrorKind.INVALID_OUTPUT, "ANSWER_TOO_LARGE"
-        case httpx2.DecodingError() | ValueError() | TypeError() | AttributeError() | LookupError():
-            return ErrorKind.TEMPORARY, "UNREADABLE_ANSWER"
-        case httpx2.HTTPError():
-            return ErrorKind.TEMPORARY, "CONNECTION_LOST"
-        case _:
-            return ErrorKind.UNKNOWN, "CLIENT_FAILED"
-
-
-def _kind_of_status(status: int) -> ErrorKind:
-    match status:
-        case 429:
-            return ErrorKind.RATE_LIMIT
-        case 401 | 403:
-            return ErrorKind.AUTH_ERROR
-        case 408 | 504:
-            return ErrorKind.TIMEOUT
-        case _ if 400 <= status < 500:
-            return ErrorKind.PERMANENT
-        case _ if status >= 500:
-            return ErrorKind.TEMPORARY
-        case _:
-            return ErrorKind.UNKNOWN
-
-
 def _details(error: errors.APIError) -> Iterator[dict[str, Any]]:
     """The `google.rpc` details, which the SDK leaves unparsed; nothing for a body of another shape."""
     body = error.details if isinstance(error.details, dict) else {}
@@ -361,8 +275,3 @@ def _quota_ids(details: list[dict[str, Any]]) -> Iterator[str]:
         for violation in violations if isinstance(violations, list) else ():
             if isinstance(violation, dict):
                 yield str(violation.get("quotaId"))
-
-
-def _code(vendor_word: str | None, *, default: str) -> str:
-    """The vendor's own code when it is one: a proxy puts "Bad Gateway" or a page in its place."""
-    return vendor_word if vendor_word and re.fullmatch(r"[A-Z][A-Z0-9_]{1,63}", vendor_word) else default

@@ -10,48 +10,93 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from safelight.providers.provider import Capabilities, UnknownModel
+from safelight.providers.provider import Capabilities, SizeRule, UnknownModel
+
+OPERATORS_PRICE_REF = "settings"
+"""Names the price of a model that the operator described, in every cost computed from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrice:
+    """US dollars per token, by what the token stands for."""
+
+    input: Decimal
+    text: Decimal
+    image: Decimal
+    image_input: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """US dollars. `image_usd` is what one picture of the default size is expected to cost at most, thinking
-    included; the other three are per token."""
+    """US dollars; a way of charging that the vendor does not use is None.
 
-    image_usd: Decimal
-    input_token_usd: Decimal
-    text_token_usd: Decimal
-    image_token_usd: Decimal
+    `image_usd` is what one picture of the default size is expected to cost at most, thinking included; where the
+    vendor charges by picture it is the price itself. `megapixel_usd` is per started megapixel of the picture,
+    `second_usd` per second that the vendor computes, `unit_usd` per unit that its answer counts.
+    """
+
+    image_usd: Decimal | None = None
+    tokens: TokenPrice | None = None
+    megapixel_usd: Decimal | None = None
+    second_usd: Decimal | None = None
+    unit_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedTokens:
+    """At most how many tokens the vendor counts for one picture, for the estimate of a model priced by tokens.
+
+    `by_quality` are image tokens of a picture of up to `pixels`; `planning` is what else comes out, whatever the
+    quality; `per_reference` goes in with each reference picture.
+    """
+
+    by_quality: Mapping[str, int]
+    pixels: int
+    planning: int = 0
+    per_reference: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """`price` is None for a model that cannot be bought any more."""
+    """`price` is None for a model that cannot be bought any more, and for one whose price nobody wrote down.
+
+    `sizes_by_ratio` is for a vendor that takes sizes only. `fields` are the vendor's own names and values, as its
+    adapter reads them. `is_own`: the operator described it, so that no price list of ours or of others applies.
+    """
 
     id: str
     capabilities: Capabilities
     price: Price | None
+    expected_tokens: ExpectedTokens | None = None
+    sizes_by_ratio: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTable:
     """One vendor's data file. `unbilled_statuses` are the HTTP answers for which this vendor does not charge,
-    by policy."""
+    by policy; `quota_zone` is the time zone in which its quotas of the day begin anew."""
 
     vendor: str
     version: str
     unbilled_statuses: frozenset[int]
     models: Mapping[str, Model]
+    quota_zone: str | None = None
 
     @property
     def price_ref(self) -> str:
         return f"safelight {self.vendor} {self.version}"
+
+    def price_ref_of(self, model: Model) -> str:
+        """Where the model's price in this table comes from."""
+        return OPERATORS_PRICE_REF if model.is_own else self.price_ref
 
     def find(self, model: str) -> Model:
         """Raises UnknownModel."""
@@ -61,42 +106,153 @@ class ModelTable:
             raise UnknownModel(f"`{model}` is not in the model data of `{self.vendor}`") from None
 
 
-def load_models(vendor: str) -> ModelTable:
-    """The data file that ships with the package. Raises FileNotFoundError for a vendor without one."""
+def load_models(vendor: str, *, more: Mapping[str, Mapping[str, Any]] | None = None) -> ModelTable:
+    """The data file that ships with the package, and models of the operator's own, which count more.
+
+    Raises FileNotFoundError for a vendor without a file, and InvalidModelData for `more` of another form.
+    """
     source = resources.files("safelight.providers").joinpath("data", f"{vendor}.toml")
-    return parse_models(vendor, tomllib.loads(source.read_text(encoding="utf-8")))
+    table = parse_models(vendor, tomllib.loads(source.read_text(encoding="utf-8")))
+    own = {model: _own(model, entry) for model, entry in (more or {}).items()}
+    return replace(table, models=MappingProxyType({**table.models, **own}))
+
+
+class InvalidModelData(ValueError):
+    """A model that the operator describes is described wrongly; the message names model and field."""
+
+
+def _own(model: str, entry: Mapping[str, Any]) -> Model:
+    if not isinstance(entry, Mapping):
+        raise InvalidModelData(f"model `{model}` is described by no table")
+    if unknown := sorted(entry.keys() - _ENTRY_FIELDS):
+        raise InvalidModelData(f"model `{model}`: there is no field `{unknown[0]}`; there are {sorted(_ENTRY_FIELDS)}")
+    try:
+        return replace(_live(model, entry), is_own=True)
+    except KeyError as error:
+        raise InvalidModelData(f"model `{model}`: `{error.args[0]}` is missing") from error
+    except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
+        raise InvalidModelData(f"model `{model}`: {error or type(error).__name__}") from error
 
 
 def parse_models(vendor: str, data: Mapping[str, Any]) -> ModelTable:
-    """A parsed data file as values. Raises KeyError for a missing field and decimal.InvalidOperation for a
-    bad price."""
+    """A parsed data file as values. Raises KeyError for a missing field, and ValueError for a bad price."""
     live = {model: _live(model, entry) for model, entry in data["models"].items()}
     retired = {model: _retired(model, str(day)) for model, day in data.get("retired", {}).items()}
     return ModelTable(
         vendor=vendor,
         version=data["version"],
         unbilled_statuses=frozenset(data["unbilled_statuses"]),
+        quota_zone=data.get("quota_zone"),
         models=MappingProxyType(live | retired),
     )
 
 
 def _live(model: str, entry: Mapping[str, Any]) -> Model:
+    rule = entry.get("size_rule")
+    sizes_by_ratio = _table(entry, "sizes_by_ratio")
+    if not all(isinstance(size, str) for size in sizes_by_ratio.values()):
+        raise ValueError("`sizes_by_ratio` names a size that is no text")
+    ratios = _names(entry, "aspect_ratios") | sizes_by_ratio.keys()
+    sizes = _names(entry, "sizes") | frozenset(sizes_by_ratio.values())
     return Model(
         id=model,
         capabilities=Capabilities(
-            aspect_ratios=frozenset(entry["aspect_ratios"]) if "aspect_ratios" in entry else None,
-            sizes=frozenset(entry["sizes"]) if "sizes" in entry else None,
-            seed=entry["seed"],
-            negative_prompt=entry["negative_prompt"],
+            aspect_ratios=ratios or None,
+            sizes=sizes or None,
+            size_rule=SizeRule(**rule) if rule else None,
+            qualities=_names(entry, "qualities") or None,
+            seed=_flag(entry, "seed"),
+            negative_prompt=_flag(entry, "negative_prompt"),
+            max_references=int(entry.get("max_references", 0)),
+            mask=_flag(entry, "mask"),
+            remote_job=_flag(entry, "remote_job"),
+            prompt_max_chars=int(entry.get("prompt_max_chars", 32_000)),
             timeout_seconds=float(entry["timeout_seconds"]),
         ),
-        price=Price(
-            image_usd=Decimal(entry["image_usd"]),
-            input_token_usd=_per_token(entry["input_usd_per_million_tokens"]),
-            text_token_usd=_per_token(entry["text_usd_per_million_tokens"]),
-            image_token_usd=_per_token(entry["image_usd_per_million_tokens"]),
-        ),
+        price=_price(entry),
+        expected_tokens=_expected_tokens(entry),
+        sizes_by_ratio=MappingProxyType(sizes_by_ratio),
+        fields=MappingProxyType(_table(entry, "fields")),
     )
+
+
+def _names(entry: Mapping[str, Any], name: str) -> frozenset[str]:
+    names = entry.get(name, [])
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise ValueError(f"`{name}` is no list of names")
+    return frozenset(names)
+
+
+def _table(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
+    table = entry.get(name, {})
+    if not isinstance(table, dict):
+        raise ValueError(f"`{name}` is no table")
+    return dict(table)
+
+
+def _flag(entry: Mapping[str, Any], name: str) -> bool:
+    is_set = entry.get(name, False)
+    if not isinstance(is_set, bool):
+        raise ValueError(f"`{name}` is neither true nor false")
+    return is_set
+
+
+def _price(entry: Mapping[str, Any]) -> Price | None:
+    """None when the entry names no price at all: what a call costs is then unknown, and never free."""
+    tokens = None
+    if "image_usd_per_million_tokens" in entry:
+        text_input = _usd(entry, "input_usd_per_million_tokens") / 1_000_000
+        has_image_input = "image_input_usd_per_million_tokens" in entry
+        tokens = TokenPrice(
+            input=text_input,
+            text=_usd(entry, "text_usd_per_million_tokens") / 1_000_000,
+            image=_usd(entry, "image_usd_per_million_tokens") / 1_000_000,
+            image_input=_usd(entry, "image_input_usd_per_million_tokens") / 1_000_000
+            if has_image_input
+            else text_input,
+        )
+    flat = {name: _usd(entry, name) for name in _FLAT_PRICES if name in entry}
+    return Price(tokens=tokens, **flat) if tokens or flat else None
+
+
+def _usd(entry: Mapping[str, Any], name: str) -> Decimal:
+    """Through text, so that a price written as a TOML float is the price that was written."""
+    try:
+        usd = Decimal(str(entry[name]))
+    except InvalidOperation:
+        raise ValueError(f"`{name}` is no amount of dollars") from None
+    if not usd.is_finite() or usd < 0:
+        raise ValueError(f"`{name}` is no amount of dollars")
+    return usd
+
+
+def _expected_tokens(entry: Mapping[str, Any]) -> ExpectedTokens | None:
+    expected = entry.get("expected_tokens")
+    return ExpectedTokens(**expected | {"by_quality": dict(expected["by_quality"])}) if expected else None
+
+
+_FLAT_PRICES = ("image_usd", "megapixel_usd", "second_usd", "unit_usd")
+_TOKEN_PRICES = tuple(f"{token}_usd_per_million_tokens" for token in ("input", "text", "image", "image_input"))
+_ENTRY_FIELDS = frozenset(
+    {
+        "aspect_ratios",
+        "sizes",
+        "sizes_by_ratio",
+        "size_rule",
+        "qualities",
+        "seed",
+        "negative_prompt",
+        "max_references",
+        "mask",
+        "remote_job",
+        "prompt_max_chars",
+        "timeout_seconds",
+        "expected_tokens",
+        "fields",
+        *_FLAT_PRICES,
+        *_TOKEN_PRICES,
+    }
+)
 
 
 def _retired(model: str, day: str) -> Model:
@@ -104,7 +260,3 @@ def _retired(model: str, day: str) -> Model:
         aspect_ratios=None, sizes=None, seed=False, negative_prompt=False, timeout_seconds=1.0, retired_on=day
     )
     return Model(id=model, capabilities=nothing, price=None)
-
-
-def _per_token(usd_per_million: str) -> Decimal:
-    return Decimal(usd_per_million) / 1_000_000

@@ -16,17 +16,16 @@ from typing import Self
 
 from PIL import Image, ImageDraw, ImageFont
 
-from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.money import FREE, Cost
+from safelight.providers.failures import buyable
+from safelight.providers.models import Model, ModelTable
 from safelight.providers.provider import (
     Capabilities,
     ImageProvider,
     ImageRequest,
     ImageResult,
-    ProviderError,
-    UnknownModel,
 )
-from safelight.providers.registry import InvalidConfiguration
+from safelight.providers.registry import InvalidConfiguration, ProviderConfig
 
 MODEL = "placeholder-1"
 
@@ -57,6 +56,12 @@ _CAPABILITIES = Capabilities(
     negative_prompt=False,
     timeout_seconds=30.0,
 )
+_TABLE = ModelTable(
+    vendor="placeholder",
+    version="1",
+    unbilled_statuses=frozenset(),
+    models={MODEL: Model(id=MODEL, capabilities=_CAPABILITIES, price=None)},
+)
 _DEFAULT_SIDE_PX = 1024
 
 _PAPER: _Colour = (250, 247, 240)
@@ -70,23 +75,24 @@ class PlaceholderProvider(ImageProvider):
     billable."""
 
     @classmethod
-    def from_config(cls, name: str, *, api_key: str | None, base_url: str | None) -> Self:
-        """Takes neither key nor base URL. Raises InvalidConfiguration when one is given."""
-        if api_key or base_url:
-            raise InvalidConfiguration(f"provider `{name}` of kind `placeholder` takes no API key and no base URL")
+    def from_config(cls, name: str, config: ProviderConfig) -> Self:
+        """Takes no key, base URL or models. Raises InvalidConfiguration when one is given."""
+        if config.api_key or config.base_url or config.models:
+            raise InvalidConfiguration(f"provider `{name}` of kind `placeholder` takes no API key, base URL or models")
         return cls()
 
+    def models(self) -> tuple[str, ...]:
+        return (MODEL,)
+
     def capabilities(self, model: str) -> Capabilities:
-        if model != MODEL:
-            raise UnknownModel(f"`{model}` is not a placeholder model; there is `{MODEL}`")
-        return _CAPABILITIES
+        return _TABLE.find(model).capabilities
 
     def estimate(self, request: ImageRequest) -> Cost:
         self.capabilities(request.model)
         return FREE
 
     async def submit(self, request: ImageRequest) -> ImageResult:
-        _refuse_unsupported(request)
+        buyable(request, _TABLE)
         data = await asyncio.to_thread(_draw, request)
         return ImageResult(
             data=data,
@@ -98,22 +104,6 @@ class PlaceholderProvider(ImageProvider):
 
     async def aclose(self) -> None:
         pass
-
-
-def _refuse_unsupported(request: ImageRequest) -> None:
-    problem = None
-    if request.model != MODEL:
-        problem = f"`{request.model}` is not a placeholder model; there is `{MODEL}`"
-    elif request.aspect_ratio is not None and request.size is not None:
-        problem = "give an aspect ratio or a size, not both"
-    elif request.aspect_ratio is not None and request.aspect_ratio not in _RATIOS:
-        problem = f"`{MODEL}` has no aspect ratio {request.aspect_ratio}"
-    elif request.size is not None and request.size not in _SIZES:
-        problem = f"`{MODEL}` has no size {request.size}"
-    elif request.negative_prompt is not None:
-        problem = f"`{MODEL}` takes no negative prompt"
-    if problem is not None:
-        raise ProviderError(problem, kind=ErrorKind.PERMANENT, billed=Billed.NO, code="UNSUPPORTED_OPTION", cost=FREE)
 
 
 def _draw(request: ImageRequest) -> bytes:

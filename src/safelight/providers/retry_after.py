@@ -10,7 +10,12 @@ SHORTEST_SECONDS = 1.0
 LONGEST_SECONDS = 3600.0
 
 _DURATION = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)s", re.ASCII)
-_SECONDS = re.compile(r"\d{1,18}(?:\.\d{1,9})?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,18}(?:\.\d{1,9})?", re.ASCII)
+_TERM = r"(\d{1,18}(?:\.\d{1,9})?) ?(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)(?![a-z])"
+_LATER = re.compile(
+    rf"\b(?:resets?|again|retry|available|wait)(?: in| after| for)? ~?((?:{_TERM} ?){{1,3}})", re.ASCII | re.IGNORECASE
+)
+_SECONDS_PER = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def from_duration(text: object) -> float | None:
@@ -20,16 +25,35 @@ def from_duration(text: object) -> float | None:
 
 
 def from_headers(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds, or as a date counted from the answer's own `Date`. None when absent or
-    garbage."""
+    """`Retry-After-Ms`, else `Retry-After` in seconds, or as a date counted from the answer's own `Date`. None when
+    absent or garbage. `headers` ignores case, or has its names in lower case."""
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    if _NUMBER.fullmatch(milliseconds):
+        return _clamped(float(milliseconds) / 1000)
     value = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(value):
+    if _NUMBER.fullmatch(value):
         return _clamped(float(value))
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError):  # garbage; one date with a zone and one without
         return None
     return _clamped(wait.total_seconds())
+
+
+def from_text(message: str) -> float | None:
+    """A wait that is written out: "resets in ~30s", "try again in 1m30.5s", "available in 24 seconds". None for a
+    message without one."""
+    match = _LATER.search(message)
+    if match is None:
+        return None
+    terms = re.findall(_TERM, match[1], re.ASCII | re.IGNORECASE)
+    return _clamped(sum(float(number) * _seconds_per(unit.lower()) for number, unit in terms))
+
+
+def _seconds_per(unit: str) -> float:
+    if unit.startswith("milli"):
+        return _SECONDS_PER["ms"]
+    return _SECONDS_PER.get(unit) or _SECONDS_PER[unit[0]]
 
 
 def _clamped(seconds: float) -> float:

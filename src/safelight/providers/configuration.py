@@ -1,0 +1,32 @@
+"""What every kind of provider asks of its settings, and how it says what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+
+from safelight.providers.models import InvalidModelData, ModelTable, load_models
+from safelight.providers.registry import InvalidConfiguration, ProviderConfig
+
+
+def required_key(name: str, config: ProviderConfig, *, kind: str) -> str:
+    """The API key. Raises InvalidConfiguration when there is none, or none that a header could carry."""
+    if not config.api_key:
+        raise InvalidConfiguration(f"provider `{name}` of kind `{kind}` needs an API key")
+    if not re.fullmatch(r"[!-~]+", config.api_key):
+        raise InvalidConfiguration(f"the API key of provider `{name}` has a space or a character beyond ASCII in it")
+    return config.api_key
+
+
+def checked_url(name: str, config: ProviderConfig) -> str | None:
+    """The base URL, if one is set. Raises InvalidConfiguration when it is not http or https."""
+    if config.base_url is not None and not re.match(r"https?://[^/\s]", config.base_url):
+        raise InvalidConfiguration(f"the base URL of provider `{name}` must begin with http:// or https://")
+    return config.base_url
+
+
+def model_table(name: str, config: ProviderConfig, vendor: str) -> ModelTable:
+    """The vendor's models and the operator's own. Raises InvalidConfiguration when these are described wrongly."""
+    try:
+        return load_models(vendor, more=config.models)
+    except InvalidModelData as error:
+        raise InvalidConfiguration(f"provider `{name}`: {error}") from error

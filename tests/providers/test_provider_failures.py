@@ -1,0 +1,49 @@
+"""What the vendors' failures have in common, where no vendor of ours can be made to show it."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from safelight.domain.errors import Billed, ErrorKind
+from safelight.net.billable import CallNotSent, billable_call
+from safelight.providers.failures import failure_without_status, vendor_code
+
+
+@pytest.mark.parametrize(
+    ("has_left", "billed", "code"),
+    [(False, Billed.NO, "CONNECT_FAILED"), (True, Billed.UNKNOWN, "CONNECTION_LOST")],
+)
+@pytest.mark.parametrize("error", [ssl.SSLError("broken record"), ssl.SSLCertVerificationError("not yours")])
+def test_a_break_below_the_http_client_is_one_of_the_connection(
+    error: ssl.SSLError, has_left: bool, billed: Billed, code: str
+) -> None:
+    with billable_call(timeout_seconds=60) as call:
+        if has_left:
+            call.check()
+        failure = failure_without_status(error, api_key="key", prompt="prompt")
+
+    assert not isinstance(failure, CallNotSent)
+    assert (failure.kind, failure.billed, failure.code) == (ErrorKind.TEMPORARY, billed, code)
+
+
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        ("RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"),
+        ("rate_limit_exceeded", "RATE_LIMIT_EXCEEDED"),
+        ("E005", "E005"),
+        ("Bad Gateway", None),
+        ("BadRequestError", None),
+        ("<html>", None),
+        ("x" * 65, None),
+        ("7", None),
+        ("", None),
+        (None, None),
+        (429, None),
+        (["code"], None),
+    ],
+)
+def test_a_vendors_word_is_a_code_only_when_it_looks_like_one(word: object, code: str | None) -> None:
+    assert vendor_code(word) == code
