@@ -16,7 +16,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-VENDOR_KEYS = {"gemini": "GEMINI_API_KEY"}
+VENDOR_KEYS = {
+    "gemini": "GEMINI_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "replicate": "REPLICATE_API_TOKEN",
+    "fal": "FAL_KEY",
+}
 """Where each kind's key is found when its settings hold none: the names that its users have set already."""
 
 PLACEHOLDER = "placeholder"
@@ -37,6 +42,10 @@ class ProviderSettings(BaseModel):
     """Default: the vendor's usual variable, such as `GEMINI_API_KEY`."""
     max_concurrency: int = Field(default=8, ge=1, le=1000)
     """Calls in flight at once, over all workers."""
+    requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Calls begun within any 60 seconds, over all workers; default: as many as come."""
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Models that the vendor's own data does not list, such as those of a compatible server."""
 
 
 class Settings(BaseSettings):
@@ -102,10 +111,21 @@ class Settings(BaseSettings):
     """How often a worker looks into the queue when no notice came."""
     retry_unit_seconds: float = Field(default=1.0, ge=0)
     """The first pause before an image is tried again; later ones are longer, up to 60 of it."""
+    poll_seconds: float = Field(default=1.0, gt=0)
+    """How often a vendor that works on jobs of its own is asked after one."""
+    probe_seconds: float = Field(default=10.0, gt=0)
+    """A provider that is paused, because its key, balance or service is gone, is tried again after this; then after
+    twice that, and so on."""
+    probe_max_seconds: float = Field(default=300.0, gt=0)
+    """The longest such pause."""
     run_limit_seconds: float = Field(default=86_400.0, gt=0)
     """A run whose deadline lets it go on ends after this at the latest."""
     drain_seconds: float = Field(default=330.0, gt=0)
     """How long `serve` lets its worker finish calls that were sent before it stops waiting."""
+
+    egress_allow: str = ""
+    """What the egress guard lets through beyond public HTTPS on 443 and 8443, separated by commas: a scheme, a network
+    and, if not the scheme's own, a port, such as `http://10.1.0.0/16:9000`."""
 
     supervised: bool = False
     """Set by `serve` for its processes: they stop when their standard input ends, so that none outlives it."""

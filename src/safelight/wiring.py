@@ -27,8 +27,10 @@ from safelight.engine.restore import Restored, after_restore
 from safelight.engine.timing import Timing
 from safelight.engine.worker import Capacity, Databases, Worker, claim_store
 from safelight.imaging.pool import RenderPool
-from safelight.providers.registry import InvalidConfiguration, load_provider_kinds
-from safelight.settings import Settings
+from safelight.net.egress import EgressGuard, parse_allowances
+from safelight.net.fetch import Fetch
+from safelight.providers.registry import ProviderConfig, installed_kinds, load_kind
+from safelight.settings import ProviderSettings, Settings
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.staging import Staging
 
@@ -49,20 +51,40 @@ def timing_of(settings: Settings) -> Timing:
         dequeue_seconds=settings.dequeue_seconds,
         retry_unit_seconds=settings.retry_unit_seconds,
         run_limit_seconds=settings.run_limit_seconds,
+        poll_seconds=settings.poll_seconds,
+        probe_seconds=settings.probe_seconds,
+        probe_max_seconds=settings.probe_max_seconds,
+    )
+
+
+def fetch_of(settings: Settings) -> Fetch:
+    """How this installation reads an address that somebody else named."""
+    return EgressGuard(parse_allowances(settings.egress_allow)).fetch
+
+
+def config_of(settings: Settings, provider: ProviderSettings) -> ProviderConfig:
+    """What a provider is built from; every one of them fetches through one guard."""
+    return ProviderConfig(
+        api_key=settings.key_of(provider),
+        base_url=provider.base_url,
+        models=provider.models,
+        fetch=fetch_of(settings),
     )
 
 
 def catalog_of(settings: Settings) -> Catalog:
     """Every configured provider, built. Raises InvalidConfiguration for one that cannot be."""
-    kinds = load_provider_kinds()
+    kinds = installed_kinds()
     providers: dict[str, ConfiguredProvider] = {}
     for name, each in settings.all_providers().items():
-        if each.kind not in kinds:
-            raise InvalidConfiguration(
-                f"provider `{name}` is of kind `{each.kind}`, which is not installed; there are {sorted(kinds)}"
-            )
-        provider = kinds[each.kind].from_config(name, api_key=settings.key_of(each), base_url=each.base_url)
-        providers[name] = ConfiguredProvider(provider=provider, model=each.model, max_concurrency=each.max_concurrency)
+        provider = load_kind(each.kind, kinds).from_config(name, config_of(settings, each))
+        providers[name] = ConfiguredProvider(
+            provider=provider,
+            kind=each.kind,
+            model=each.model,
+            max_concurrency=each.max_concurrency,
+            requests_per_minute=each.requests_per_minute,
+        )
     return Catalog(providers=providers, default=settings.chosen_provider())
 
 
@@ -162,7 +184,12 @@ def own_hosts(settings: Settings) -> frozenset[str]:
 
 
 def admission_of(settings: Settings, queue: asyncpg.Pool, catalog: Catalog) -> Admission:
-    return Admission(queue, max_concurrency=catalog.max_concurrency(), timing=timing_of(settings))
+    return Admission(
+        queue,
+        max_concurrency=catalog.max_concurrency(),
+        requests_per_minute=catalog.requests_per_minute(),
+        timing=timing_of(settings),
+    )
 
 
 @asynccontextmanager
@@ -170,6 +197,7 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
     """A worker that has not started. Raises StoreMismatch when it does not share the installation's folders."""
     catalog = catalog_of(settings)
     store, staging = LocalBlobStore(settings.blobs), Staging(settings.home / "staging")
+    timing = timing_of(settings)
     async with pools(dsn, name="worker", size=10) as databases:
         await claim_store(databases.pool, f"{await store.ensure_marker()} {await staging.ensure_marker()}")
         renderer = RenderPool(processes=settings.render_processes)
@@ -183,11 +211,11 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
                 staging=staging,
                 blobs=store,
                 renderer=renderer,
-                timing=timing_of(settings),
+                timing=timing,
                 failpoints=failpoints,
                 min_free_bytes=settings.min_free_bytes,
             ),
-            timing=timing_of(settings),
+            timing=timing,
             failpoints=failpoints,
             draining=asyncio.Event(),
         )
@@ -197,7 +225,7 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
                 pipeline,
                 admission_of(settings, databases.queue, catalog),
                 capacity=Capacity(slots=settings.slots, finish_slots=settings.finish_slots),
-                timing=timing_of(settings),
+                timing=timing,
                 isolated_command=(sys.executable, "-m", "safelight", "worker", "--one"),
                 chores=(
                     partial(staging.remove_incomplete, older_than_seconds=_LEFT_BEHIND_SECONDS),

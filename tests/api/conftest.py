@@ -65,8 +65,10 @@ class PickyProvider(ImageProvider):
 def catalog(*, default: str | None = "placeholder") -> Catalog:
     return Catalog(
         providers={
-            "placeholder": ConfiguredProvider(provider=PlaceholderProvider(), model="placeholder-1", max_concurrency=8),
-            "picky": ConfiguredProvider(provider=PickyProvider(), model=None, max_concurrency=2),
+            "placeholder": ConfiguredProvider(
+                provider=PlaceholderProvider(), kind="placeholder", model="placeholder-1", max_concurrency=8
+            ),
+            "picky": ConfiguredProvider(provider=PickyProvider(), kind="picky", model=None, max_concurrency=2),
         },
         default=default,
     )

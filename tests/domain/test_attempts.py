@@ -18,6 +18,7 @@ from safelight.domain.attempts import (
     GiveUp,
     NextStep,
     OnUncertain,
+    Poll,
     RetryBudget,
     WaitUntil,
     next_step,
@@ -37,10 +38,14 @@ def attempt(
     kind: ErrorKind | None = None,
     resolves_in_seconds: float = -1,
     name: str = "att_1",
+    provider: str = "here",
+    is_charged: bool = False,
 ) -> AttemptFact:
     return AttemptFact(
         id=name,
         run=run,
+        provider=provider,
+        is_charged=is_charged,
         status=status,
         fingerprint=fingerprint,
         unbilled_by_policy=by_policy,
@@ -50,7 +55,7 @@ def attempt(
 
 
 def step(attempts: Sequence[AttemptFact], *, run: int = 1, budget: RetryBudget = BUDGET) -> NextStep:
-    return next_step(attempts, run=run, fingerprint="same", budget=budget, now=NOW)
+    return next_step(attempts, run=run, provider="here", fingerprint="same", budget=budget, now=NOW)
 
 
 budgets = st.builds(
@@ -65,6 +70,8 @@ histories = st.lists(
         st.sampled_from(AttemptStatus),
         run=st.integers(1, 3),
         fingerprint=st.sampled_from(["same", "other"]),
+        provider=st.sampled_from(["here", "elsewhere"]),
+        is_charged=st.booleans(),
         by_policy=st.booleans(),
         resolves_in_seconds=st.sampled_from([-60, 0, 60, 120]),
     ),
@@ -82,9 +89,12 @@ def test_nothing_is_bought_beside_received_bytes_or_a_call_that_may_still_answer
 ):
     received = [a for a in history if a.status is AttemptStatus.RECEIVED and a.fingerprint == "same"]
     answering = [a for a in history if a.status is AttemptStatus.SENT and a.resolve_at > NOW]
+    at_the_vendor = [a for a in history if a.status is AttemptStatus.SUBMITTED]
     for run in (1, 2, 3):
         if received:
             assert isinstance(step(history, run=run, budget=budget), Adopt)
+        elif at_the_vendor:
+            assert step(history, run=run, budget=budget) == Poll(at_the_vendor[0].id)
         elif answering:
             assert step(history, run=run, budget=budget) == WaitUntil(max(a.resolve_at for a in answering))
         else:
@@ -98,14 +108,16 @@ def test_a_purchase_keeps_every_budget_of_its_run(history: list[AttemptFact], bu
     mine = [a for a in history if a.run == 2]
     rebuys = budget.max_rebuys if budget.on_uncertain is OnUncertain.RETRY_ONCE else 0
     assert sum(a.status in (AttemptStatus.UNKNOWN, AttemptStatus.SENT) for a in mine) <= rebuys
-    assert sum(a.status is AttemptStatus.NO_IMAGE for a in mine) < budget.max_attempts
-    by_policy = [a for a in mine if a.status is AttemptStatus.UNBILLED and a.unbilled_by_policy]
+    refused_for_money = [a for a in mine if a.status is AttemptStatus.REFUSED and a.is_charged]
+    assert sum(a.status is AttemptStatus.NO_IMAGE for a in mine) + len(refused_for_money) < budget.max_attempts
+    here = [a for a in mine if a.provider == "here"]
+    by_policy = [a for a in here if a.status is AttemptStatus.UNBILLED and a.unbilled_by_policy]
     assert len(by_policy) < UNBILLED_BY_POLICY_LIMIT
 
 
 @given(history=histories, budget=budgets)
 def test_an_earlier_run_spends_none_of_this_runs_budget(history: list[AttemptFact], budget: RetryBudget):
-    assert isinstance(step(history, run=9, budget=budget), Buy | Adopt | WaitUntil)
+    assert isinstance(step(history, run=9, budget=budget), Buy | Adopt | Poll | WaitUntil)
 
 
 def test_bytes_of_the_same_request_are_adopted_in_a_later_run():
@@ -166,3 +178,18 @@ def test_proven_unbilled_calls_are_free_and_server_errors_are_free_twenty_times(
     ended = step(proven + answers)
     assert isinstance(ended, GiveUp)
     assert (ended.kind, ended.code) == (ErrorKind.TEMPORARY, "VENDOR_FAILING")
+    assert ended.at_provider
+
+
+def test_another_providers_failures_try_no_patience_here():
+    assert step([attempt(AttemptStatus.UNBILLED, by_policy=True, provider="elsewhere")] * 100) == Buy()
+
+
+def test_refusals_that_cost_something_are_paid_calls_without_a_picture():
+    assert step([attempt(AttemptStatus.REFUSED)] * 9) == Buy()
+    assert isinstance(step([attempt(AttemptStatus.REFUSED, is_charged=True)] * 3), GiveUp)
+
+
+def test_a_job_at_the_vendor_is_asked_after_whatever_its_deadline_was():
+    job = attempt(AttemptStatus.SUBMITTED, resolves_in_seconds=-3600, name="att_job")
+    assert step([attempt(AttemptStatus.UNKNOWN), job], run=2) == Poll("att_job")

@@ -1,41 +1,53 @@
-"""Ten thousand images wait: what goes next is found by index, in order, and no more than can start."""
+"""A great many images wait: what goes next is found by index, in order, and no more of them are looked at than can
+start, also when the first hundred thousand are for a provider that is paused."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import asyncpg
+import orjson
+import pytest
 
 from safelight.db.statements import load
 from safelight.engine.admission import admit
 from tests.engine.test_claim import register
 
-JOBS, IMAGES = 20, 500
+ADMIT = load("admission").admit
 
 
-async def fill(pool: asyncpg.Pool) -> None:
+async def fill(pool: asyncpg.Pool, *, jobs: int, images: int, model: str = "m") -> None:
+    """Jobs of `images` each, a second after one another, all due."""
     await pool.execute(
         "INSERT INTO jobs (id, request_fingerprint, outputs, metadata, deadline_seconds, on_deadline, run_started_at,"
         " deadline_at, run_ends_at, created_at)"
-        " SELECT 'job_' || lpad(n::text, 3, '0'), '', '[]', '{}', 3600, 'continue', t.at + n * interval '1 s',"
+        " SELECT 'job_' || $2 || lpad(n::text, 3, '0'), '', '[]', '{}', 3600, 'continue', t.at + n * interval '1 s',"
         " now() + interval '1 h', now() + interval '24 h', now()"
         " FROM generate_series(1, $1) AS n, (SELECT now() - interval '1 h' AS at) AS t",
-        JOBS,
+        jobs,
+        model,
     )
-    await pool.execute(
-        "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
-        " timeout_seconds, max_attempts, max_rebuys, on_uncertain, not_before, created_at, changed_at)"
-        " SELECT j.id, p, 'img-' || p, 'g', 'placeholder', 'm', 'a prompt of some length ' || p, '{}', 'f', 60, 3, 1,"
-        " 'retry_once', j.run_started_at, now(), now() FROM jobs AS j, generate_series(0, $1 - 1) AS p",
-        IMAGES,
-    )
-    await pool.execute("ANALYZE")
+    for row in await pool.fetch("SELECT id FROM jobs WHERE id LIKE 'job_' || $1 || '%'", model):
+        await pool.execute(
+            "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
+            " timeout_seconds, max_attempts, max_rebuys, on_uncertain, not_before, created_at, changed_at)"
+            " SELECT j.id, p, 'img-' || p, 'g', 'placeholder', $3, 'a prompt of some length ' || p, '{}', 'f', 60,"
+            " 3, 1, 'retry_once', j.run_started_at, now(), now() FROM jobs AS j, generate_series(0, $2 - 1) AS p"
+            " WHERE j.id = $1",
+            row["id"],
+            images,
+            model,
+        )
 
 
 async def test_the_next_of_ten_thousand_images_are_found_by_index_and_in_order(
     pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:
     await register(pool, slots=600)
-    await fill(pool)
-    plan = await pool.fetch("EXPLAIN " + load("admission").admit, ["placeholder"], [8], 15.0)
+    await fill(pool, jobs=20, images=500)
+    await pool.execute("ANALYZE")
+    plan = await pool.fetch("EXPLAIN " + ADMIT, ["placeholder"], [8], [None], 15.0, 15.0)
     lines = [row[0] for row in plan]
     assert not [line for line in lines if "Seq Scan on images" in line], "\n".join(lines)
 
@@ -43,7 +55,57 @@ async def test_the_next_of_ten_thousand_images_are_found_by_index_and_in_order(
     rows = await pool.fetch(
         "SELECT job_id, position FROM images WHERE admitted_at IS NOT NULL ORDER BY job_id, position"
     )
-    expected = [("job_001", n) for n in range(500)] + [("job_002", n) for n in range(10)]
+    expected = [("job_m001", n) for n in range(500)] + [("job_m002", n) for n in range(10)]
     assert [(row["job_id"], row["position"]) for row in rows] == expected
     assert await admit(queue, max_concurrency={"placeholder": 510}, lease_seconds=15) == 0
     assert await pool.fetchval("SELECT count(*) FROM pgqueuer") == 510
+
+
+async def looked_at(pool: asyncpg.Pool) -> float:
+    """Rows of `images` that one admission of up to eight reads; it is undone."""
+    async with pool.acquire() as conn:
+        transaction = conn.transaction()
+        await transaction.start()
+        [row] = await conn.fetch("EXPLAIN (ANALYZE, FORMAT JSON) " + ADMIT, ["placeholder"], [8], [60], 15.0, 15.0)
+        await transaction.rollback()
+    return sum(read(node) for node in nodes(orjson.loads(row[0])[0]["Plan"]) if node.get("Relation Name") == "images")
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from nodes(each)
+
+
+def read(scan: dict[str, Any]) -> float:
+    rejected = sum(scan.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck"))
+    return (scan["Actual Rows"] + rejected) * scan["Actual Loops"]
+
+
+@pytest.mark.parametrize("statistics", ["fresh", "of an empty table", "of a table in which nothing waited"])
+async def test_a_hundred_thousand_images_of_a_shut_gate_are_passed_over_and_not_walked(
+    statistics: str, pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    await pool.execute("ALTER TABLE images SET (autovacuum_enabled = false)")
+    if statistics == "of an empty table":
+        await pool.execute("ANALYZE")
+    if statistics == "of a table in which nothing waited":
+        await fill(pool, jobs=10, images=500, model="done")
+        await pool.execute("UPDATE images SET status = 'completed'")
+        await pool.execute("ANALYZE")
+    await fill(pool, jobs=200, images=500, model="ill")
+    await fill(pool, jobs=1, images=20, model="well")
+    if statistics == "fresh":
+        await pool.execute("ANALYZE")
+    await register(pool, slots=600)
+    await pool.execute(
+        "INSERT INTO gates (provider, model, shut_at, probe_at)"
+        " VALUES ('placeholder', 'ill', safelight.now(), safelight.now() + interval '1 h')"
+    )
+    assert await looked_at(pool) < 100
+    assert await admit(queue, max_concurrency={"placeholder": 8}, lease_seconds=15) == 8
+    assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND model = 'well'") == 8
+    await pool.execute("UPDATE gates SET probe_at = safelight.now()")
+    assert await looked_at(pool) < 100
+    assert await admit(queue, max_concurrency={"placeholder": 16}, lease_seconds=15) == 8
+    assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND model = 'ill'") == 1

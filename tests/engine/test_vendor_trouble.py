@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from safelight.domain.attempts import OnUncertain
 from safelight.engine.submit import submit
 from safelight.engine.worker import Worker
-from safelight.sandbox.faults import Fault
+from safelight.sandbox.faults import OF_ACCOUNT
+from safelight.sandbox.gemini import FAULTS
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
 from tests.engine.conftest import running
@@ -59,7 +60,6 @@ TROUBLE = [
     Trouble("takes its time", "slow 0.3", *GOOD),
     Trouble("sends drafts, marked as thoughts, before the picture", "thought", *GOOD),
     Trouble("limits the rate", "429 1 x1", *FREE_ONCE),
-    Trouble("limits the day", "429-per-day 1 x1", *FREE_ONCE),
     Trouble("fails twice", "500 x2", ("unbilled", "unbilled", "settled"), "completed", None, 1),
     Trouble("is behind a gateway that fails", "502 x1", *FREE_ONCE),
     Trouble("is overloaded", "503 x1", *FREE_ONCE),
@@ -124,7 +124,7 @@ async def test_the_vendor(trouble: Trouble, pool: asyncpg.Pool, sandbox: Running
 
 
 def test_every_fault_of_the_sandbox_has_its_row() -> None:
-    assert {trouble.script.split()[0] for trouble in TROUBLE} == {fault.value for fault in Fault}
+    assert {trouble.script.split()[0] for trouble in TROUBLE} == {fault.value for fault in FAULTS - OF_ACCOUNT}
 
 
 def test_the_documentation_tells_the_same() -> None:

@@ -30,7 +30,7 @@ from safelight.settings import PLACEHOLDER, Settings
 from safelight.storage import checkup as storage
 from safelight.storage.checkup import storage_checks
 from safelight.storage.staging import Receipt, Staging
-from safelight.wiring import timing_of
+from safelight.wiring import config_of, timing_of
 
 _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.PROBLEM: ("✗", "bold red")}
 _SAID = {Verdict.OK: "all is well", Verdict.WARNING: "no problem", Verdict.PROBLEM: "there are problems"}
@@ -151,7 +151,7 @@ async def _providers(settings: Settings) -> list[Check]:
     configured = settings.all_providers()
     checks = await provider_checks(
         [
-            Account(name=name, kind=each.kind, model=each.model, base_url=each.base_url, api_key=settings.key_of(each))
+            Account(name=name, kind=each.kind, model=each.model, config=config_of(settings, each))
             for name, each in configured.items()
         ]
     )

@@ -1,7 +1,7 @@
 """The re-send rule: when a call that costs money may be made again for the same image.
 
 Every attempt is a row committed before its request leaves, so after any crash the rows say what may have been bought.
-`next_step` reads them and answers with one of four steps; nothing else in Safelight decides to buy.
+`next_step` reads them and answers with one of five steps; nothing else in Safelight decides to buy.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ UNEXPLAINED_RETRIES = 1
 class AttemptStatus(StrEnum):
     SENT = "sent"
     """Committed, and then perhaps sent: it may still answer until `resolve_at`."""
+    SUBMITTED = "submitted"
+    """The vendor works on it as a job of its own, whose handle is kept: it is asked after, and never bought again."""
     RECEIVED = "received"
     """Its bytes are staged durably; never bought again."""
     SETTLED = "settled"
@@ -38,7 +40,8 @@ class AttemptStatus(StrEnum):
     """Nobody knows whether it was charged; booked as uncertain."""
 
 
-OPEN_ATTEMPT_STATUSES = frozenset({AttemptStatus.SENT})
+OPEN_ATTEMPT_STATUSES = frozenset({AttemptStatus.SENT, AttemptStatus.SUBMITTED})
+"""An image has at most one attempt in one of them."""
 
 
 class OnUncertain(StrEnum):
@@ -54,15 +57,18 @@ class OnUncertain(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFact:
-    """What the rule needs to know of one earlier attempt. `run` counts the user's retries from 1."""
+    """What the rule needs to know of one earlier attempt. `run` counts the user's retries from 1; `is_charged` is
+    whether a call that brought no picture cost anything."""
 
     id: str
     run: int
+    provider: str
     status: AttemptStatus
     fingerprint: str
     unbilled_by_policy: bool
     error_kind: ErrorKind | None
     resolve_at: datetime
+    is_charged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +93,13 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
+class Poll:
+    """An earlier call became a job of the vendor's, which has not ended as far as we know: ask after it."""
+
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class WaitUntil:
     """An earlier call may still answer until then."""
 
@@ -95,33 +108,40 @@ class WaitUntil:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The run's budget is spent. `uncertain` says that the last word is an unknown outcome."""
+    """The run's budget is spent. `uncertain` says that the last word is an unknown outcome; `at_provider` that it is
+    spent at this provider only."""
 
     kind: ErrorKind
     code: str
     message: str
     uncertain: bool = False
+    at_provider: bool = False
 
 
-NextStep = Buy | Adopt | WaitUntil | GiveUp
+NextStep = Buy | Adopt | Poll | WaitUntil | GiveUp
 
 
 def next_step(
-    attempts: Sequence[AttemptFact], *, run: int, fingerprint: str, budget: RetryBudget, now: datetime
+    attempts: Sequence[AttemptFact], *, run: int, provider: str, fingerprint: str, budget: RetryBudget, now: datetime
 ) -> NextStep:
     """What an image may do next, given all its attempts so far.
 
-    Bytes of the same request count across runs, and so does a call that may still answer; budgets count per run.
+    Bytes of the same request count across runs, and so does a call that may still answer; budgets count per run, and
+    patience with a failing vendor per run and `provider`.
     A `sent` attempt past its `resolve_at` must have been booked as `unknown` before this is asked.
     """
     for attempt in attempts:
         if attempt.status is AttemptStatus.RECEIVED and attempt.fingerprint == fingerprint:
             return Adopt(attempt.id)
+    for attempt in attempts:
+        if attempt.status is AttemptStatus.SUBMITTED:
+            return Poll(attempt.id)
     still_open = [a.resolve_at for a in attempts if a.status is AttemptStatus.SENT and a.resolve_at > now]
     if still_open:
         return WaitUntil(max(still_open))
     mine = [a for a in attempts if a.run == run]
-    spent = _unknown_spent(mine, budget) or _paid_spent(mine, budget) or _policy_spent(mine) or _unexplained(mine)
+    here = [a for a in mine if a.provider == provider]
+    spent = _unknown_spent(mine, budget) or _paid_spent(mine, budget) or _policy_spent(here) or _unexplained(here)
     return spent or Buy()
 
 
@@ -139,7 +159,8 @@ def _unknown_spent(mine: Sequence[AttemptFact], budget: RetryBudget) -> GiveUp |
 
 
 def _paid_spent(mine: Sequence[AttemptFact], budget: RetryBudget) -> GiveUp | None:
-    paid = [a for a in mine if a.status is AttemptStatus.NO_IMAGE]
+    refused = [a for a in mine if a.status is AttemptStatus.REFUSED and a.is_charged]
+    paid = [a for a in mine if a.status is AttemptStatus.NO_IMAGE] + refused
     if len(paid) < budget.max_attempts:
         return None
     return GiveUp(
@@ -153,7 +174,8 @@ def _policy_spent(mine: Sequence[AttemptFact]) -> GiveUp | None:
     answers = sum(a.status is AttemptStatus.UNBILLED and a.unbilled_by_policy for a in mine)
     if answers < UNBILLED_BY_POLICY_LIMIT:
         return None
-    return GiveUp(ErrorKind.TEMPORARY, "VENDOR_FAILING", f"The vendor answered with a server error {answers} times.")
+    said = f"The vendor answered with a server error {answers} times."
+    return GiveUp(ErrorKind.TEMPORARY, "VENDOR_FAILING", said, at_provider=True)
 
 
 def _unexplained(mine: Sequence[AttemptFact]) -> GiveUp | None:
@@ -161,4 +183,5 @@ def _unexplained(mine: Sequence[AttemptFact]) -> GiveUp | None:
     answers = sum(a.status in answered and a.error_kind is ErrorKind.UNKNOWN for a in mine)
     if answers <= UNEXPLAINED_RETRIES:
         return None
-    return GiveUp(ErrorKind.UNKNOWN, "UNEXPLAINED", "The vendor answered twice in a way that nobody can explain.")
+    said = "The vendor answered twice in a way that nobody can explain."
+    return GiveUp(ErrorKind.UNKNOWN, "UNEXPLAINED", said, at_provider=True)

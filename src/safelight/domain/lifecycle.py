@@ -94,6 +94,8 @@ IMAGE_TRANSITIONS: tuple[Transition[ImageStatus], ...] = (
         _Q,
         "retry at a later time",
         "waits for a call that may still answer",
+        "waits for a job at the vendor",
+        "goes on at the next provider, or with another prompt",
         "released at shutdown",
     ),
     *_edges((_Q, _P, _G, _U), ImageStatus.FAILED, "the error's kind says why"),

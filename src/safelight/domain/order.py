@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from safelight.domain.attempts import RetryBudget
+from safelight.domain.fallback import OnRefusal, Target
 from safelight.domain.fingerprint import fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOrder:
-    """One image to generate. `options` are the model's own: aspect_ratio, size, seed, negative_prompt."""
+    """One image to generate. `options` are the model's own: aspect_ratio, size, quality, seed, negative_prompt.
+
+    `fallbacks` are the providers to ask after this one, in order.
+    """
 
     id: str
     group: str
@@ -23,6 +27,21 @@ class ImageOrder:
     timeout_seconds: float
     budget: RetryBudget
     estimate_microusd: int | None
+    fallbacks: tuple[Target, ...] = ()
+    on_refusal: OnRefusal = OnRefusal.STOP
+    alternate_prompt: str | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Every way to the image, the ordered one first."""
+        first = Target(
+            provider=self.provider,
+            model=self.model,
+            options=self.options,
+            timeout_seconds=self.timeout_seconds,
+            estimate_microusd=self.estimate_microusd,
+        )
+        return first, *self.fallbacks
 
     @property
     def fingerprint(self) -> str:

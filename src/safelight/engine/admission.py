@@ -25,11 +25,31 @@ _GAP_SECONDS = 0.02
 log = structlog.get_logger(__name__)
 
 
-async def admit(pool: asyncpg.Pool, *, max_concurrency: Mapping[str, int], lease_seconds: float) -> int:
-    """How many images were handed to dispatch: at most each provider's free concurrency and the free slots."""
+async def admit(
+    pool: asyncpg.Pool,
+    *,
+    max_concurrency: Mapping[str, int],
+    requests_per_minute: Mapping[str, int] | None = None,
+    lease_seconds: float,
+    grace_seconds: float = 15.0,
+) -> int:
+    """How many images were handed to dispatch: at most each provider's free concurrency, what its requests per minute
+    leave, and the free slots. A provider that is paused gets one image as its probe when that is due, or none.
+
+    Calls of any 60 seconds stay within `requests_per_minute`, since an image that was handed out counts as a call until
+    it has sent one or come back.
+    """
+    limits = requests_per_minute or {}
     async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
         await conn.execute(_SQL.lock_admission)
-        rows = await conn.fetch(_SQL.admit, list(max_concurrency.keys()), list(max_concurrency.values()), lease_seconds)
+        rows = await conn.fetch(
+            _SQL.admit,
+            list(max_concurrency.keys()),
+            list(max_concurrency.values()),
+            [limits.get(name) for name in max_concurrency],
+            lease_seconds,
+            grace_seconds,
+        )
         if not rows:
             return 0
         rows.sort(key=lambda row: (row["not_before"], row["job_id"], row["position"]))
@@ -57,9 +77,17 @@ class Admission:
     Nudges are coalesced: any number of them while one admission runs, or right after it, lead to one more.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, max_concurrency: Mapping[str, int], timing: Timing) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        max_concurrency: Mapping[str, int],
+        requests_per_minute: Mapping[str, int] | None = None,
+        timing: Timing,
+    ) -> None:
         self._pool = pool
         self._max_concurrency = dict(max_concurrency)
+        self._requests_per_minute = dict(requests_per_minute or {})
         self._timing = timing
         self._nudged = asyncio.Event()
 
@@ -71,7 +99,13 @@ class Admission:
         while True:
             self._nudged.clear()
             try:
-                await admit(self._pool, max_concurrency=self._max_concurrency, lease_seconds=self._timing.lease_seconds)
+                await admit(
+                    self._pool,
+                    max_concurrency=self._max_concurrency,
+                    requests_per_minute=self._requests_per_minute,
+                    lease_seconds=self._timing.lease_seconds,
+                    grace_seconds=self._timing.grace_seconds,
+                )
             except Exception as error:  # the next tick tries again, whatever it was
                 log.warning("admission failed", error=type(error).__name__)
                 await asyncio.sleep(min(self._timing.admission_seconds, 0.2))

@@ -1,12 +1,14 @@
 """One claimed image, from the look back at earlier attempts to the answer of a paid call.
 
-The steps, in their order; each is a method, each may end the way early. From `keep` on they are the `Keeper`'s:
+The steps, in their order; each is a method, each may end the way early. From `keep` on they are the `Keeper`'s, and a
+job at the vendor is followed by `RemoteJobs` until it gets there:
 
     claim ─► look_back ─► commit ─► call ─► keep: stage ─► render ─► receive ─► finish ─► settle
-               │             │        │              │         │                  │
-               │             │        └──────────────┴─────────┴── conclude ──────┤  (error, refusal, no picture)
-               └── adopt ────┼───────────────────────────────────────────────────►│  (bytes of an earlier attempt)
-                             └── release / end                                    (wait, canceled, budget spent)
+              │   │          │       │ │     ▲       │         │                  │
+              │   │          │       │ └► follow ────┴─────────┴── conclude ──────┤  (error, refusal, no picture)
+              │   └──────────┼───────┼────► (a job that was submitted before)     │
+              └── adopt ─────┼───────┼───────────────────────────────────────────►│  (bytes of an earlier attempt)
+                             └───────┴── release / end                            (wait, canceled, budget spent)
 
 Nothing here waits for another image, and nothing raises into the dispatcher: whatever happens, the database says where
 the image stands, and the claim is the only door back in.
@@ -17,17 +19,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import asyncpg
 import structlog
 
 from safelight.db.pool import ACQUIRE_SECONDS, CONNECTION_LOST
 from safelight.db.statements import load
-from safelight.domain.attempts import Adopt, AttemptStatus, Buy, GiveUp, WaitUntil
+from safelight.domain.attempts import Adopt, AttemptStatus, Buy, GiveUp, NextStep, Poll, WaitUntil
+from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import AttemptId, ImageRowId, WorkerId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import settle
+from safelight.engine import gates, settle
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.keep import Keeper
 from safelight.engine.lease import Hint, Lease, claim
@@ -41,9 +44,18 @@ from safelight.engine.outcome import (
     no_such_provider,
     not_sent,
 )
+from safelight.engine.remote import SUBMIT_SECONDS, RemoteJobs
+from safelight.engine.request import request_of
 from safelight.engine.timing import Timing
 from safelight.net.billable import BillableCall, CallNotSent, billable_call
-from safelight.providers.provider import ImageProvider, ImageRequest, ImageResult, ProviderError, Refusal
+from safelight.providers.provider import (
+    ImageProvider,
+    ImageResult,
+    ProviderError,
+    Refusal,
+    RemoteHandle,
+    RemoteProvider,
+)
 
 _ATTEMPTS = load("attempts")
 
@@ -57,10 +69,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A committed attempt and the monotonic moment after which not a byte of it may leave."""
+    """A committed attempt and the monotonic moment after which not a byte of it may leave; `seconds` is all that the
+    call may take. `is_watched`: a gate takes note of its answer."""
 
     id: AttemptId
     deadline: float
+    seconds: float
+    is_watched: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +89,20 @@ class AttemptPipeline:
     timing: Timing
     failpoints: Failpoints
     draining: asyncio.Event
-    _open_calls: dict[ImageRowId, asyncio.Future[ImageResult | Refusal]] = field(default_factory=dict, init=False)
+    _open_calls: dict[ImageRowId, asyncio.Future[ImageResult | Refusal | RemoteHandle]] = field(
+        default_factory=dict, init=False
+    )
+    _remote: RemoteJobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._remote = RemoteJobs(
+            pool=self.pool,
+            providers=self.providers,
+            keeper=self.keeper,
+            timing=self.timing,
+            failpoints=self.failpoints,
+            draining=self.draining,
+        )
 
     def abort(self, row_id: ImageRowId) -> None:
         """Closes the image's open call, if there is one: it is then booked as unknown."""
@@ -96,16 +124,18 @@ class AttemptPipeline:
         match step:
             case Adopt(attempt_id):
                 await self.keeper.adopt(lease, attempt_id)
+            case Poll(attempt_id):
+                await self._remote.adopt(lease, attempt_id)
             case Buy():
                 await self.buy(lease)
             case WaitUntil(at):
                 await settle.release(self.pool, lease, at=at)
             case GiveUp():
-                await settle.end(self.pool, lease, *settle.given_up(step, last=None))
+                await settle.give_up(self.pool, lease, step)
             case None:
                 pass
 
-    async def look_back(self, lease: Lease) -> Adopt | Buy | WaitUntil | GiveUp | None:
+    async def look_back(self, lease: Lease) -> NextStep | None:
         """What earlier attempts allow; None when the image went another way here.
 
         A fresh image has nothing to look back at; what changes meanwhile is asked again in the commit. Staged bytes
@@ -114,7 +144,7 @@ class AttemptPipeline:
         if lease.is_fresh and lease.may_buy and not self.draining.is_set():
             return Buy()
         for attempt in await self.pool.fetch(_ATTEMPTS.attempts_of, lease.row_id):
-            if attempt["status"] in (AttemptStatus.SENT, AttemptStatus.UNKNOWN):
+            if attempt["status"] in (AttemptStatus.SENT, AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN):
                 staged = await self.keeper.staged(attempt["id"])
                 if staged is not None:
                     await settle.insert_receipt(self.pool, staged[0])
@@ -122,7 +152,7 @@ class AttemptPipeline:
         fenced = await self.pool.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
         if fenced is None:
             return None
-        if fenced["stop"] and not isinstance(step, WaitUntil):
+        if fenced["stop"] and not isinstance(step, WaitUntil | Poll):
             await settle.end_stopped(self.pool, lease, fenced["stop"])
             return None
         if isinstance(step, Buy) and (not lease.may_buy or self.draining.is_set()):
@@ -139,75 +169,103 @@ class AttemptPipeline:
         if not await self.keeper.has_room():
             await settle.release(self.pool, lease, after_seconds=self.timing.sweep_seconds)
             return
-        sent = await self.commit(lease)
+        sent = await self.commit(lease, call_seconds=_call_seconds(provider, lease))
         if sent is None:
             return
         lease = lease.moved(ImageStatus.GENERATING)
         self.failpoints.reach(Failpoint.ATTEMPT_COMMITTED)
-        answer = await self.call(provider, lease, sent)
-        if isinstance(answer, ImageResult):
-            self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
-            await self.keeper.keep(lease, sent.id, answer)
-        else:
-            await self.keeper.conclude(lease, sent.id, *answer)
+        match await self.call(provider, lease, sent):
+            case ImageResult() as result:
+                self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
+                await self.keeper.keep(lease, sent.id, result)
+            case RemoteHandle() as handle:
+                await self._remote.begin(lease, sent.id, handle)
+            case end, verdict:
+                await self.keeper.conclude(lease, sent.id, end, verdict)
 
-    async def commit(self, lease: Lease) -> Sent | None:
+    async def commit(self, lease: Lease, *, call_seconds: float | None = None) -> Sent | None:
         """The attempt's row is durable and the image is `generating`; nothing has left yet.
 
         None when the image went another way. The process's deadline is taken before the row's, so that it is never the
         later of the two. When the answer to the COMMIT is lost, the row itself says whether it came through.
         """
-        sent = Sent(new_attempt_id(), time.monotonic() + lease.timeout_seconds)
+        call_seconds = call_seconds or lease.timeout_seconds
+        sent = Sent(new_attempt_id(), time.monotonic() + call_seconds, call_seconds)
         try:
-            opened = await settle.open_attempt(self.pool, lease, sent.id, grace_seconds=self.timing.grace_seconds)
+            opened = await settle.open_attempt(
+                self.pool, lease, sent.id, call_seconds=call_seconds, grace_seconds=self.timing.grace_seconds
+            )
         except CONNECTION_LOST:
             if not await self.pool.fetchval(_ATTEMPTS.is_open, sent.id, lease.token, timeout=ACQUIRE_SECONDS):
                 raise
             return sent
-        return sent if isinstance(opened, settle.Opened) else None
+        return replace(sent, is_watched=opened.is_watched) if isinstance(opened, settle.Opened) else None
 
-    async def call(self, provider: ImageProvider, lease: Lease, sent: Sent) -> ImageResult | tuple[AttemptEnd, Verdict]:
-        """The vendor's answer, or what its absence means; under one wall-clock deadline.
+    async def call(
+        self, provider: ImageProvider, lease: Lease, sent: Sent
+    ) -> ImageResult | RemoteHandle | tuple[AttemptEnd, Verdict]:
+        """The vendor's answer, or what its absence means; the provider's gates hear of it first."""
+        try:
+            answer = await self._answer(provider, lease, sent)
+        except ProviderError as error:
+            await gates.report_failure(
+                self.pool,
+                provider=lease.provider,
+                model=lease.model,
+                row_id=lease.row_id,
+                error=error,
+                timing=self.timing,
+            )
+            return judge_error(error)
+        if sent.is_watched and not isinstance(answer, tuple):
+            await gates.report_answer(self.pool, provider=lease.provider, model=lease.model, row_id=lease.row_id)
+        return judge_refusal(answer) if isinstance(answer, Refusal) else answer
+
+    async def _answer(
+        self, provider: ImageProvider, lease: Lease, sent: Sent
+    ) -> ImageResult | Refusal | RemoteHandle | tuple[AttemptEnd, Verdict]:
+        """The call itself, under one wall-clock deadline. Raises ProviderError.
 
         Not a byte leaves after the deadline, however long this process was stopped since the commit.
         """
-        request = ImageRequest(
-            model=lease.model,
-            prompt=lease.prompt,
-            attempt_key=sent.id,
-            timeout_seconds=lease.timeout_seconds,
-            **{k: v for k, v in lease.options.items() if v is not None},
-        )
         remaining = sent.deadline - time.monotonic()
         with billable_call(timeout_seconds=remaining) as call:
-            submitted = asyncio.ensure_future(provider.submit(request))
+            submitted = asyncio.ensure_future(provider.submit(request_of(lease, attempt_key=sent.id)))
             self._open_calls[lease.row_id] = submitted
             try:
                 # A complete answer counts even when the deadline passes while it is being read: it is paid for.
                 await asyncio.wait((submitted,), timeout=max(remaining, 0.0))
-                if not submitted.done():
-                    return _timed_out(call, lease.timeout_seconds)
-                answer = submitted.result()
+                return submitted.result() if submitted.done() else _timed_out(call, sent.seconds)
             except CallNotSent as error:
                 return not_sent(str(error))
             except asyncio.CancelledError:
                 if not submitted.cancelled():
                     raise
                 return _aborted(call)
-            except ProviderError as error:
-                return judge_error(error)
             finally:
                 self._open_calls.pop(lease.row_id, None)
                 if not submitted.done():
                     submitted.cancel()  # closes the connection, so that the call can no longer answer
                     await asyncio.wait((submitted,), timeout=_CLOSE_SECONDS)
-        return judge_refusal(answer) if isinstance(answer, Refusal) else answer
 
 
-def _timed_out(call: BillableCall, timeout_seconds: float) -> tuple[AttemptEnd, Verdict]:
+def _call_seconds(provider: ImageProvider, lease: Lease) -> float:
+    """A vendor that answers with a job has less time for that than one that answers with the picture."""
+    if isinstance(provider, RemoteProvider):
+        return min(lease.timeout_seconds, SUBMIT_SECONDS)
+    return lease.timeout_seconds
+
+
+def _timed_out(call: BillableCall, seconds: float) -> tuple[AttemptEnd, Verdict]:
+    """Raises ProviderError when the call had left."""
     if not call.has_left:
         return not_sent("the attempt's deadline passed before a connection was open")
-    return no_answer("TIMEOUT", f"The vendor did not answer within {timeout_seconds:g} seconds.")
+    raise ProviderError(
+        f"The vendor did not answer within {seconds:g} seconds.",
+        kind=ErrorKind.TIMEOUT,
+        billed=Billed.UNKNOWN,
+        code="TIMEOUT",
+    )
 
 
 def _aborted(call: BillableCall) -> tuple[AttemptEnd, Verdict]:

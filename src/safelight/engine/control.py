@@ -92,7 +92,8 @@ async def retry(
 ) -> int:
     """How many images went back to the backlog; what is completed is kept, and so is every earlier attempt.
 
-    A picture that was bought for the same request after the image had ended is used, not bought again. Raises NotFound,
+    A picture that was bought for the same request after the image had ended is used, not bought again, and a job at the
+    vendor that nobody waited for any more is asked after first. Raises NotFound,
     InvalidRequest on an unknown image and on a prompt that would not be used, Conflict when nothing can be retried.
     """
     await _require_account(pool, job_id, account)
@@ -113,6 +114,7 @@ async def retry(
             prompt: str = prompts.get(image["id"]) or image["prompt"]
             fingerprint = request_fingerprint(image["provider"], image["model"], prompt, image["options"])
             await conn.fetchval(_SQL.retry_image, image["row_id"], prompt, fingerprint)
+            await conn.fetchval(_SQL.ask_again, image["row_id"], fingerprint)
         await append_event(conn, job_id, EventType.JOB_RETRIED, data={"images": [image["id"] for image in again]})
     return len(again)
 

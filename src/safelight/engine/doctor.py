@@ -16,7 +16,7 @@ from safelight.domain.attempts import AttemptStatus
 from safelight.domain.checkup import Check, Verdict, worst
 from safelight.domain.money import format_usd
 from safelight.engine import dispatch
-from safelight.engine.sweep import Findings
+from safelight.engine.sweep import PATIENCE_WITH_LIMIT_SECONDS, Findings
 from safelight.engine.timing import Timing
 from safelight.storage.staging import Receipt
 
@@ -24,6 +24,7 @@ AREA = "work"
 
 _SQL = load("doctor")
 _SWEEP = load("sweep")
+_FALLBACK = load("fallback")
 
 _SHOULD_MOVE_SECONDS = 60.0
 
@@ -37,11 +38,17 @@ MEANINGS: Mapping[str, str] = {
     "overdue": "jobs past their end with open images",
     "adopted": "ended images with a paid picture that they do not use",
     "unsettled": "open jobs whose images have all ended",
+    "moved_on": "waiting images that could go to another provider than their paused one",
     "leftovers": "staged files that nothing needs any more",
 }
 """Each of the sweep's findings, in words."""
 
-_UNBOOKED = (AttemptStatus.SENT, AttemptStatus.UNKNOWN)
+_MEND = (
+    "When the vendor is down, wait: it goes on by itself. A revoked key or an empty balance is yours to mend; then "
+    "start the workers again."
+)
+
+_UNBOOKED = (AttemptStatus.SENT, AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN)
 """What a staged picture proves wrong: its call was answered."""
 
 _LOST = (asyncpg.PostgresError, TimeoutError, *CONNECTION_LOST)
@@ -56,17 +63,32 @@ class DatabaseReport:
     server_version: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How many calls each provider is given: at once, and in any 60 seconds."""
+
+    max_concurrency: Mapping[str, int]
+    requests_per_minute: Mapping[str, int]
+
+
 async def examine(
-    dsn: str, *, receipts: Sequence[Receipt], max_concurrency: Mapping[str, int], timing: Timing
+    dsn: str,
+    *,
+    receipts: Sequence[Receipt],
+    max_concurrency: Mapping[str, int],
+    requests_per_minute: Mapping[str, int] | None = None,
+    timing: Timing,
 ) -> DatabaseReport:
-    """The server at `dsn`, then the work in it. `receipts` are those in the staging folder."""
+    """The server at `dsn`, then the work in it. `receipts` are those in the staging folder; the bounds are those that
+    admission goes by."""
+    bounds = Bounds(max_concurrency=max_concurrency, requests_per_minute=requests_per_minute or {})
     try:
         conn = await connect(dsn, application_name="safelight doctor", timeout_seconds=5)
     except (*_LOST, ValueError) as error:
         return DatabaseReport(checks=(unreachable(error),))
     try:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
-            return await _examined(conn, receipts, max_concurrency, timing)
+            return await _examined(conn, receipts, bounds, timing)
     except _LOST as error:
         return DatabaseReport(checks=(unreachable(error),))
     finally:
@@ -95,11 +117,12 @@ async def unhealed(conn: asyncpg.Connection, receipts: Sequence[Receipt], *, tim
         overdue=len(await conn.fetch(_SWEEP.jobs_past_end)),
         adopted=len(await conn.fetch(_SWEEP.late_receipts)),
         unsettled=len(await conn.fetch(_SWEEP.unsettled_jobs)),
+        moved_on=len(await conn.fetch(_FALLBACK.waiting_at_shut_gates, PATIENCE_WITH_LIMIT_SECONDS)),
     )
 
 
 async def _examined(
-    conn: asyncpg.Connection, receipts: Sequence[Receipt], max_concurrency: Mapping[str, int], timing: Timing
+    conn: asyncpg.Connection, receipts: Sequence[Receipt], bounds: Bounds, timing: Timing
 ) -> DatabaseReport:
     server_version, checks = await server_checks(conn)
     if worst(checks) is Verdict.PROBLEM:
@@ -128,9 +151,11 @@ async def _examined(
         )
     workers = await conn.fetch(_SQL.workers, timing.lease_seconds)
     is_served = any(worker["lives"] for worker in workers)
+    gates = await conn.fetch(_SQL.closed_gates)
     checks += [
         _workers(workers),
-        await _backlog(conn, max_concurrency, timing),
+        await _backlog(conn, gates, bounds, timing),
+        *(_gate(gate) for gate in gates),
         await _unknown_calls(conn),
         _sweep(await unhealed(conn, receipts, timing=timing), is_served=is_served, timing=timing),
     ]
@@ -171,14 +196,14 @@ def _workers(workers: Sequence[asyncpg.Record]) -> Check:
     return _check("workers", Verdict.OK, found + more)
 
 
-async def _backlog(conn: asyncpg.Connection, max_concurrency: Mapping[str, int], timing: Timing) -> Check:
+async def _backlog(conn: asyncpg.Connection, gates: Sequence[asyncpg.Record], bounds: Bounds, timing: Timing) -> Check:
     counts = await conn.fetchrow(_SQL.backlog)
     assert counts is not None
     found = f"{counts['queued']} images queued, {counts['in_work']} in work"
     image = await conn.fetchrow(_SQL.longest_waiting, timing.lease_seconds)
     if image is None:
         return _check("backlog", Verdict.OK, found)
-    verdict, why, remedy = _why_it_waits(image, max_concurrency)
+    verdict, why, remedy = _why_it_waits(image, _gate_of(image, gates), bounds)
     return _check(
         "backlog",
         verdict,
@@ -188,16 +213,48 @@ async def _backlog(conn: asyncpg.Connection, max_concurrency: Mapping[str, int],
     )
 
 
-def _why_it_waits(image: asyncpg.Record, max_concurrency: Mapping[str, int]) -> tuple[Verdict, str, str]:
+def _gate(gate: asyncpg.Record) -> Check:
+    """A gate that keeps calls back."""
+    name = f"gate {gate['provider']}" + (f" {gate['model']}" if gate["model"] else "")
+    who = f"`{gate['provider']}`" + (f", model `{gate['model']}`," if gate["model"] else "")
+    if not gate["is_shut"]:
+        return _check(name, Verdict.OK, f"{who} limits its rate: no call for {_span(gate['limited_seconds'])}")
+    said = f" ({gate['message']})" if gate["message"] else ""
+    return _check(
+        name,
+        Verdict.WARNING,
+        f"{who} has been paused for {_span(gate['shut_seconds'])}: {gate['code']}{said}",
+        f"Its images wait or fall back; {_next_probe(gate)}.",
+        _MEND,
+    )
+
+
+def _next_probe(gate: asyncpg.Record) -> str:
+    if gate["is_probing"]:
+        return "one of them tries it just now"
+    seconds = max(gate["probe_seconds"], gate["limited_seconds"] or 0.0)
+    return f"next probe in {_span(seconds)}" if seconds > 0 else "the next of them tries it"
+
+
+def _gate_of(image: asyncpg.Record, gates: Sequence[asyncpg.Record]) -> asyncpg.Record | None:
+    """The gate that this image waits behind: a shut one before one that only limits the rate."""
+    mine = [each for each in gates if each["provider"] == image["provider"] and each["model"] in ("", image["model"])]
+    return min(mine, key=lambda each: not each["is_shut"], default=None)
+
+
+def _why_it_waits(image: asyncpg.Record, gate: asyncpg.Record | None, bounds: Bounds) -> tuple[Verdict, str, str]:
     """In the order in which the engine asks."""
     provider = image["provider"]
-    calls_allowed = max_concurrency.get(provider)
+    calls_allowed = bounds.max_concurrency.get(provider)
+    calls_a_minute = bounds.requests_per_minute.get(provider)
     # `is_late`: with nothing in its way, admission would have taken it by now.
     is_late = min(image["waited_seconds"], -image["waits_seconds"]) > _SHOULD_MOVE_SECONDS
     if image["is_to_stop"]:
         return Verdict.OK, "It was asked to stop and ends with the next sweep.", ""
     if (seconds := image["answer_open_seconds"]) is not None and seconds > 0:
         return Verdict.OK, f"An earlier call for it may still answer for {_span(seconds)}.", ""
+    if image["is_at_vendor"]:
+        return Verdict.OK, f"`{provider}` works on it, and is asked how it stands.", ""
     if (seconds := image["waits_seconds"]) > 0:
         return Verdict.OK, f"It is to be tried again in {_span(seconds)}.", ""
     if image["is_paused"]:
@@ -212,8 +269,16 @@ def _why_it_waits(image: asyncpg.Record, max_concurrency: Mapping[str, int]) -> 
         )
     if image["is_admitted"] and not is_late:
         return Verdict.OK, "It was handed to a worker just now.", ""
+    if gate is not None and gate["is_shut"]:
+        since = _span(gate["shut_seconds"])
+        why = f"Provider `{provider}` has been paused for {since}: {gate['code']}; {_next_probe(gate)}."
+        return Verdict.WARNING, why, _MEND
+    if gate is not None:
+        return Verdict.OK, f"`{provider}` limits its rate: no call for {_span(gate['limited_seconds'])}.", ""
     if calls_allowed is not None and image["provider_calls"] >= calls_allowed:
         return Verdict.OK, f"All {calls_allowed} calls that `{provider}` allows at once are in use.", ""
+    if calls_a_minute is not None and image["minute_calls"] >= calls_a_minute:
+        return Verdict.OK, f"All {calls_a_minute} calls that `{provider}` is given in a minute are used.", ""
     if image["all_calls"] >= image["slots"]:
         return Verdict.OK, f"All {image['slots']} slots of the living workers are in use.", ""
     if is_late:

@@ -84,7 +84,7 @@ class Keeper:
         except (ChildDied, InvalidKey):
             outputs = None
             log.warning("rendering failed to run; the bytes are kept and rendered later", attempt=attempt_id)
-        received = await self._firmly(lambda: settle.receive(self.pool, lease, receipt))
+        received = await self.firmly(lambda: settle.receive(self.pool, lease, receipt))
         if not isinstance(received, Lease):
             log.info("the picture is kept", image=lease.image_id, job=lease.job_id, why=type(received).__name__)
             return
@@ -125,7 +125,7 @@ class Keeper:
             return
         self.failpoints.reach(Failpoint.UPLOADED)
         stored = [_stored(key, output) for key, output in outputs.items()]
-        done = await self._firmly(lambda: settle.complete(self.pool, lease, receipt.attempt_id, stored))
+        done = await self.firmly(lambda: settle.complete(self.pool, lease, receipt.attempt_id, stored))
         if isinstance(done, LeaseLost):
             return
         self.failpoints.reach(Failpoint.SETTLED)
@@ -141,7 +141,7 @@ class Keeper:
 
     async def _render(self, lease: Lease, data: bytes) -> dict[str, Rendered]:
         """The job's outputs by the keys they belong under, from one decode of the whole picture."""
-        job = await self._firmly(lambda: self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id))
+        job = await self.firmly(lambda: self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id))
         assert job is not None
         _, rendered = await self.renderer.examine(data, [wanted_output(fields) for fields in job["outputs"]])
         return {
@@ -208,7 +208,7 @@ class Keeper:
             lost = picture_lost("NOT_STORED", "The picture came and could be neither staged nor stored.")
             await self._conclude_paid(lease, receipt, lost, End(ImageStatus.FAILED))
         elif failures >= RENDER_TRIES and not isinstance(error, OSError):
-            await self._firmly(lambda: settle.end(self.pool, lease, ImageStatus.FAILED, not_stored(error)))
+            await self.firmly(lambda: settle.end(self.pool, lease, ImageStatus.FAILED, not_stored(error)))
         else:
             await settle.release(self.pool, lease, after_seconds=self._pause(failures), failures=failures)
 
@@ -228,13 +228,13 @@ class Keeper:
         await self.conclude(lease, AttemptId(receipt.attempt_id), end, verdict or TryAgain())
 
     async def conclude(self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: Verdict) -> None:
-        await self._firmly(
+        await self.firmly(
             lambda: settle.conclude(
                 self.pool, lease, attempt_id, end, verdict, retry_unit_seconds=self.timing.retry_unit_seconds
             )
         )
 
-    async def _firmly(self, write: Callable[[], Awaitable[T]]) -> T:
+    async def firmly(self, write: Callable[[], Awaitable[T]]) -> T:
         """A fenced write, tried again while the database stumbles: a known outcome must not become an unknown one.
 
         Doing it twice is harmless. A write whose COMMIT had come through says that the lease is lost, and it is.

@@ -15,6 +15,7 @@ import asyncpg
 
 from safelight.db.statements import load
 from safelight.domain.attempts import OnUncertain, RetryBudget
+from safelight.domain.fallback import OnRefusal
 from safelight.domain.ids import ClaimToken, ImageRowId, JobId, WorkerId
 from safelight.domain.lifecycle import ImageStatus
 
@@ -67,6 +68,9 @@ class Lease:
     furthest_stage: int
     is_fresh: bool
     status: ImageStatus
+    on_refusal: OnRefusal
+    has_next_provider: bool
+    has_alternate_prompt: bool
 
     def moved(self, status: ImageStatus) -> Lease:
         return replace(self, status=status)
@@ -125,4 +129,7 @@ def _lease(row: asyncpg.Record) -> Lease:
         furthest_stage=row["furthest_stage"],
         is_fresh=row["attempt_count"] == 0 and row["stop"] is None,
         status=ImageStatus(row["status"]),
+        on_refusal=OnRefusal(row["on_refusal"]),
+        has_next_provider=bool(row["has_next_provider"]),
+        has_alternate_prompt=row["has_alternate_prompt"],
     )

@@ -21,11 +21,13 @@ from safelight.domain.attempts import (
     Buy,
     GiveUp,
     NextStep,
+    Poll,
     WaitUntil,
     next_step,
 )
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.events import EventType, image_ended
+from safelight.domain.fallback import Way, way_after_refusal
 from safelight.domain.ids import AttemptId, ImageRowId, JobId
 from safelight.domain.lifecycle import FailureStage, ImageStatus, JobStatus
 from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
@@ -33,11 +35,13 @@ from safelight.domain.retry import backoff_seconds
 from safelight.engine.journal import append_event, end_job_if_done, locked_job, reopen_job, start_job
 from safelight.engine.lease import LEASE_LOST, Lease, LeaseLost
 from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict
+from safelight.providers.provider import RemoteHandle
 from safelight.storage.staging import Receipt
 
 _CLAIM = load("claim")
 _ATTEMPTS = load("attempts")
 _SETTLE = load("settle")
+_FALLBACK = load("fallback")
 _CONTROL = load("control")
 
 BROKEN_STEPS_LIMIT = 5
@@ -55,7 +59,9 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A billable call may be made now: its attempt is committed."""
+    """A billable call may be made now: its attempt is committed. `is_watched`: a gate takes note of its answer."""
+
+    is_watched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +96,13 @@ async def attempt_facts(conn: Database, row_id: ImageRowId) -> list[AttemptFact]
         AttemptFact(
             id=row["id"],
             run=row["run"],
+            provider=row["provider"],
             status=AttemptStatus(row["status"]),
             fingerprint=row["fingerprint"],
             unbilled_by_policy=row["unbilled_by_policy"],
             error_kind=ErrorKind(row["error_kind"]) if row["error_kind"] else None,
             resolve_at=row["resolve_at"],
+            is_charged=row["is_charged"],
         )
         for row in await conn.fetch(_ATTEMPTS.attempts_of, row_id)
     ]
@@ -105,7 +113,9 @@ async def next_step_of(conn: Database, lease: Lease) -> NextStep:
     await conn.execute(_ATTEMPTS.book_unknown_of, lease.row_id)
     facts = await attempt_facts(conn, lease.row_id)
     now = await database_now(conn)
-    return next_step(facts, run=lease.run, fingerprint=lease.fingerprint, budget=lease.budget, now=now)
+    return next_step(
+        facts, run=lease.run, provider=lease.provider, fingerprint=lease.fingerprint, budget=lease.budget, now=now
+    )
 
 
 async def database_now(conn: Database) -> datetime:
@@ -116,26 +126,40 @@ async def database_now(conn: Database) -> datetime:
 
 
 async def open_attempt(
-    pool: asyncpg.Pool, lease: Lease, attempt_id: AttemptId, *, grace_seconds: float
+    pool: asyncpg.Pool, lease: Lease, attempt_id: AttemptId, *, call_seconds: float, grace_seconds: float
 ) -> Opened | Released | Ended | LeaseLost:
     """Intent before money: the attempt is `sent` and the image `generating`, or the image goes another way.
 
-    Asks the re-send rule, the pause, the caller's stop and the run's end once more, under the locks.
+    Asks the re-send rule, the pause, the gates, the caller's stop and the run's end once more, under the locks. The
+    call may take `call_seconds`.
     """
     async with locked_job(pool, lease.job_id) as (conn, job):
         if job.run_is_over:
             return await _end_stopped(conn, lease, "deadline")
         if job.is_paused or not (lease.is_fresh or isinstance(await next_step_of(conn, lease), Buy)):
             return await _release(conn, lease, failures=lease.failures)
-        number = await conn.fetchval(_ATTEMPTS.open_attempt, attempt_id, lease.row_id, lease.token, grace_seconds)
-        if number is None:
-            return await _end_if_stopped(conn, lease)
+        opened = await conn.fetchrow(
+            _ATTEMPTS.open_attempt, attempt_id, lease.row_id, lease.token, grace_seconds, call_seconds
+        )
+        if opened is None:
+            return await _turned_away(conn, lease)
         if job.status is JobStatus.PENDING:
             await start_job(conn, lease.job_id)
         await append_event(
-            conn, lease.job_id, EventType.IMAGE_STARTED, image_id=lease.image_id, data={"attempt": number}
+            conn, lease.job_id, EventType.IMAGE_STARTED, image_id=lease.image_id, data={"attempt": opened["number"]}
         )
-    return Opened()
+    return Opened(is_watched=opened["is_watched"])
+
+
+async def keep_handle(pool: asyncpg.Pool, attempt_id: AttemptId, handle: RemoteHandle) -> None:
+    """The call is a job of the vendor's now, which can be asked after from anywhere; no lease is needed for it.
+
+    When the image is at another call by now, the handle is kept with the outcome unknown.
+    """
+    try:
+        await pool.execute(_ATTEMPTS.keep_handle, attempt_id, handle.as_json())
+    except asyncpg.UniqueViolationError:
+        await pool.execute(_ATTEMPTS.note_handle, attempt_id, handle.as_json())
 
 
 async def insert_receipt(conn: Database, receipt: Receipt) -> ImageRowId | None:
@@ -212,17 +236,20 @@ async def conclude(
         if fenced is None:
             return LEASE_LOST
         if isinstance(verdict, End):
+            other = None if fenced["stop"] else await _other_way(conn, lease, verdict.status, end.error)
+            if other is not None:
+                return other
             if not verdict.unless_provider_worked or not await _has_worked(conn, lease.provider):
                 return await _end(conn, lease, verdict.status, end.error)
-            verdict = TryAgain()
+            verdict = TryAgain(counts_as_failure=False)
         if fenced["stop"]:
             return await _end_stopped(conn, lease, fenced["stop"])
         match await next_step_of(conn, lease):
             case GiveUp() as spent:
-                return await _end(conn, lease, *given_up(spent, last=end.error))
+                return await _give_up(conn, lease, spent, last=end.error)
             case WaitUntil(at):
                 return await _release(conn, lease, at=at, failures=lease.failures)
-            case Adopt():
+            case Adopt() | Poll():
                 return await _release(conn, lease, after_seconds=0.0, failures=0)
             case Buy():
                 return await _try_again(conn, lease, verdict, end.error, retry_unit_seconds)
@@ -253,6 +280,12 @@ async def end(pool: asyncpg.Pool, lease: Lease, status: ImageStatus, error: Imag
     """The image ends without a picture, under its lease."""
     async with locked_job(pool, lease.job_id) as (conn, _job):
         return await _end(conn, lease, status, error)
+
+
+async def give_up(pool: asyncpg.Pool, lease: Lease, spent: GiveUp) -> Released | Ended | LeaseLost:
+    """The image's budget is spent: it goes on to its next provider if it is spent at this one only, or ends."""
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        return await _give_up(conn, lease, spent, last=None)
 
 
 async def end_stopped(pool: asyncpg.Pool, lease: Lease, stop: str) -> Ended | LeaseLost:
@@ -403,6 +436,53 @@ async def _end_if_stopped(conn: asyncpg.Connection, lease: Lease) -> Ended | Lea
     if fenced is None or not fenced["stop"]:
         return LEASE_LOST
     return await _end_stopped(conn, lease, fenced["stop"])
+
+
+async def _give_up(
+    conn: asyncpg.Connection, lease: Lease, spent: GiveUp, *, last: ImageError | None
+) -> Released | Ended | LeaseLost:
+    status, error = given_up(spent, last=last)
+    if spent.at_provider and lease.has_next_provider:
+        return await _go(conn, lease, Way.NEXT_PROVIDER, error)
+    return await _end(conn, lease, status, error)
+
+
+async def _other_way(
+    conn: asyncpg.Connection, lease: Lease, status: ImageStatus, error: ImageError
+) -> Released | LeaseLost | None:
+    """Where an image goes on that would end here; None when there is nowhere, or the re-send rule forbids the call."""
+    if status is ImageStatus.REFUSED:
+        way = way_after_refusal(
+            lease.on_refusal, has_next=lease.has_next_provider, has_alternate=lease.has_alternate_prompt
+        )
+    else:
+        way = Way.NEXT_PROVIDER if lease.has_next_provider else None
+    if way is None:
+        return None
+    step = await next_step_of(conn, lease)
+    is_allowed = isinstance(step, Buy) or (isinstance(step, GiveUp) and step.at_provider)
+    return await _go(conn, lease, way, error) if is_allowed else None
+
+
+async def _go(conn: asyncpg.Connection, lease: Lease, way: Way, error: ImageError) -> Released | LeaseLost:
+    statement = _FALLBACK.next_target if way is Way.NEXT_PROVIDER else _FALLBACK.alternate_prompt
+    row = await conn.fetchrow(statement, lease.row_id, lease.status.value, lease.token)
+    if row is None:
+        return LEASE_LOST
+    told = await _told(conn, lease.row_id, error)
+    data = {"error": told.as_json(), "way": way.value, "provider": row["provider"], "model": row["model"]}
+    await append_event(conn, lease.job_id, EventType.IMAGE_RETRYING, image_id=lease.image_id, data=data)
+    return Released()
+
+
+async def _turned_away(conn: asyncpg.Connection, lease: Lease) -> Released | Ended | LeaseLost:
+    """No call may be made: the image was asked to stop, or is not ours any more, or a gate is shut and it waits."""
+    fenced = await conn.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
+    if fenced is None:
+        return LEASE_LOST
+    if fenced["stop"]:
+        return await _end_stopped(conn, lease, fenced["stop"])
+    return await _release(conn, lease, failures=lease.failures)
 
 
 async def _told(conn: asyncpg.Connection, row_id: ImageRowId, error: ImageError) -> ImageError:

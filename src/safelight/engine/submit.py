@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import asyncpg
+import orjson
 
 from safelight.db.pool import ACQUIRE_SECONDS, CONNECTION_LOST
 from safelight.db.statements import load
 from safelight.domain.errors import InvalidRequest, Unavailable
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId, new_job_id
-from safelight.domain.order import JobOrder
+from safelight.domain.order import ImageOrder, JobOrder
 from safelight.engine.journal import append_event
 
 _SQL = load("submit")
@@ -98,4 +99,12 @@ async def _insert_images(conn: asyncpg.Connection, job_id: JobId, order: JobOrde
         [image.budget.max_attempts for image in images],
         [image.budget.max_rebuys for image in images],
         [image.budget.on_uncertain.value for image in images],
+        [_targets(image) for image in images],
+        [image.on_refusal.value for image in images],
+        [image.alternate_prompt for image in images],
     )
+
+
+def _targets(image: ImageOrder) -> str | None:
+    """As JSON text: a list within a list would reach the database as an array of two dimensions."""
+    return orjson.dumps([target.as_json() for target in image.targets]).decode() if image.fallbacks else None

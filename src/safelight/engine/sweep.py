@@ -17,7 +17,7 @@ from safelight.db.statements import load
 from safelight.domain.attempts import AttemptStatus
 from safelight.domain.events import EventType
 from safelight.domain.ids import ImageRowId, JobId
-from safelight.engine import dispatch
+from safelight.engine import dispatch, gates
 from safelight.engine.journal import append_event, end_job_if_done, locked_job
 from safelight.engine.settle import adopt_late_receipt, end_queued, insert_receipt
 from safelight.engine.timing import Timing
@@ -26,10 +26,14 @@ from safelight.storage.staging import Receipt, Staging
 _SQL = load("sweep")
 _SETTLE = load("settle")
 _CONTROL = load("control")
+_FALLBACK = load("fallback")
 
 log = structlog.get_logger(__name__)
 
 _FORGET_WORKERS_SECONDS = 3600.0
+_UNANSWERED = (AttemptStatus.SENT, AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN)
+PATIENCE_WITH_LIMIT_SECONDS = 60.0
+"""A provider that limits us for longer is left for the next one. Chosen."""
 _KEEP_QUEUE_LOG = timedelta(days=1)
 
 
@@ -55,6 +59,8 @@ class Findings:
     """Images that had ended without their paid picture."""
     unsettled: int = 0
     """Jobs whose images had all ended."""
+    moved_on: int = 0
+    """Waiting images whose provider's gate is shut and that have another provider to go to."""
     leftovers: int = 0
     """Staged files of attempts that need them no more."""
 
@@ -99,9 +105,11 @@ async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timin
         overdue=await found("overdue", _stop_overdue(pool)),
         adopted=await found("adopted", _adopt_late(pool, queue, timing)),
         unsettled=await found("unsettled", _settle_jobs(pool)),
+        moved_on=await found("moved_on", _leave_shut_providers(pool)),
     )
     await pool.execute(_SQL.forget_workers, _FORGET_WORKERS_SECONDS)
     await dispatch.prune_log(pool, older_than=_KEEP_QUEUE_LOG)
+    await gates.forget_notices(pool)
     return findings
 
 
@@ -120,7 +128,7 @@ async def _adopt_staged(pool: asyncpg.Pool, staging: Staging, timing: Timing) ->
     """Receipts inserted for staged pictures that nobody is about to report."""
     inserted = 0
     for receipt, attempt in await _staged_attempts(pool, staging, timing):
-        if attempt["in_hand"] or attempt["status"] not in (AttemptStatus.SENT, AttemptStatus.UNKNOWN):
+        if attempt["in_hand"] or attempt["status"] not in _UNANSWERED:
             continue
         try:
             if await insert_receipt(pool, receipt) is not None:
@@ -135,7 +143,7 @@ async def _discard_staged(pool: asyncpg.Pool, staging: Staging, timing: Timing) 
     """Staged files removed that no image will be made from any more."""
     removed = 0
     for receipt, attempt in await _staged_attempts(pool, staging, timing):
-        is_paid_fact = attempt["status"] in (AttemptStatus.SENT, AttemptStatus.UNKNOWN)
+        is_paid_fact = attempt["status"] in _UNANSWERED
         is_wanted = attempt["status"] == AttemptStatus.RECEIVED and attempt["is_needed"]
         if not attempt["in_hand"] and not is_paid_fact and not is_wanted:
             await staging.discard(receipt.attempt_id)
@@ -224,6 +232,11 @@ async def _adopt_late(pool: asyncpg.Pool, queue: asyncpg.Pool, timing: Timing) -
             await conn.execute(_SQL.note_hint_of_adopted, row_id, generation, queue_row_id)
         healed += 1
     return healed
+
+
+async def _leave_shut_providers(pool: asyncpg.Pool) -> int:
+    waiting = await pool.fetch(_FALLBACK.waiting_at_shut_gates, PATIENCE_WITH_LIMIT_SECONDS)
+    return len(await pool.fetch(_FALLBACK.leave_shut_gates, [row["row_id"] for row in waiting]))
 
 
 async def _settle_jobs(pool: asyncpg.Pool) -> int:

@@ -10,7 +10,9 @@ class Timing:
     """`lease_seconds` of silence make a worker dead; beats come at a third of it.
 
     `grace_seconds` pass after an attempt's deadline before its outcome counts as lost. `retry_unit_seconds` scales the
-    backoff. `run_limit_seconds` is the end of a run whose deadline lets it continue.
+    backoff. `run_limit_seconds` is the end of a run whose deadline lets it continue. A vendor's job is asked after
+    every `poll_seconds`. A provider that is paused is tried `probe_seconds` later, then after twice that, and so on up
+    to `probe_max_seconds`.
     """
 
     lease_seconds: float = 15.0
@@ -20,6 +22,9 @@ class Timing:
     dequeue_seconds: float = 2.0
     retry_unit_seconds: float = 1.0
     run_limit_seconds: float = 86_400.0
+    poll_seconds: float = 1.0
+    probe_seconds: float = 10.0
+    probe_max_seconds: float = 300.0
     render_seconds: float = 30.0
 
     @property

@@ -19,7 +19,7 @@ import structlog
 from safelight.db.pool import ACQUIRE_SECONDS, CONNECTION_LOST, connect
 from safelight.db.statements import load
 from safelight.domain.ids import ImageRowId, new_worker_id
-from safelight.engine import settle
+from safelight.engine import gates, settle
 from safelight.engine.admission import Admission
 from safelight.engine.attempt import CRASH_LIMIT, AttemptPipeline
 from safelight.engine.dispatch import FINISH, Dispatcher, Handler, image_entrypoint
@@ -104,6 +104,7 @@ class Worker:
     async def run(self) -> None:
         """Until `drain` was called and the last image in hand has come to rest."""
         await self._register(self._capacity)
+        await gates.probe_now(self._databases.pool, self._pipeline.providers)  # a key may have been mended
         async with asyncio.TaskGroup() as loops:
             background = [
                 loops.create_task(self._beat_for_ever(self._capacity)),

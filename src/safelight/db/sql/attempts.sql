@@ -4,7 +4,8 @@ SELECT row_id, stop FROM images WHERE row_id = $1 AND status = $2 AND claim_toke
 
 -- name: attempts_of
 -- Every attempt of an image so far, oldest first.
-SELECT id, run, status, fingerprint, unbilled_by_policy, error_kind, resolve_at
+SELECT id, run, provider, status, fingerprint, unbilled_by_policy, error_kind, resolve_at,
+       coalesce(cost_microusd > 0, cost_basis = 'unknown', false) AS is_charged
 FROM attempts WHERE image_row_id = $1 ORDER BY number;
 
 -- name: cost_of_attempt
@@ -13,7 +14,7 @@ SELECT cost_microusd, cost_basis, price_ref FROM attempts WHERE id = $1;
 -- name: billed_so_far
 -- Whether this run of an image has cost anything: yes, perhaps (NULL), or no.
 SELECT CASE WHEN coalesce(bool_or(a.cost_microusd > 0 OR a.status IN ('received', 'settled', 'no_image')), false) THEN true
-            WHEN coalesce(bool_or(a.status IN ('sent', 'unknown')), false) THEN NULL
+            WHEN coalesce(bool_or(a.status IN ('sent', 'submitted', 'unknown')), false) THEN NULL
             ELSE false END
 FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
 WHERE i.row_id = $1 AND a.run = i.run;
@@ -31,7 +32,8 @@ SELECT account, storage_prefix, outputs FROM jobs WHERE id = $1;
 
 -- name: open_attempt
 -- Intent before money: the image is generating, and the row of the call that is about to be made is there, with the moment
--- after which it cannot answer. No row comes back when the lease is lost or the image was asked to stop.
+-- after which it cannot answer ($5 = seconds from now that the call may take, $4 = grace). No row comes back when the lease
+-- is lost, the image was asked to stop, or a gate is shut; `is_watched`: some gate of the provider takes note of answers.
 -- moves: processing -> generating
 WITH moved AS (
     UPDATE images
@@ -39,15 +41,32 @@ WITH moved AS (
         crash_count = CASE WHEN furthest_stage < 2 THEN 0 ELSE crash_count END,
         furthest_stage = greatest(furthest_stage, 2), changed_at = safelight.now()
     WHERE row_id = $2 AND status = 'processing' AND claim_token = $3 AND stop IS NULL
+      AND NOT gate_is_shut(provider, model, row_id)
     RETURNING *
 )
 INSERT INTO attempts (id, image_row_id, number, run, provider, model, fingerprint, claim_token, worker_id,
                       sent_at, deadline_at, resolve_at, estimate_microusd)
 SELECT $1, i.row_id, i.attempt_count, i.run, i.provider, i.model, i.fingerprint, i.claim_token, i.worker_id, i.changed_at,
-       i.changed_at + make_interval(secs => i.timeout_seconds),
-       i.changed_at + make_interval(secs => i.timeout_seconds + $4), i.estimate_microusd
+       i.changed_at + make_interval(secs => $5), i.changed_at + make_interval(secs => $5 + $4), i.estimate_microusd
 FROM moved AS i
-RETURNING number;
+RETURNING number, EXISTS (SELECT FROM gates AS g WHERE g.provider = attempts.provider) AS is_watched;
+
+-- name: keep_handle
+-- The vendor has taken the call as a job of its own: how to ask after it. Like a receipt it needs no lease.
+UPDATE attempts SET status = 'submitted', remote = $2, submitted_at = safelight.now(), error_kind = NULL, error_code = NULL
+WHERE id = $1 AND status IN ('sent', 'unknown')
+RETURNING id;
+
+-- name: note_handle
+-- The same for a call whose image is at another one by now: it stays unknown, and can be asked after by a retry.
+UPDATE attempts SET remote = $2, submitted_at = safelight.now() WHERE id = $1;
+
+-- name: handle_of
+SELECT remote, provider, model FROM attempts WHERE id = $1 AND status = 'submitted';
+
+-- name: standing
+-- Whether an image is still in these hands, and whether it was asked to stop.
+SELECT stop FROM images WHERE row_id = $1 AND status = $2 AND claim_token = $3;
 
 -- name: is_open
 -- Whether an attempt whose commit was not confirmed is there, with its image still in the same hands.
@@ -71,7 +90,7 @@ RETURNING row_id;
 UPDATE attempts
 SET status = 'received', ended_at = coalesce(ended_at, safelight.now()), sha256 = $2, length = $3,
     cost_microusd = $4, cost_basis = $5, price_ref = $6, usage = $7, request_id = $8, error_kind = NULL, error_code = NULL
-WHERE id = $1 AND status IN ('sent', 'unknown')
+WHERE id = $1 AND status IN ('sent', 'submitted', 'unknown')
 RETURNING image_row_id;
 
 -- name: close_attempt
@@ -80,7 +99,7 @@ RETURNING image_row_id;
 UPDATE attempts
 SET status = $2, ended_at = coalesce(ended_at, safelight.now()), cost_microusd = $3, cost_basis = $4, price_ref = $5,
     usage = $6, error_kind = $7, error_code = $8, http_status = $9, unbilled_by_policy = $11, request_id = $12
-WHERE id = $1 AND (status IN ('sent', 'unknown') OR ($10 AND status = 'received'))
+WHERE id = $1 AND (status IN ('sent', 'submitted', 'unknown') OR ($10 AND status = 'received'))
 RETURNING id;
 
 -- name: book_unknown_of

@@ -18,7 +18,9 @@ WHERE i.row_id = $1
 RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt, i.options, i.fingerprint,
           i.estimate_microusd, i.timeout_seconds, i.max_attempts, i.max_rebuys, i.on_uncertain, i.run, i.failures,
           i.broken_steps, i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage,
-          i.attempt_count, i.stop;
+          i.attempt_count, i.stop, i.on_refusal,
+          i.target + 1 < jsonb_array_length(i.targets) AS has_next_provider,
+          i.alternate_prompt IS NOT NULL AND i.original_prompt IS NULL AS has_alternate_prompt;
 
 -- name: hand_back
 -- Back to the backlog, due at $4, because a step broke off; the answer is how many have in a row.
@@ -34,7 +36,9 @@ RETURNING broken_steps;
 -- What a worker owns, with the same columns as a claim.
 SELECT row_id, job_id, id, image_group, provider, model, prompt, options, fingerprint, estimate_microusd,
        timeout_seconds, max_attempts, max_rebuys, on_uncertain, run, failures, broken_steps, lane, claim_token, worker_id, status,
-       crash_count, furthest_stage, attempt_count, stop
+       crash_count, furthest_stage, attempt_count, stop, on_refusal,
+       target + 1 < jsonb_array_length(targets) AS has_next_provider,
+       alternate_prompt IS NOT NULL AND original_prompt IS NULL AS has_alternate_prompt
 FROM images WHERE worker_id = $1 AND status IN ('processing', 'generating', 'uploading');
 
 -- name: owner

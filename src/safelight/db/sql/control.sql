@@ -1,7 +1,10 @@
 -- name: lock_images
 -- The images of a locked job, in their order, with what a cancel or a retry needs to know of them.
-SELECT i.row_id, i.id, i.status, i.stop, i.queue_row_id, i.prompt, i.provider, i.model, i.options, i.run, i.retry_count,
-       i.status = 'queued' AND EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'sent')
+SELECT i.row_id, i.id, i.status, i.stop, i.queue_row_id, coalesce(i.original_prompt, i.prompt) AS prompt,
+       coalesce(i.targets -> 0 ->> 'provider', i.provider) AS provider, coalesce(i.targets -> 0 ->> 'model', i.model) AS model,
+       coalesce(i.targets -> 0 -> 'options', i.options) AS options, i.run, i.retry_count,
+       i.status = 'queued' AND EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id
+                                          AND a.status IN ('sent', 'submitted'))
            AS has_open_attempt
 FROM images AS i WHERE i.job_id = $1 ORDER BY i.position FOR NO KEY UPDATE;
 
@@ -12,14 +15,27 @@ WHERE row_id = $1 AND status IN ('queued', 'processing', 'generating', 'uploadin
 RETURNING row_id;
 
 -- name: retry_image
--- The user's retry: a new run of the image, what it bought so far kept.
+-- The user's retry: a new run of the image, from the first provider of its chain; what it bought so far is kept.
 -- moves: failed, refused, canceled, uncertain -> queued
 UPDATE images
 SET status = 'queued', run = run + 1, retry_count = retry_count + 1, failures = 0, broken_steps = 0, furthest_stage = 0, crash_count = 0,
     crash_owner = NULL, stop = NULL, error = NULL, failure_stage = NULL, prompt = $2, fingerprint = $3,
+    original_prompt = NULL, target = 0, provider = coalesce(targets -> 0 ->> 'provider', provider),
+    model = coalesce(targets -> 0 ->> 'model', model), options = coalesce(targets -> 0 -> 'options', options),
+    timeout_seconds = coalesce((targets -> 0 ->> 'timeout_seconds')::float8, timeout_seconds),
+    estimate_microusd = CASE WHEN targets IS NULL THEN estimate_microusd
+                             ELSE (targets -> 0 ->> 'estimate_microusd')::bigint END,
     not_before = safelight.now(), completed_at = NULL, changed_at = safelight.now()
 WHERE row_id = $1 AND status IN ('failed', 'refused', 'canceled', 'uncertain')
 RETURNING row_id;
+
+-- name: ask_again
+-- A job at the vendor whose outcome was given up may have brought the picture that is wanted now: it is asked after again.
+UPDATE attempts SET status = 'submitted', error_kind = NULL, error_code = NULL, cost_basis = NULL
+WHERE id = (SELECT id FROM attempts WHERE image_row_id = $1 AND status = 'unknown' AND remote IS NOT NULL AND fingerprint = $2
+            ORDER BY number DESC LIMIT 1)
+  AND NOT EXISTS (SELECT FROM attempts WHERE image_row_id = $1 AND status IN ('sent', 'submitted'))
+RETURNING id;
 
 -- name: job_exists
 SELECT 1 FROM jobs WHERE id = $1 AND account = $2;

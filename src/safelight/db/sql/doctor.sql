@@ -29,13 +29,15 @@ FROM images WHERE status IN ('queued', 'processing', 'generating', 'uploading');
 -- The image that has been queued longest, with all that can keep it there ($1 = lease in seconds). Slots and calls are
 -- counted as admission counts them.
 WITH i AS (SELECT * FROM images WHERE status = 'queued' ORDER BY changed_at, row_id LIMIT 1)
-SELECT i.job_id, i.id, i.provider, i.stop IS NOT NULL AS is_to_stop, i.admitted_at IS NOT NULL AS is_admitted,
+SELECT i.job_id, i.id, i.provider, i.model, i.stop IS NOT NULL AS is_to_stop, i.admitted_at IS NOT NULL AS is_admitted,
        extract(epoch FROM safelight.now() - i.changed_at)::float8 AS waited_seconds,
        extract(epoch FROM i.not_before - safelight.now())::float8 AS waits_seconds,
        (SELECT extract(epoch FROM max(a.resolve_at) - safelight.now())::float8 FROM attempts AS a
         WHERE a.image_row_id = i.row_id AND a.status = 'sent') AS answer_open_seconds,
+       EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'submitted') AS is_at_vendor,
        (SELECT paused_at IS NOT NULL FROM installation) AS is_paused,
-       live.slots, live.serves_provider, held.all_calls, held.provider_calls
+       live.slots, live.serves_provider, held.all_calls, held.provider_calls,
+       held.unsent_calls + recent.calls AS minute_calls
 FROM i
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(w.slots), 0)::int AS slots,
@@ -43,11 +45,26 @@ CROSS JOIN LATERAL (
     FROM workers AS w WHERE NOT w.draining AND worker_lives(w.id, $1)
 ) AS live
 CROSS JOIN LATERAL (
-    SELECT count(*)::int AS all_calls, (count(*) FILTER (WHERE h.provider = i.provider))::int AS provider_calls
+    SELECT count(*)::int AS all_calls, (count(*) FILTER (WHERE h.provider = i.provider))::int AS provider_calls,
+           (count(*) FILTER (WHERE h.provider = i.provider AND h.status IN ('queued', 'processing')))::int AS unsent_calls
     FROM images AS h
     WHERE h.lane = 'buy' AND h.row_id <> i.row_id
-      AND (h.status IN ('processing', 'generating', 'uploading') OR h.admitted_at IS NOT NULL)
-) AS held;
+      AND (h.status IN ('processing', 'generating', 'uploading') OR (h.status = 'queued' AND h.admitted_at IS NOT NULL))
+) AS held
+CROSS JOIN LATERAL (
+    SELECT count(*)::int AS calls FROM attempts AS a
+    WHERE a.provider = i.provider AND a.sent_at > safelight.now() - interval '60 s'
+) AS recent;
+
+-- name: closed_gates
+-- Gates that keep calls back now.
+SELECT g.provider, g.model, g.code, g.message, g.shut_at IS NOT NULL AS is_shut,
+       extract(epoch FROM safelight.now() - g.shut_at)::float8 AS shut_seconds,
+       g.shut_at IS NOT NULL AND probe_is_out(g) AS is_probing,
+       extract(epoch FROM g.probe_at - safelight.now())::float8 AS probe_seconds,
+       extract(epoch FROM g.limited_until - safelight.now())::float8 AS limited_seconds
+FROM gates AS g WHERE g.shut_at IS NOT NULL OR g.limited_until > safelight.now()
+ORDER BY g.provider, g.model;
 
 -- name: unknown_calls
 -- Calls of the last day whose outcome was lost, and what they may have cost at most; NULL when nobody can say.
@@ -58,7 +75,11 @@ FROM attempts WHERE status = 'unknown' AND sent_at > safelight.now() - interval 
 
 -- name: overdue_calls
 -- What the sweep's `book_unknown` would book.
-SELECT count(*) FROM attempts WHERE status = 'sent' AND resolve_at <= safelight.now();
+SELECT count(*) FROM attempts AS a
+WHERE (a.status = 'sent' AND a.resolve_at <= safelight.now())
+   OR (a.status = 'submitted' AND a.image_row_id IN (
+           SELECT i.row_id FROM images AS i
+           WHERE i.row_id = a.image_row_id AND i.status IN ('completed', 'failed', 'refused', 'canceled', 'uncertain')));
 
 -- name: known_attempts
 SELECT id FROM attempts WHERE id = ANY($1::text[]);

@@ -52,7 +52,7 @@ CROSS JOIN LATERAL (
            coalesce(sum(coalesce(a.cost_microusd, a.estimate_microusd)) FILTER (WHERE a.is_uncertain), 0) AS uncertain,
            coalesce(bool_or(a.is_uncertain AND a.cost_microusd IS NULL AND a.estimate_microusd IS NULL), false)
                AS is_unbounded
-    FROM (SELECT *, status = 'unknown' OR (cost_microusd IS NULL AND status NOT IN ('sent', 'unbilled')) AS is_uncertain
+    FROM (SELECT *, status = 'unknown' OR (cost_microusd IS NULL AND status NOT IN ('sent', 'submitted', 'unbilled')) AS is_uncertain
           FROM attempts WHERE image_row_id = i.row_id) AS a
 ) AS c
 WHERE i.job_id = ANY($1::text[]) GROUP BY i.job_id;
@@ -64,7 +64,7 @@ SELECT i.id, i.image_group, i.status, i.failure_stage, i.error, i.provider, i.mo
 FROM images AS i
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(a.cost_microusd), 0)::bigint AS known_microusd,
-           coalesce(bool_or(a.cost_microusd IS NULL AND a.status NOT IN ('sent', 'unbilled')), false) AS has_unknown
+           coalesce(bool_or(a.cost_microusd IS NULL AND a.status NOT IN ('sent', 'submitted', 'unbilled')), false) AS has_unknown
     FROM attempts AS a WHERE a.image_row_id = i.row_id
 ) AS c
 WHERE i.job_id = $1 ORDER BY i.position;

@@ -11,15 +11,16 @@ RETURNING id;
 -- name: insert_images
 -- The images of a job that was just created, all queued and due at once.
 INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint, estimate_microusd,
-                    timeout_seconds, max_attempts, max_rebuys, on_uncertain, not_before, created_at, changed_at)
+                    timeout_seconds, max_attempts, max_rebuys, on_uncertain, targets, on_refusal, alternate_prompt,
+                    not_before, created_at, changed_at)
 SELECT j.id, i.position, i.id, i.image_group, i.provider, i.model, i.prompt, i.options, i.fingerprint,
-       i.estimate_microusd, i.timeout_seconds, i.max_attempts, i.max_rebuys, i.on_uncertain,
+       i.estimate_microusd, i.timeout_seconds, i.max_attempts, i.max_rebuys, i.on_uncertain, i.targets::jsonb, i.on_refusal, i.alternate_prompt,
        j.run_started_at, j.created_at, j.created_at
 FROM jobs AS j,
      unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
-            $10::bigint[], $11::float8[], $12::int[], $13::int[], $14::text[])
+            $10::bigint[], $11::float8[], $12::int[], $13::int[], $14::text[], $15::text[], $16::text[], $17::text[])
      AS i (position, id, image_group, provider, model, prompt, options, fingerprint, estimate_microusd,
-           timeout_seconds, max_attempts, max_rebuys, on_uncertain)
+           timeout_seconds, max_attempts, max_rebuys, on_uncertain, targets, on_refusal, alternate_prompt)
 WHERE j.id = $1;
 
 -- name: job_of_key

@@ -29,7 +29,7 @@ RETURNING row_id;
 -- Images that were handed to dispatch and not claimed within $1 seconds; `is_stale` after $2, when nobody serves them.
 SELECT row_id, generation, queue_row_id, admitted_at <= safelight.now() - make_interval(secs => $2) AS is_stale
 FROM images
-WHERE admitted_at <= safelight.now() - make_interval(secs => $1);
+WHERE status = 'queued' AND admitted_at <= safelight.now() - make_interval(secs => $1);
 
 -- name: unadmit
 -- The queue row of an admitted image is gone: admission may hand it over again.
@@ -38,10 +38,13 @@ WHERE row_id = $1 AND generation = $2 AND status = 'queued' AND admitted_at IS N
 RETURNING row_id;
 
 -- name: book_unknown
--- Calls that can no longer answer: their outcome is lost and booked as such.
-UPDATE attempts SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown'
-WHERE status = 'sent' AND resolve_at <= safelight.now()
-RETURNING id;
+-- Calls that can no longer answer, and jobs at the vendor that nobody asks after any more: their outcome is booked as lost.
+UPDATE attempts AS a SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown'
+WHERE (a.status = 'sent' AND a.resolve_at <= safelight.now())
+   OR (a.status = 'submitted' AND a.image_row_id IN (
+           SELECT i.row_id FROM images AS i
+           WHERE i.row_id = a.image_row_id AND i.status IN ('completed', 'failed', 'refused', 'canceled', 'uncertain')))
+RETURNING a.id;
 
 -- name: attempts_of_receipts
 -- What is known of the attempts that staged bytes belong to; `in_hand`: the owner lives ($2 = lease in seconds) and is
@@ -69,7 +72,7 @@ UPDATE images SET queue_row_id = $3 WHERE row_id = $1 AND generation = $2 AND st
 -- Queued images that were asked to stop and wait for no open call.
 SELECT i.row_id, i.job_id, i.stop FROM images AS i
 WHERE i.status = 'queued' AND i.stop IS NOT NULL
-  AND NOT EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'sent');
+  AND NOT EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status IN ('sent', 'submitted'));
 
 -- name: jobs_past_deadline
 SELECT id FROM jobs
@@ -100,4 +103,5 @@ WHERE j.status IN ('pending', 'generating', 'canceling')
 DELETE FROM workers AS w
 WHERE w.heartbeat_at <= safelight.now() - make_interval(secs => $1)
   AND NOT EXISTS (SELECT FROM images AS i WHERE i.worker_id = w.id
-                  AND (i.status IN ('processing', 'generating', 'uploading') OR i.admitted_at IS NOT NULL));
+                  AND (i.status IN ('processing', 'generating', 'uploading')
+                       OR (i.status = 'queued' AND i.admitted_at IS NOT NULL)));

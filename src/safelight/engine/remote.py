@@ -1,0 +1,199 @@
+"""Jobs of the vendor's own: kept by their handle, asked after until they end, never bought again.
+
+A call to such a vendor is over in a second; what it bought takes minutes. Once the handle is committed, any process can
+go on from it, so a crash costs nothing and no timeout permits another purchase: the job is asked after until it ends or
+the run does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import asyncpg
+import structlog
+
+from safelight.db.statements import load
+from safelight.domain.errors import Billed, ErrorKind, Scope
+from safelight.domain.ids import AttemptId
+from safelight.domain.money import FREE
+from safelight.domain.retry import backoff_seconds
+from safelight.engine import gates, settle
+from safelight.engine.failpoints import Failpoint, Failpoints
+from safelight.engine.keep import Keeper
+from safelight.engine.lease import Lease
+from safelight.engine.outcome import judge_error, judge_refusal, no_answer, no_such_provider
+from safelight.engine.request import request_of
+from safelight.engine.timing import Timing
+from safelight.providers.provider import (
+    ImageProvider,
+    ImageResult,
+    PollFailed,
+    ProviderError,
+    Refusal,
+    RemoteHandle,
+    RemoteProvider,
+    StillRunning,
+)
+
+_ATTEMPTS = load("attempts")
+
+SUBMIT_SECONDS = 60.0
+"""A vendor that answers with a job has this long to do so, or as long as the attempt when that is less. Chosen: the
+time in which a crash can lose a purchase."""
+
+POLL_LIMIT_SECONDS = 90.0
+"""Of one question, the fetching of the picture included. Chosen."""
+
+WIND_DOWN_POLLS = 5
+"""How often a job is asked after once it was to be stopped, before its outcome is booked as unknown. Chosen."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteJob:
+    """A job at the vendor: the attempt that bought it, where, and how to ask after it."""
+
+    attempt_id: AttemptId
+    provider: str
+    model: str
+    handle: RemoteHandle
+
+
+@dataclass(slots=True, kw_only=True)
+class RemoteJobs:
+    """Follows vendors' jobs to their ends. One per worker process; it remembers nothing."""
+
+    pool: asyncpg.Pool
+    providers: Mapping[str, ImageProvider]
+    keeper: Keeper
+    timing: Timing
+    failpoints: Failpoints
+    draining: asyncio.Event
+
+    async def begin(self, lease: Lease, attempt_id: AttemptId, handle: RemoteHandle) -> None:
+        """A job was just accepted: its handle is committed, and then it is followed as long as an attempt may take."""
+        self.failpoints.reach(Failpoint.HANDLE_RECEIVED)
+        await self.keeper.firmly(lambda: settle.keep_handle(self.pool, attempt_id, handle))
+        self.failpoints.reach(Failpoint.HANDLE_COMMITTED)
+        job = RemoteJob(attempt_id=attempt_id, provider=lease.provider, model=lease.model, handle=handle)
+        await self.follow(lease, job, patience_seconds=lease.timeout_seconds)
+
+    async def adopt(self, lease: Lease, attempt_id: str) -> None:
+        """A job that an earlier owner of the image submitted. Without a right to buy, it is asked after once at a time,
+        so that few workers see after many jobs."""
+        row = await self.pool.fetchrow(_ATTEMPTS.handle_of, attempt_id)
+        if row is None:
+            await settle.release(self.pool, lease)
+            return
+        job = RemoteJob(
+            attempt_id=AttemptId(attempt_id),
+            provider=row["provider"],
+            model=row["model"],
+            handle=RemoteHandle.from_json(row["remote"]),
+        )
+        await self.follow(lease, job, patience_seconds=lease.timeout_seconds if lease.may_buy else 0.0)
+
+    async def follow(self, lease: Lease, job: RemoteJob, *, patience_seconds: float) -> None:
+        """Asks until the job has ended. After `patience_seconds`, or when this worker drains, the image goes back
+        to the backlog, and whoever has it next goes on."""
+        provider = self.providers.get(job.provider)
+        if not isinstance(provider, RemoteProvider):
+            await self._give_up(lease, job, no_such_provider(job.provider).message)
+            return
+        patience_ends = time.monotonic() + patience_seconds
+        failures = 0
+        while True:
+            standing = await self.pool.fetchrow(_ATTEMPTS.standing, lease.row_id, lease.status.value, lease.token)
+            if standing is None:
+                return  # another worker has the image, and asks
+            if standing["stop"]:
+                await self._wind_down(lease, job, provider)
+                return
+            answer = await self._ask(lease, job, provider)
+            if not isinstance(answer, StillRunning | PollFailed):
+                await self._conclude(lease, job, answer)
+                return
+            self.failpoints.reach(Failpoint.POLLING)
+            failures = failures + 1 if isinstance(answer, PollFailed) else 0
+            pause = self._pause(answer, failures)
+            if self.draining.is_set() or time.monotonic() >= patience_ends:
+                await settle.release(self.pool, lease, after_seconds=pause)
+                return
+            await self._rest(pause)
+
+    async def _ask(
+        self, lease: Lease, job: RemoteJob, provider: RemoteProvider
+    ) -> ImageResult | Refusal | StillRunning | PollFailed | ProviderError:
+        request = replace(request_of(lease, attempt_key=job.attempt_id), model=job.model)
+        try:
+            async with asyncio.timeout(POLL_LIMIT_SECONDS):
+                return await provider.poll(job.handle, request)
+        except ProviderError as error:
+            await self._report(lease, job, error)
+            return error
+        except PollFailed as failed:
+            if failed.scope is Scope.ACCOUNT:
+                await self._report(lease, job, _of_account(failed))
+            return failed
+        except TimeoutError:
+            return PollFailed("asking took too long", kind=ErrorKind.TIMEOUT, code="POLL_TIMEOUT")
+
+    def _pause(self, answer: StillRunning | PollFailed, failures: int) -> float:
+        if isinstance(answer, PollFailed):
+            backoff = backoff_seconds(failures, jitter=0.5, unit_seconds=self.timing.poll_seconds)
+            log.info("a job could not be asked after", code=answer.code, failures=failures)
+            return max(answer.retry_after_seconds or 0.0, backoff)
+        return max(answer.after_seconds or 0.0, self.timing.poll_seconds)
+
+    async def _report(self, lease: Lease, job: RemoteJob, error: ProviderError) -> None:
+        await gates.report_failure(
+            self.pool, provider=job.provider, model=job.model, row_id=lease.row_id, error=error, timing=self.timing
+        )
+
+    async def _conclude(self, lease: Lease, job: RemoteJob, answer: ImageResult | Refusal | ProviderError) -> None:
+        match answer:
+            case ImageResult():
+                self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
+                await self.keeper.keep(lease, job.attempt_id, answer)
+            case Refusal():
+                await self.keeper.conclude(lease, job.attempt_id, *judge_refusal(answer))
+            case ProviderError():
+                await self.keeper.conclude(lease, job.attempt_id, *judge_error(answer))
+
+    async def _wind_down(self, lease: Lease, job: RemoteJob, provider: RemoteProvider) -> None:
+        """The vendor is asked to stop, and then how that went: a picture that was made all the same is kept."""
+        try:
+            async with asyncio.timeout(POLL_LIMIT_SECONDS):
+                await provider.cancel(job.handle)
+        except (PollFailed, TimeoutError) as error:
+            log.warning("a job could not be canceled at the vendor", image=lease.image_id, error=type(error).__name__)
+        for _ in range(WIND_DOWN_POLLS):
+            answer = await self._ask(lease, job, provider)
+            if not isinstance(answer, StillRunning | PollFailed):
+                await self._conclude(lease, job, answer)
+                return
+            await asyncio.sleep(self.timing.poll_seconds)
+        await self._give_up(lease, job, "The vendor's job was canceled and has not said how it ended.")
+
+    async def _give_up(self, lease: Lease, job: RemoteJob, why: str) -> None:
+        """The job's end will not be heard of: booked as unknown. Its handle stays, and the user's retry asks again."""
+        end, verdict = no_answer("REMOTE_JOB_LEFT", why)
+        await self.keeper.conclude(lease, job.attempt_id, end, verdict)
+
+    async def _rest(self, seconds: float) -> None:
+        """A pause that a drain ends at once."""
+        try:
+            await asyncio.wait_for(self.draining.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _of_account(failed: PollFailed) -> ProviderError:
+    """What kept us from asking would keep us from buying, too."""
+    return ProviderError(
+        failed.message, kind=failed.kind, billed=Billed.NO, code=failed.code, scope=failed.scope, cost=FREE
+    )
