@@ -12,13 +12,14 @@ from safelight.api.problems import RequestFault
 from safelight.api.schemas import Options
 from safelight.api.wishes import OPTION_NAMES, Wish
 from safelight.domain.attempts import OnUncertain, RetryBudget
+from safelight.domain.fallback import OnRefusal, Target
 from safelight.domain.order import ImageOrder
 from safelight.engine.catalog import Catalog
 from safelight.providers.provider import Capabilities, ImageProvider, ImageRequest, UnknownModel
 
 _MAX_ATTEMPTS = 3
 _MAX_REBUYS = 1
-_MODEL_OPTIONS = ("aspect_ratio", "size", "seed", "negative_prompt")
+_MODEL_OPTIONS = ("aspect_ratio", "size", "quality", "seed", "negative_prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,25 @@ class Chooser:
         target = self._target(choices)
         if isinstance(target, RequestFault):
             return [target]
+        fallbacks = self._fallbacks(choices)
         faults = [
             *_shape_faults(choices, target),
             *_option_faults(choices, target),
             *_prompt_faults(wish, target),
+            *_refusal_faults(choices, wish),
         ]
-        return faults or _order(wish, choices, target)
+        others = [each for each in fallbacks if isinstance(each, _Target)]
+        faults += [each for each in fallbacks if isinstance(each, RequestFault)]
+        for other in others:
+            faults += [
+                *_shape_faults(choices, other),
+                *_option_faults(choices, other),
+                *_prompt_faults(wish, other),
+            ]
+        return faults or _order(wish, choices, target, others)
 
     def _choices(self, wish: Wish) -> dict[str, _Choice]:
-        """The strongest word on each option. A provider leaves the weaker model behind, a size the weaker
+        """The strongest word on each option. A provider leaves the weaker model and fallbacks behind, a size the weaker
         aspect ratio, and the other way round: they were meant for each other."""
         choices: dict[str, _Choice] = {}
         layers = (
@@ -77,6 +88,7 @@ class Chooser:
         for layer, place in layers:
             if "provider" in layer and layer["provider"] != _value(choices, "provider"):
                 choices.pop("model", None)
+                choices.pop("fallback", None)
             for one, other in (("size", "aspect_ratio"), ("aspect_ratio", "size")):
                 if layer.get(one) is not None:
                     choices.pop(other, None)
@@ -89,6 +101,22 @@ class Chooser:
         provider_pointer = _pointer(choices, "provider", "/defaults/provider")
         if name is None:
             return RequestFault(provider_pointer, "Name a provider: there is no obvious one.", "no-provider")
+        model_pointer = _pointer(choices, "model", "/defaults/model")
+        return self._find(name, _value(choices, "model"), provider_pointer, model_pointer)
+
+    def _fallbacks(self, choices: Mapping[str, _Choice]) -> list[_Target | RequestFault]:
+        """In the order asked for; `provider` or `provider/model`, of which a model may have slashes of its own."""
+        choice = choices.get("fallback")
+        if choice is None or choice.value is None:
+            return []
+        targets: list[_Target | RequestFault] = []
+        for position, word in enumerate(choice.value):
+            place = choice.pointer if choice.pointer == "/recipe" else f"{choice.pointer}/{position}"
+            provider, _, model = word.partition("/")
+            targets.append(self._find(provider, model or None, place, place))
+        return targets
+
+    def _find(self, name: str, model: str | None, provider_pointer: str, model_pointer: str) -> _Target | RequestFault:
         configured = self._catalog.providers.get(name)
         if configured is None:
             known = _quoted(self._catalog.providers)
@@ -97,8 +125,7 @@ class Chooser:
                 f"No provider of this name is configured; there are {known}.",
                 "unknown-model",
             )
-        model = _value(choices, "model") or configured.model
-        model_pointer = _pointer(choices, "model", "/defaults/model")
+        model = model or configured.model
         if model is None:
             return RequestFault(
                 model_pointer, f"Name a model: none is configured for provider `{name}`.", "unknown-model"
@@ -118,20 +145,28 @@ def _shape_faults(choices: Mapping[str, _Choice], target: _Target) -> list[Reque
     if ratio is not None and ratio.value is not None and size is not None and size.value is not None:
         return [RequestFault(size.pointer, "Give an aspect ratio or a size, not both.", "unsupported-size")]
     faults: list[RequestFault] = []
-    for choice, allowed, kind in (
-        (ratio, target.can.aspect_ratios, "aspect ratio"),
-        (size, target.can.sizes, "size"),
-    ):
-        if choice is None or choice.value is None or choice.value in (allowed or ()):
-            continue
-        offer = f"it has {_quoted(allowed)}" if allowed else f"it takes no {kind}"
-        why = f"`{target.model}` does not make this {kind}; {offer}."
-        faults.append(RequestFault(choice.pointer, why, "unsupported-size"))
+    ratios, sizes = target.can.aspect_ratios or frozenset(), target.can.sizes or frozenset()
+    if ratio is not None and ratio.value is not None and ratio.value not in ratios:
+        faults.append(_unsupported_shape(ratio, target, "aspect ratio", ratios))
+    if size is not None and size.value is not None and not target.can.takes_size(size.value):
+        faults.append(_unsupported_shape(size, target, "size", sizes))
     return faults
 
 
+def _unsupported_shape(choice: _Choice, target: _Target, kind: str, allowed: frozenset[str]) -> RequestFault:
+    offer = f"it has {_quoted(allowed)}" if allowed else f"it takes no {kind}"
+    rule = target.can.size_rule if kind == "size" else None
+    if rule is not None:
+        offer += (
+            f", and others with sides that are multiples of {rule.step_px}, at most {rule.max_width_px}x"
+            f"{rule.max_height_px} and no longer than {rule.max_ratio:g} to 1"
+        )
+    why = f"`{target.model}` does not make this {kind}; {offer}."
+    return RequestFault(choice.pointer, why, "unsupported-size")
+
+
 def _option_faults(choices: Mapping[str, _Choice], target: _Target) -> list[RequestFault]:
-    return [
+    faults = [
         RequestFault(
             choices[name].pointer,
             f"`{target.model}` takes no {name.replace('_', ' ')}.",
@@ -140,42 +175,73 @@ def _option_faults(choices: Mapping[str, _Choice], target: _Target) -> list[Requ
         for name, is_taken in (("seed", target.can.seed), ("negative_prompt", target.can.negative_prompt))
         if _value(choices, name) is not None and not is_taken
     ]
+    quality, qualities = _value(choices, "quality"), target.can.qualities
+    if quality is not None and quality not in (qualities or ()):
+        offer = f"it has {_quoted(qualities)}" if qualities else "it takes none"
+        why = f"`{target.model}` has no such quality; {offer}."
+        faults.append(RequestFault(choices["quality"].pointer, why, "unsupported-option"))
+    return faults
+
+
+def _refusal_faults(choices: Mapping[str, _Choice], wish: Wish) -> list[RequestFault]:
+    """A policy that has nothing to go by."""
+    policy = _value(choices, "on_refusal")
+    if policy == OnRefusal.NEXT_PROVIDER and not _value(choices, "fallback"):
+        why = "`next_provider` needs a `fallback`."
+        return [RequestFault(choices["on_refusal"].pointer, why, "validation-error")]
+    if policy == OnRefusal.ALTERNATE_PROMPT and wish.alternate_prompt is None:
+        why = f"Image `{wish.id}` has no `alternate_prompt`, which `on_refusal` asks for."
+        return [RequestFault(wish.pointer, why, "validation-error")]
+    return []
 
 
 def _prompt_faults(wish: Wish, target: _Target) -> list[RequestFault]:
     most = target.can.prompt_max_chars
-    if len(wish.prompt) <= most:
-        return []
+    prompts = ((wish.prompt, wish.prompt_pointer), (wish.alternate_prompt or "", f"{wish.pointer}/alternate_prompt"))
     why = f"A prompt for `{target.model}` has at most {most} characters."
-    return [RequestFault(wish.prompt_pointer, why, "prompt-too-long")]
+    return [RequestFault(place, why, "prompt-too-long") for prompt, place in prompts if len(prompt) > most]
 
 
-def _order(wish: Wish, choices: Mapping[str, _Choice], target: _Target) -> ImageOrder:
+def _order(wish: Wish, choices: Mapping[str, _Choice], target: _Target, others: list[_Target]) -> ImageOrder:
     options = {name: choices[name].value for name in _MODEL_OPTIONS if _value(choices, name) is not None}
-    timeout_seconds = float(_value(choices, "timeout_seconds") or target.can.timeout_seconds)
     rebuys = _value(choices, "max_rebuys")
-    quote = target.provider.estimate(
-        ImageRequest(
-            model=target.model,
-            prompt=wish.prompt,
-            attempt_key="estimate",
-            timeout_seconds=timeout_seconds,
-            **options,
-        )
-    )
+    first, *fallbacks = (_way(each, wish, choices, options) for each in (target, *others))
     return ImageOrder(
         id=wish.id,
         group=wish.group,
-        provider=target.provider_name,
-        model=target.model,
+        provider=first.provider,
+        model=first.model,
         prompt=wish.prompt,
-        options=options,
-        timeout_seconds=timeout_seconds,
+        options=first.options,
+        timeout_seconds=first.timeout_seconds,
         budget=RetryBudget(
             max_attempts=_value(choices, "max_attempts") or _MAX_ATTEMPTS,
             max_rebuys=_MAX_REBUYS if rebuys is None else rebuys,
             on_uncertain=OnUncertain(_value(choices, "on_uncertain") or OnUncertain.RETRY_ONCE),
         ),
+        estimate_microusd=first.estimate_microusd,
+        fallbacks=tuple(fallbacks),
+        on_refusal=OnRefusal(_value(choices, "on_refusal") or OnRefusal.STOP),
+        alternate_prompt=wish.alternate_prompt,
+    )
+
+
+def _way(target: _Target, wish: Wish, choices: Mapping[str, _Choice], options: Mapping[str, Any]) -> Target:
+    timeout_seconds = float(_value(choices, "timeout_seconds") or target.can.timeout_seconds)
+    quote = target.provider.estimate(
+        ImageRequest(
+            model=target.model,
+            prompt=max(wish.prompt, wish.alternate_prompt or "", key=lambda text: len(text.encode())),
+            attempt_key="estimate",
+            timeout_seconds=timeout_seconds,
+            **options,
+        )
+    )
+    return Target(
+        provider=target.provider_name,
+        model=target.model,
+        options=options,
+        timeout_seconds=timeout_seconds,
         estimate_microusd=quote.microusd,
     )
 

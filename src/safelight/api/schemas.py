@@ -7,7 +7,7 @@ something: not known, or not yet.
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
@@ -93,9 +93,14 @@ class Options(_Request):
     provider: Label | None = None
     model: Label | None = None
     """Null: the one that is configured for the provider."""
+    fallback: list[Label] | None = Field(default=None, max_length=4, examples=[["openai", "gemini/gemini-3-pro-image"]])
+    """Whom to ask when the provider cannot, in order: `provider`, with the model that is configured for it, or
+    `provider/model`. Each has to take every option of the image."""
     aspect_ratio: Label | None = Field(default=None, examples=["1:1"])
     size: Label | None = Field(default=None, examples=["1024x1024"])
     """Instead of an aspect ratio, where the model has sizes."""
+    quality: Label | None = Field(default=None, examples=["high"])
+    """In the model's own words, where it has any."""
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
     negative_prompt: Prompt | None = None
     timeout_seconds: float | None = Field(default=None, ge=1, le=3600)
@@ -106,12 +111,17 @@ class Options(_Request):
     """Calls after one whose outcome is unknown, per run; 1 when null."""
     on_uncertain: Literal["hold", "fail", "retry_once"] | None = None
     """`retry_once` when null."""
+    on_refusal: Literal["stop", "next_provider", "alternate_prompt"] | None = None
+    """What follows a vendor's refusal: nothing (when null), the next of `fallback`, or once more with
+    `alternate_prompt`."""
 
 
 class NewImage(Options):
     id: ImageId
     group: Group = ""
     prompt: Prompt
+    alternate_prompt: Prompt | None = None
+    """Asked with when the vendor refuses `prompt` and `on_refusal` is `alternate_prompt`."""
     count: int = Field(default=1, ge=1, le=10)
     """More than one makes images of their own, `{id}-1` to `{id}-{count}`."""
 
@@ -344,3 +354,78 @@ class Queue(BaseModel):
     paused: bool
     paused_since: datetime | None = None
     pause_reason: str | None = None
+
+
+class SizeRule(_Answer):
+    """Sizes beyond the listed ones: both sides multiples of `step_px`, within the most, the longer at most `max_ratio`
+    times the shorter, and `min_pixels` to `max_pixels` in all. Null: no bound."""
+
+    step_px: int
+    max_width_px: int
+    max_height_px: int
+    max_ratio: float
+    min_pixels: int
+    max_pixels: int | None
+
+
+class ProviderModel(_Answer):
+    """What a model can be asked for. A null list: it takes none of these."""
+
+    id: str
+    retired_on: date | None
+    """The day on which its vendor switched it off. It cannot be asked for any more."""
+    estimate_usd: Usd | None
+    """Of one picture without options, at most. Null: not known, or retired."""
+    aspect_ratios: list[str] | None
+    sizes: list[str] | None
+    size_rule: SizeRule | None
+    qualities: list[str] | None
+    seed: bool
+    negative_prompt: bool
+    max_references: int
+    mask: bool
+    remote_job: bool
+    """The vendor works on jobs of its own: a call that was begun is followed, never begun again."""
+    prompt_max_chars: int
+    timeout_seconds: float
+    """Of one call, when the request names none."""
+
+
+class ProviderGate(_Answer):
+    """What stands between this service and a vendor just now."""
+
+    model: str | None
+    """Null: the gate of the whole account."""
+    state: Literal["open", "shut", "limited"]
+    """`shut`: nothing is bought but probes. `limited`: the vendor asked for a pause. `open`: it has failed of late."""
+    code: str | None
+    """The vendor's, of the latest failure that counted."""
+    message: str | None
+    failures: int
+    """In a row."""
+    since: datetime | None
+    """When it was shut."""
+    probe_at: datetime | None
+    """When the next image may try."""
+    probing: bool
+    """One is trying now."""
+    limited_until: datetime | None
+
+
+class Provider(_Answer):
+    name: str
+    """What requests call it."""
+    kind: str
+    default_model: str | None
+    """Taken when a request names none."""
+    max_concurrency: int
+    requests_per_minute: int | None
+    models: list[ProviderModel]
+    gates: list[ProviderGate]
+    """Those that have something to say; every other one is open."""
+
+
+class Providers(_Answer):
+    default: str | None
+    """The provider of requests that name none."""
+    providers: list[Provider]

@@ -28,6 +28,7 @@ class Wish:
     pointer: str
     recipe_options: Mapping[str, Any]
     own_options: Mapping[str, Any]
+    alternate_prompt: str | None = None
 
     @staticmethod
     def of_recipe(image: RecipeImage) -> Wish:
@@ -61,6 +62,7 @@ def expanded(image: NewImage, pointer: str, faults: list[Fault]) -> list[Wish]:
             pointer=pointer,
             recipe_options={},
             own_options=own,
+            alternate_prompt=image.alternate_prompt,
         )
         for each in ids
     ]
