@@ -25,6 +25,7 @@ from safelight.storage.staging import Staging
 from tests.orders import attempts_of, images_of, until
 
 MODEL = "gemini-3.1-flash-lite-image"
+OTHER_VENDORS = ("openai", "replicate", "fal")
 LEASE_SECONDS = 1.0
 GRACE_SECONDS = 0.5
 TIMEOUT_SECONDS = 3.0
@@ -81,6 +82,9 @@ class Fleet:
             "SAFELIGHT_PROVIDERS__GEMINI__BASE_URL": self.sandbox.gemini_url(),
             "SAFELIGHT_PROVIDERS__GEMINI__MODEL": MODEL,
             "SAFELIGHT_PROVIDERS__GEMINI__API_KEY": "test-key",
+            **self._other_vendors(),
+            "SAFELIGHT_EGRESS_ALLOW": "http://127.0.0.0/8:*",
+            "SAFELIGHT_POLL_SECONDS": "0.1",
             "SAFELIGHT_SLOTS": str(self.slots),
             "SAFELIGHT_LEASE_SECONDS": str(self.lease_seconds),
             "SAFELIGHT_GRACE_SECONDS": str(GRACE_SECONDS),
@@ -107,6 +111,14 @@ class Fleet:
         self.processes.append(process)
         await until(self.pool, "SELECT true FROM workers WHERE pid = $1", process.pid)
         return process
+
+    def _other_vendors(self) -> dict[str, str]:
+        settings = {}
+        for vendor in OTHER_VENDORS:
+            prefix = f"SAFELIGHT_PROVIDERS__{vendor.upper()}__"
+            settings |= {f"{prefix}KIND": vendor, f"{prefix}API_KEY": "test-key"}
+            settings[f"{prefix}BASE_URL"] = self.sandbox.url(vendor)
+        return settings
 
     async def has_staged(self, pictures: int) -> None:
         """Returns when that many pictures lie in the staging folder, whatever the database knows."""
