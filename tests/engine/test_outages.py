@@ -149,3 +149,25 @@ async def test_a_key_that_was_never_good_is_an_error_at_once(
     assert {row["error"]["kind"] for row in await images_of(pool, job_id)} == {"AUTH_ERROR"}
     assert [row["status"] for row in await attempts_of(pool, job_id)] == ["unbilled"] * 3
     assert await notices(pool) == []
+
+
+async def test_a_quota_of_the_day_parks_the_provider_until_the_vendors_midnight(
+    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    outage(sandbox, "gemini", "429-per-day")
+    job_id = await submitted(pool, "gemini", 12)
+
+    async with running(settings):
+        await at_rest(pool)
+        assert calls(sandbox) <= CONCURRENCY
+        outage(sandbox, "gemini", None)
+        midnight = await pool.fetchval("SELECT probe_at AT TIME ZONE 'America/Los_Angeles' FROM gates")
+        assert midnight.time().isoformat() == "00:00:00"
+        before = calls(sandbox)
+        pause = await pool.fetchval("SELECT extract(epoch FROM probe_at - safelight.now())::float8 FROM gates")
+        await pool.execute("UPDATE workers SET heartbeat_at = heartbeat_at + make_interval(secs => $1)", pause)
+        await pass_time(pool, pause - 5)
+        await at_rest(pool)
+        assert calls(sandbox) == before
+        await pass_time(pool, 6)
+        assert await ended(pool, job_id) is JobStatus.COMPLETED

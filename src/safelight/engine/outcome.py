@@ -75,7 +75,8 @@ Verdict = TryAgain | End
 def judge_error(error: ProviderError) -> tuple[AttemptEnd, Verdict]:
     """A vendor's failure.
 
-    A rate limit waits as long as the vendor says and counts as nothing. PERMANENT ends the image, and so does a key
+    A rate limit waits as long as the vendor says and counts as nothing; a quota of the day waits at the provider's gate,
+    which knows when it is renewed. PERMANENT ends the image, and so does a key
     that is bad before anything ever succeeded; everything else is tried again for as long as the re-send rule and the
     run allow.
     """
@@ -97,6 +98,8 @@ def judge_error(error: ProviderError) -> tuple[AttemptEnd, Verdict]:
         request_id=storable(error.request_id) if error.request_id else None,
         unbilled_by_policy=error.unbilled_by_policy,
     )
+    if error.quota_zone is not None:
+        return end, TryAgain(0.0, counts_as_failure=False)
     if error.kind is ErrorKind.RATE_LIMIT:
         return end, TryAgain(error.retry_after_seconds, counts_as_failure=error.retry_after_seconds is None)
     if error.kind is ErrorKind.PERMANENT and error.scope is Scope.REQUEST:
