@@ -165,6 +165,7 @@ async def test_the_openapi_document_describes_every_request_answer_and_problem(c
         ("/v1/queue", "get"),
         ("/v1/queue/pause", "post"),
         ("/v1/queue/resume", "post"),
+        ("/v1/providers", "get"),
         ("/healthz", "get"),
         ("/readyz", "get"),
         ("/problems/{slug}", "get"),
