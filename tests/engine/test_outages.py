@@ -171,3 +171,18 @@ async def test_a_quota_of_the_day_parks_the_provider_until_the_vendors_midnight(
         assert calls(sandbox) == before
         await pass_time(pool, 6)
         assert await ended(pool, job_id) is JobStatus.COMPLETED
+
+
+async def test_a_vendor_that_takes_every_job_and_ends_none_is_paused_too(
+    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    broken = [
+        image(f"i{n}", provider="fal", model=MODELS["fal"], prompt=f"{n} [[sandbox: failed]]", options={})
+        for n in range(30)
+    ]
+    await submit(pool, order(*broken), run_limit_seconds=86_400)
+
+    async with running(settings):
+        await until(pool, "SELECT count(*) = 1 FROM gates WHERE shut_at IS NOT NULL")
+
+    assert calls(sandbox) < BURST + 2 * CONCURRENCY

@@ -217,7 +217,7 @@ class AttemptPipeline:
                 timing=self.timing,
             )
             return judge_error(error)
-        if sent.is_watched and not isinstance(answer, tuple):
+        if sent.is_watched and isinstance(answer, ImageResult | Refusal):  # a job is judged by how it ends
             await gates.report_answer(self.pool, provider=lease.provider, model=lease.model, row_id=lease.row_id)
         return judge_refusal(answer) if isinstance(answer, Refusal) else answer
 

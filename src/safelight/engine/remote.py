@@ -105,7 +105,7 @@ class RemoteJobs:
             await self._give_up(lease, job, no_such_provider(job.provider).message)
             return
         patience_ends = time.monotonic() + patience_seconds
-        failures = 0
+        failures = lease.failures
         while True:
             standing = await self.pool.fetchrow(_ATTEMPTS.standing, lease.row_id, lease.status.value, lease.token)
             if standing is None:
@@ -121,7 +121,7 @@ class RemoteJobs:
             failures = failures + 1 if isinstance(answer, PollFailed) else 0
             pause = self._pause(answer, failures)
             if self.draining.is_set() or time.monotonic() >= patience_ends:
-                await settle.release(self.pool, lease, after_seconds=pause)
+                await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
                 return
             await self._rest(pause)
 
@@ -155,6 +155,8 @@ class RemoteJobs:
         )
 
     async def _conclude(self, lease: Lease, job: RemoteJob, answer: ImageResult | Refusal | ProviderError) -> None:
+        if not isinstance(answer, ProviderError):
+            await gates.report_answer(self.pool, provider=job.provider, model=job.model, row_id=lease.row_id)
         match answer:
             case ImageResult():
                 self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)

@@ -53,7 +53,8 @@ RETURNING number, EXISTS (SELECT FROM gates AS g WHERE g.provider = attempts.pro
 
 -- name: keep_handle
 -- The vendor has taken the call as a job of its own: how to ask after it. Like a receipt it needs no lease.
-UPDATE attempts SET status = 'submitted', remote = $2, submitted_at = safelight.now(), error_kind = NULL, error_code = NULL
+UPDATE attempts
+SET status = 'submitted', remote = $2, submitted_at = safelight.now(), cost_basis = NULL, error_kind = NULL, error_code = NULL
 WHERE id = $1 AND status IN ('sent', 'unknown')
 RETURNING id;
 
