@@ -320,6 +320,7 @@ async def test_a_job_that_the_vendor_does_not_know_is_gone(vendor: JobVendor, fa
         (429, {"detail": "Too many"}, ErrorKind.RATE_LIMIT, Scope.REQUEST, "HTTP_429"),
         (302, b"", ErrorKind.UNKNOWN, Scope.REQUEST, "HTTP_302"),
         (500, {"detail": "Internal Server Error"}, ErrorKind.TEMPORARY, Scope.REQUEST, "HTTP_500"),
+        (403, queue_error("auth_error"), ErrorKind.AUTH_ERROR, Scope.ACCOUNT, "HTTP_403"),
         (500, queue_error("internal_error"), ErrorKind.TEMPORARY, Scope.REQUEST, "HTTP_500"),
         (503, queue_error("runner_scheduling_failure"), ErrorKind.TEMPORARY, Scope.REQUEST, "HTTP_503"),
         (502, b"<html>nginx</html>", ErrorKind.TEMPORARY, Scope.REQUEST, "HTTP_502"),

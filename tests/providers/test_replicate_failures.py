@@ -421,6 +421,7 @@ async def test_an_address_that_the_guard_refuses_is_not_fetched(
     "output",
     [
         ["data:image/png;base64,!!!"],
+        ["data:image/png;base64,iVBO Rw0KGgo="],
         ["data:image/png;base64,"],
         ["data:image/png"],
         [{"url": "https://x.example/out.png"}],

@@ -21,8 +21,8 @@ What the job becomes, from its status and then, once that is COMPLETED, from its
       `x-fal-retryable`, where it is sent, decides between TEMPORARY and PERMANENT
 
 An error in the result's place is the job's own when the model says it, when the status has said that there was one, or
-when it is a 4xx with a word for what went wrong. Any other comes from fal's front door and says nothing of the job,
-whose picture may be waiting, paid for: PollFailed. A job that was canceled while it
+when it is a 4xx that names it and could not be about the key, the balance or the rate. Any other comes from fal's front
+door and says nothing of the job, whose picture may be waiting, paid for: PollFailed. A job that was canceled while it
 waited has never run, but its answer is that of one that was stopped in the middle (or that of no job at all), and so it
 too is billed unknown.
 
@@ -348,7 +348,8 @@ def _is_of_job(result: Answer, status: Answer) -> bool:
     """Whether the answer in a result's place is what became of the job, and not of the question."""
     told = _error_types(status)
     has_failed = bool(told) or bool((status.body or {}).get("error"))
-    if _error_types(result) and (has_failed or result.status < 500 or _is_of_model(result)):
+    is_named_4xx = result.status < 500 and result.status not in _OF_THE_QUESTION
+    if _error_types(result) and (has_failed or is_named_4xx or _is_of_model(result)):
         return True
     if told and _is_of_queue(told[0]) and result.status >= 500:
         return True

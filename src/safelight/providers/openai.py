@@ -50,6 +50,7 @@ from safelight.providers.failures import (
     vendor_code,
     without_secrets,
 )
+from safelight.providers.key_check import why_key_is_bad
 from safelight.providers.models import Model, ModelTable
 from safelight.providers.prices import estimated_cost, has_charge, openai_cost, requested_size
 from safelight.providers.provider import (
@@ -149,6 +150,11 @@ class OpenAIProvider(ImageProvider):
             # Without the cause, which may quote the prompt or the key.
             raise self._without_status(error, request) from None
         return await self._outcome(answer, request, model)
+
+    async def check_key(self) -> str | None:
+        """What the server says against the key; None when it takes it. Costs nothing. Raises KeyNotChecked."""
+        url = f"{str(self._client.base_url).rstrip('/')}/models"
+        return await why_key_is_bad(url, headers={"authorization": f"Bearer {self._api_key or _NO_KEY}"})
 
     async def aclose(self) -> None:
         await self._http.aclose()

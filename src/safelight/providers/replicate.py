@@ -43,6 +43,7 @@ from safelight.domain.money import FREE, Cost, CostBasis
 from safelight.providers import retry_after
 from safelight.providers.configuration import checked_url, model_table, required_key
 from safelight.providers.failures import buyable, refused_here
+from safelight.providers.key_check import KeyNotChecked, key_verdict
 from safelight.providers.models import Model
 from safelight.providers.prices import table_cost, table_estimate
 from safelight.providers.provider import (
@@ -161,6 +162,14 @@ class ReplicateProvider(RemoteProvider):
         if answer.status in (400, 404, 409, 410, 422):
             return RemoteCancellation.TOO_LATE
         raise self._not_told(answer, prompt="")
+
+    async def check_key(self) -> str | None:
+        """What Replicate says against the token; None when it takes it. Costs nothing. Raises KeyNotChecked."""
+        try:
+            answer = await self._account.ask("GET", self._account.url("/v1/account"), prompt="")
+        except PollFailed as failed:
+            raise KeyNotChecked(failed.message) from None
+        return key_verdict(answer.status)
 
     async def aclose(self) -> None:
         await self._account.aclose()
