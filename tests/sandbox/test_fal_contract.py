@@ -509,3 +509,12 @@ async def test_a_scenario_in_the_path_stays_in_the_addresses(connect: Connect, s
     assert caught.value.status_code == 500
     assert handle.status_url.startswith(f"{sandbox.base_url}/poll=500,x1/no-pictures/fal/fal-ai/flux/requests/")
     assert (await handle.get(interval=0.01))["images"] == []
+
+
+async def test_wrong_input_is_not_noticed_while_it_waits(connect: Connect) -> None:
+    handle = await submit(connect(), "a pier [[sandbox: queued 60]]", num_images=9)
+    await handle.cancel()
+
+    with pytest.raises(FalClientHTTPError) as caught:
+        await handle.get(interval=0.01)
+    assert (caught.value.status_code, caught.value.error_type) == (499, "client_cancelled")

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from google import genai
 from google.genai import errors, types
 from PIL import Image, UnidentifiedImageError
 
@@ -366,3 +367,18 @@ async def test_the_client_sends_each_request_once(ask: Ask, http: httpx2.AsyncCl
             await ask(f"a pier [[sandbox: {script}]]")
 
     assert len((await http.get("/requests")).json()["requests"]) == 4
+
+
+async def test_the_models_are_listed_for_a_good_key_alone(sandbox: RunningSandbox) -> None:
+    async with httpx2.AsyncClient(trust_env=False) as http:
+
+        async def listed(key: str) -> list[str | None]:
+            options = types.HttpOptions(base_url=sandbox.gemini_url(), timeout=30_000, httpx_async_client=http)
+            client = genai.Client(enterprise=False, api_key=key, http_options=options)
+            return [model.name async for model in await client.aio.models.list()]
+
+        assert "models/gemini-3.1-flash-image" in await listed("test-key")
+        with pytest.raises(errors.ClientError) as caught:
+            await listed("bad-key")
+    assert caught.value.code == 400
+    assert details(caught.value)["ErrorInfo"]["reason"] == "API_KEY_INVALID"

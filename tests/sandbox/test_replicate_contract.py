@@ -448,3 +448,12 @@ async def test_a_scenario_in_the_path_stays_in_the_addresses(connect: Connect, h
     assert prediction.urls is not None
     assert prediction.urls["get"].endswith(f"/poll=500,x1/failed=TIMED_OUT/replicate/v1/predictions/{prediction.id}")
     assert (await http.get(prediction.urls["get"], headers=BEARER)).json()["status"] == "failed"
+
+
+async def test_the_account_is_shown_to_a_good_token_alone(connect: Connect) -> None:
+    account = await connect().accounts.async_current()
+
+    assert account.username == "ada"
+    with pytest.raises(ReplicateError) as caught:
+        await connect(token="bad-key").accounts.async_current()
+    assert caught.value.status == 401

@@ -503,6 +503,19 @@ async def test_a_running_job_that_is_canceled_is_charged(shop: Shop) -> None:
     assert await shop.bill("wait_charged=1&wait_idle=1") == [(outcome, 2 * PICTURE_MICROUSD)]
 
 
+async def test_a_job_canceled_in_the_moment_it_was_taken_ends_or_goes_on(shop: Shop) -> None:
+    """Whichever it is, the caller is told at once, and the bill says the same."""
+    shop.sandbox.vendor.hold()
+    receipts = [await shop.buy(f"pier {number}") for number in range(5)]
+    answers = await asyncio.gather(*(shop.cancel(receipt) for receipt in receipts))
+    shop.sandbox.vendor.release()
+
+    outcomes = [outcome for outcome, _ in await shop.bill("wait_ended=5&wait_idle=1")]
+    assert [answer.is_success for answer in answers] == [True] * 5
+    assert len(outcomes) == 5
+    assert set(outcomes) <= ({"canceled"} if shop.name == "replicate" else {"canceled", "ok"})
+
+
 async def test_scripts_follow_one_after_another_with_each_job(shop: Shop) -> None:
     prompt = "a pier [[sandbox: 503 x1]] [[sandbox: failed x1]] [[sandbox: cut x1]]"
     assert (await shop.post(prompt)).status_code == 503

@@ -9,7 +9,7 @@ from safelight.cli.complaint import Complaint
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.faults import parse_fault_rates
 from safelight.sandbox.latency import parse_latency
-from safelight.sandbox.server import serve
+from safelight.sandbox.server import serve, vendor_urls
 
 
 def sandbox(*, host: str, port: int, latency: str, fault_rate: str, seed: int, bill: Path) -> int:
@@ -21,7 +21,9 @@ def sandbox(*, host: str, port: int, latency: str, fault_rate: str, seed: int, b
 
     def ready(bound_port: int) -> None:
         base_url = f"http://{host}:{bound_port}"
-        print(f"sandbox: gemini at {base_url}/gemini · its bill at {base_url}/bill and in {bill}", flush=True)
+        for vendor, url in vendor_urls(base_url).items():
+            print(f"sandbox: {vendor} at {url}")
+        print(f"sandbox: its bill at {base_url}/bill and in {bill}", flush=True)
 
     try:
         asyncio.run(serve(config, host=host, port=port, bill_path=bill, ready=ready))

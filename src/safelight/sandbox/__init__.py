@@ -7,8 +7,9 @@
           protocol  what each vendor brings: name, routes, faults, orders
             gemini      answers in the same call      its models and prices: models
             openai      answers in the same call      openai_models      forms
-            replicate   hands out jobs                replicate_models   jobs
-            fal         hands out jobs                fal_models         jobs
+            replicate   hands out jobs                replicate_models   references
+            fal         hands out jobs                fal_models         references
+              jobs        run by themselves, are looked at until they end        job_outputs
           faults    what a call is scripted to do        latency   how long it takes
           spoiling  what can go wrong with any answer    decoys    what comes in a picture's place
           wire      an answer's way to the caller, good or bad

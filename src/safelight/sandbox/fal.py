@@ -255,7 +255,7 @@ def _result(job: Job[Asked]) -> Answer:
     """What the model answered; everything has the request's id in its headers."""
     if job.standing is Standing.SUCCEEDED:
         answer = _pictures(job)
-    elif job.order.complaints:
+    elif job.standing is Standing.FAILED and job.order.complaints:
         answer = _model_error(422, job.order.complaints)
     elif (error_type := _error_type(job)) in _STATUS_OF_ERROR:
         answer = _request_error(error_type)
@@ -310,7 +310,7 @@ def _error_type(job: Job[Asked]) -> str:
 
 def _error_answer(directive: Directive, *, endpoint: str) -> Answer | None:
     match directive.fault:
-        case Fault.RATE_LIMIT | Fault.RATE_LIMIT_DATE:
+        case Fault.RATE_LIMIT | Fault.RATE_LIMIT_DATE | Fault.RATE_LIMIT_GARBLED:
             return replace(_detail(429, "Too many requests. Please slow down."), more=retry_after(directive))
         case Fault.INTERNAL:
             return _request_error("internal_error")

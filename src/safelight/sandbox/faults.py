@@ -39,6 +39,7 @@ class Fault(StrEnum):
     RATE_LIMIT = "429"  # [RETRY_SECONDS]; free
     RATE_LIMIT_MS = "429-ms"  # [RETRY_SECONDS]; the same, told in milliseconds
     RATE_LIMIT_DATE = "429-date"  # [RETRY_SECONDS]; the same, told as an HTTP date
+    RATE_LIMIT_GARBLED = "429-garbled"  # the same, with a word in place of the time
     DAILY_QUOTA = "429-per-day"  # [RETRY_SECONDS]; free
     INTERNAL = "500"  # free
     BAD_GATEWAY = "502"  # an HTML body; free
@@ -126,6 +127,7 @@ FREE = frozenset(
         Fault.RATE_LIMIT,
         Fault.RATE_LIMIT_MS,
         Fault.RATE_LIMIT_DATE,
+        Fault.RATE_LIMIT_GARBLED,
         Fault.DAILY_QUOTA,
         Fault.INTERNAL,
         Fault.BAD_GATEWAY,
@@ -167,6 +169,7 @@ COMMON = frozenset(
         Fault.OK,
         Fault.SLOW,
         Fault.RATE_LIMIT,
+        Fault.RATE_LIMIT_GARBLED,
         Fault.INTERNAL,
         Fault.BAD_GATEWAY,
         Fault.UNAVAILABLE,

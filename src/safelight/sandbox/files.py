@@ -9,7 +9,7 @@ from typing import Any
 
 from safelight.sandbox.wire import Answer
 
-_MOST_FILES = 512
+_MOST_FILES = 10_000  # good ones share the bytes of the few pictures there are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Fetch:
 
 
 class Files:
-    """Held in memory, the newest few hundred; `fetches` are the requests for them, oldest first."""
+    """Held in memory, the newest ten thousand; `fetches` are the requests for them, oldest first."""
 
     def __init__(self) -> None:
         self.fetches: list[Fetch] = []

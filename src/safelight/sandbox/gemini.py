@@ -54,11 +54,12 @@ FAULTS = COMMON | {
     Fault.TEXT_ONLY,
     Fault.CONTINUATION,
     Fault.EMPTY,
+    Fault.ERROR_TEXT,
 }
 
 
 class GeminiWire:
-    """`POST /v1/models/{model}:generateContent`."""
+    """`POST /v1/models/{model}:generateContent`, `GET /v1/models`."""
 
     name = "gemini"
     base_path = ""
@@ -66,7 +67,10 @@ class GeminiWire:
     reasons: Mapping[Fault, str] = {Fault.REFUSE: "IMAGE_SAFETY", Fault.REFUSE_PROMPT: "PROHIBITED_CONTENT"}
 
     def routes(self, desk: Desk) -> list[Route]:
-        return [Route("/{version}/models/{model}:{method}", desk.sale(self, read_order), methods=["POST"])]
+        return [
+            Route("/{version}/models/{model}:{method}", desk.sale(self, read_order), methods=["POST"]),
+            Route("/{version}/models", desk.visit(self, _list_models), methods=["GET"]),
+        ]
 
     def error(self, directive: Directive, *, model: str) -> Answer | None:
         return _error_answer(directive, model_id=model)
@@ -112,6 +116,14 @@ async def read_order(request: Request, call: Call) -> GeminiOrder:
     prompt = read_prompt(payload)
     call.prompt_sha256 = sha256(prompt)
     return read_call(payload, model_id=call.model, model=model, prompt=prompt)
+
+
+async def _list_models(request: Request) -> Answer:
+    """All on one page."""
+    check_key(request.headers.get("x-goog-api-key"))
+    return _ok(
+        {"models": [{"name": f"models/{each}", "supportedGenerationMethods": ["generateContent"]} for each in MODELS]}
+    )
 
 
 def check_key(key: str | None) -> None:
@@ -222,7 +234,7 @@ def answer(order: GeminiOrder, directive: Directive, *, picture: str, draft: str
 
 def _error_answer(directive: Directive, *, model_id: str) -> Answer | None:
     match directive.fault:
-        case Fault.RATE_LIMIT:
+        case Fault.RATE_LIMIT | Fault.RATE_LIMIT_GARBLED:
             return _quota(model_id, directive, quota_id="GenerateRequestsPerMinutePerProjectPerModel")
         case Fault.DAILY_QUOTA:
             return _quota(model_id, directive, quota_id="GenerateRequestsPerDayPerProjectPerModel")
@@ -243,6 +255,8 @@ def _error_answer(directive: Directive, *, model_id: str) -> Answer | None:
             return error(403, "PERMISSION_DENIED", message, [_error_info("BILLING_DISABLED")])
         case Fault.MODEL_GONE:
             return _no_model(model_id, version="v1", method="generateContent")
+        case Fault.ERROR_TEXT:
+            return Answer(status=directive.status or 500, body=b'{"error":"something went wrong"}')
         case _:
             return None
 
@@ -365,7 +379,10 @@ def _identity(order: GeminiOrder) -> dict[str, Any]:
 
 
 def _quota(model_id: str, directive: Directive, *, quota_id: str) -> Answer:
-    seconds = directive.seconds or 0.0
+    delay = when = "soon"
+    if directive.seconds is not None:
+        delay = f"{directive.seconds:g}s"
+        when = f"in {delay}"
     violation = {
         "quotaMetric": "generativelanguage.googleapis.com/generate_content_paid_tier_requests",
         "quotaId": quota_id,
@@ -375,10 +392,10 @@ def _quota(model_id: str, directive: Directive, *, quota_id: str) -> Answer:
     return error(
         429,
         "RESOURCE_EXHAUSTED",
-        f"You exceeded your current quota. Please retry in {seconds:g}s.",
+        f"You exceeded your current quota. Please retry {when}.",
         [
             {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]},
-            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds:g}s"},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay},
         ],
     )
 

@@ -75,7 +75,8 @@ _Ordered = TypeVar("_Ordered", bound=JobOrder)
 class Job(Generic[_Ordered]):
     """`origin` is the sandbox as the caller addressed it, `base_path` where on it the vendor is, scenario included.
 
-    `outputs` are there once it succeeded, until it `is_removed`.
+    `outputs` are made while it runs, and to be shown once it succeeded, until it `is_removed`. `looks` are counted by
+    what is scripted for them.
     """
 
     id: str
@@ -314,14 +315,14 @@ def _overdue(job: Job[Any]) -> None:
 
 
 async def _stopped(job: Job[Any], work: Coroutine[Any, Any, None]) -> Standing | None:
-    """How the job ends, if it was stopped before the work was done; None when it was done, or raised by it."""
+    """How the job ends, if it was stopped before or just when the work was done; else None. Raises what work raises."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait([task, job.stop], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-            return None
-        return job.stop.result()
+        if job.stop.done():
+            return job.stop.result()
+        await task
+        return None
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

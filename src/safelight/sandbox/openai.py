@@ -380,7 +380,7 @@ def _success(order: OpenAIOrder, entries: list[dict[str, Any]]) -> dict[str, Any
 
 def _error_answer(directive: Directive, *, model_id: str) -> Answer | None:
     match directive.fault:
-        case Fault.RATE_LIMIT | Fault.RATE_LIMIT_MS | Fault.RATE_LIMIT_DATE:
+        case Fault.RATE_LIMIT | Fault.RATE_LIMIT_MS | Fault.RATE_LIMIT_DATE | Fault.RATE_LIMIT_GARBLED:
             message = f"Rate limit reached for `{model_id}` on images per min (IPM): Limit 5, Used 5, Requested 1."
             limited = _error(429, "rate_limit_exceeded", message, type_="images")
             return replace(limited, more={**limited.more, **retry_after(directive)})

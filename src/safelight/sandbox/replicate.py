@@ -2,7 +2,7 @@
 
 POST /v1/models/{owner}/{name}/predictions, /v1/predictions      `Prefer: wait=…`, `Cancel-After: …`
 GET  /v1/predictions/{id}          POST /v1/predictions/{id}/cancel
-GET  /v1/models/{owner}/{name}     GET  /v1/models/{owner}/{name}/versions/{version}
+GET  /v1/models/{owner}/{name}     GET  /v1/models/{owner}/{name}/versions/{version}     GET  /v1/account
 
 A webhook may be named, and is never called. An input field that the model does not have is refused, which the vendor
 overlooks: its caller would pay for what it did not ask for.
@@ -94,6 +94,7 @@ class ReplicateWire:
             Route("/v1/predictions/{id}/cancel", desk.visit(self, shop.cancel), methods=["POST"]),
             Route(model, desk.visit(self, _show_model), methods=["GET"]),
             Route(f"{model}/versions/{{version}}", desk.visit(self, _show_version), methods=["GET"]),
+            Route("/v1/account", desk.visit(self, _show_account), methods=["GET"]),
         ]
 
     def error(self, directive: Directive, *, model: str) -> Answer | None:  # noqa: ARG002
@@ -308,6 +309,11 @@ def _error(job: Job[Asked]) -> str | None:
             return f"Prediction failed: {words}"
 
 
+async def _show_account(request: Request) -> Answer:
+    _check_key(request)
+    return Answer(body=orjson.dumps({"type": "user", "username": "ada", "name": "Ada Vane", "github_url": None}))
+
+
 async def _show_model(request: Request) -> Answer:
     _check_key(request)
     name, model = _find_model(request)
@@ -355,7 +361,7 @@ def _version(model: Model) -> dict[str, Any]:
 
 def _error_answer(directive: Directive) -> Answer | None:
     match directive.fault:
-        case Fault.RATE_LIMIT | Fault.RATE_LIMIT_DATE:
+        case Fault.RATE_LIMIT | Fault.RATE_LIMIT_DATE | Fault.RATE_LIMIT_GARBLED:
             return _throttled(directive)
         case Fault.INTERNAL:
             return _problem(500, "Internal server error", "Internal server error")
@@ -383,12 +389,9 @@ def _error_answer(directive: Directive) -> Answer | None:
 
 
 def _throttled(directive: Directive) -> Answer:
-    seconds = directive.seconds or 0.0
-    body = {
-        "detail": f"Request was throttled. Your rate limit resets in ~{seconds:g}s.",
-        "status": 429,
-        "retry_after": seconds,
-    }
+    seconds = directive.seconds
+    when = "soon" if seconds is None else f"in ~{seconds:g}s"
+    body = {"detail": f"Request was throttled. Your rate limit resets {when}.", "status": 429, "retry_after": seconds}
     return Answer(status=429, body=orjson.dumps(body), media_type=_PROBLEM, more=retry_after(directive))
 
 

@@ -95,6 +95,8 @@ def retry_after(directive: Directive) -> dict[str, str]:
         case Fault.RATE_LIMIT_DATE:
             moment = datetime.now(UTC) + timedelta(seconds=ceil(seconds))
             return {"retry-after": format_datetime(moment, usegmt=True)}
+        case Fault.RATE_LIMIT_GARBLED:
+            return {"retry-after": "soon"}
         case _:
             return {"retry-after": f"{seconds:g}"}
 
