@@ -2,12 +2,14 @@
 
 docs/lifecycle.md comes from src/safelight/domain/lifecycle.py: the states with what their docstrings say, and
 the transitions with their reasons. The settings in docs/operations.md come from src/safelight/settings.py, and
-docs/errors.md from the table in src/safelight/api/problems.py.
+docs/errors.md from the table in src/safelight/api/problems.py. docs/vendors.md is what the tests of the adapters play,
+tests/providers/scenario_rows.py.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         ROOT / "docs" / "lifecycle.md": lifecycle_page(),
         ROOT / "docs" / "errors.md": errors_page(),
         ROOT / "docs" / "operations.md": operations_page(ROOT / "docs" / "operations.md"),
+        ROOT / "docs" / "vendors.md": vendors_page(),
     }
     if arguments not in ([], ["--check"]):
         sys.stderr.write("usage: generate_docs.py [--check]\n")
@@ -107,6 +110,13 @@ def operations_page(path: Path) -> str:
         settings_table(ProviderSettings, "SAFELIGHT_PROVIDERS__GEMINI__{name}", "field"),
     ]
     return "\n\n".join([before + begin, *tables, end + after])
+
+
+def vendors_page() -> str:
+    sys.path.insert(
+        0, str(ROOT / "tests" / "providers")
+    )  # a plain folder: its modules are imported by their bare names
+    return importlib.import_module("scenario_page").page()
 
 
 def settings_table(model: type[BaseModel], variable: str, what: str) -> str:

@@ -39,7 +39,7 @@ class ProviderSettings(BaseModel):
     model: str | None = None
     """Used when a request names none."""
     api_key: SecretStr | None = None
-    """Default: the vendor's usual variable, such as `GEMINI_API_KEY`."""
+    """Default: the vendor's usual variable, such as `GEMINI_API_KEY`, if `base_url` is not set."""
     max_concurrency: int = Field(default=8, ge=1, le=1000)
     """Calls in flight at once, over all workers."""
     requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -189,8 +189,11 @@ class Settings(BaseSettings):
         return PLACEHOLDER if self.placeholder and not real else None
 
     def key_of(self, provider: ProviderSettings) -> str | None:
+        """Its own; or the vendor's usual variable, which is for the vendor's own address and goes to no other."""
         if provider.api_key is not None:
             return provider.api_key.get_secret_value()
+        if provider.base_url is not None:
+            return None
         return vendor_key(VENDOR_KEYS.get(provider.kind, ""))
 
 

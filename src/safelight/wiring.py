@@ -29,7 +29,7 @@ from safelight.engine.worker import Capacity, Databases, Worker, claim_store
 from safelight.imaging.pool import RenderPool
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.fetch import Fetch
-from safelight.providers.registry import ProviderConfig, installed_kinds, load_kind
+from safelight.providers.registry import InvalidConfiguration, ProviderConfig, installed_kinds, load_kind
 from safelight.settings import ProviderSettings, Settings
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.staging import Staging
@@ -58,8 +58,11 @@ def timing_of(settings: Settings) -> Timing:
 
 
 def fetch_of(settings: Settings) -> Fetch:
-    """How this installation reads an address that somebody else named."""
-    return EgressGuard(parse_allowances(settings.egress_allow)).fetch
+    """How this installation reads an address that somebody else named. Raises InvalidConfiguration."""
+    try:
+        return EgressGuard(parse_allowances(settings.egress_allow)).fetch
+    except ValueError as error:
+        raise InvalidConfiguration(f"egress_allow: {error}") from error
 
 
 def config_of(settings: Settings, provider: ProviderSettings) -> ProviderConfig:

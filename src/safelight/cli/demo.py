@@ -91,7 +91,7 @@ def live_model(model: str | None, *, yes: bool) -> str:
         price = load_models("gemini").find(model).price
     except UnknownModel as error:
         raise Complaint(str(error)) from error
-    if price is None:
+    if price is None or price.image_usd is None:
         raise Complaint(f"the vendor has switched `{model}` off; choose another --model")
     images = image_count(mystery_case())
     if not yes:

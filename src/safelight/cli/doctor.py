@@ -99,6 +99,11 @@ async def _database(settings: Settings, receipts: Sequence[Receipt]) -> Database
         dsn,
         receipts=receipts,
         max_concurrency={name: each.max_concurrency for name, each in settings.all_providers().items()},
+        requests_per_minute={
+            name: each.requests_per_minute
+            for name, each in settings.all_providers().items()
+            if each.requests_per_minute is not None
+        },
         timing=timing_of(settings),
     )
 

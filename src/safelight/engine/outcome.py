@@ -75,10 +75,9 @@ Verdict = TryAgain | End
 def judge_error(error: ProviderError) -> tuple[AttemptEnd, Verdict]:
     """A vendor's failure.
 
-    A rate limit waits as long as the vendor says and counts as nothing; a quota of the day waits at the provider's gate,
-    which knows when it is renewed. PERMANENT ends the image, and so does a key
-    that is bad before anything ever succeeded; everything else is tried again for as long as the re-send rule and the
-    run allow.
+    A rate limit waits as long as the vendor says and counts as nothing; a quota of the day waits at the provider's
+    gate, which knows when it is renewed. PERMANENT ends the image, and so does a key that is bad before anything ever
+    succeeded; everything else is tried again for as long as the re-send rule and the run allow.
     """
     match error.billed:
         case Billed.NO:

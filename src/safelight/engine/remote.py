@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import asyncpg
 import structlog
 
+from safelight.db.pool import TRANSIENT
 from safelight.db.statements import load
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.ids import AttemptId
@@ -50,6 +51,8 @@ POLL_LIMIT_SECONDS = 90.0
 WIND_DOWN_POLLS = 5
 """How often a job is asked after once it was to be stopped, before its outcome is booked as unknown. Chosen."""
 
+_HANDLE_PAUSE_SECONDS = 0.25
+
 log = structlog.get_logger(__name__)
 
 
@@ -77,10 +80,22 @@ class RemoteJobs:
     async def begin(self, lease: Lease, attempt_id: AttemptId, handle: RemoteHandle) -> None:
         """A job was just accepted: its handle is committed, and then it is followed as long as an attempt may take."""
         self.failpoints.reach(Failpoint.HANDLE_RECEIVED)
-        await self.keeper.firmly(lambda: settle.keep_handle(self.pool, attempt_id, handle))
+        await self._keep_handle(attempt_id, handle)
         self.failpoints.reach(Failpoint.HANDLE_COMMITTED)
         job = RemoteJob(attempt_id=attempt_id, provider=lease.provider, model=lease.model, handle=handle)
         await self.follow(lease, job, patience_seconds=lease.timeout_seconds)
+
+    async def _keep_handle(self, attempt_id: AttemptId, handle: RemoteHandle) -> None:
+        """Tried until the database takes it: the handle is nowhere else, and the job is paid for."""
+        failures = 0
+        while True:
+            try:
+                await settle.keep_handle(self.pool, attempt_id, handle)
+                return
+            except TRANSIENT as error:
+                failures += 1
+                log.warning("a job's handle cannot be kept yet", attempt=attempt_id, error=type(error).__name__)
+                await asyncio.sleep(backoff_seconds(min(failures, 4), jitter=0.5, unit_seconds=_HANDLE_PAUSE_SECONDS))
 
     async def adopt(self, lease: Lease, attempt_id: str) -> None:
         """A job that an earlier owner of the image submitted. Without a right to buy, it is asked after once at a time,

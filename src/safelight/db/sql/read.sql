@@ -28,8 +28,9 @@ ORDER BY id DESC LIMIT $4;
 SELECT id, seq, status FROM jobs WHERE id = ANY($1::text[]);
 
 -- name: models_of_images
--- The models that made those images, for what they may be asked.
-SELECT i.id, i.provider, i.model FROM images AS i JOIN jobs AS j ON j.id = i.job_id
+-- The models that a retry of those images begins with, for what they may be asked.
+SELECT i.id, coalesce(i.targets -> 0 ->> 'provider', i.provider) AS provider, coalesce(i.targets -> 0 ->> 'model', i.model) AS model
+FROM images AS i JOIN jobs AS j ON j.id = i.job_id
 WHERE j.id = $1 AND j.account = $2 AND i.id = ANY($3::text[]);
 
 -- name: counts_of_jobs
