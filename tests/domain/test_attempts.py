@@ -39,12 +39,14 @@ def attempt(
     resolves_in_seconds: float = -1,
     name: str = "att_1",
     provider: str = "here",
+    model: str = "this",
     is_charged: bool = False,
 ) -> AttemptFact:
     return AttemptFact(
         id=name,
         run=run,
         provider=provider,
+        model=model,
         is_charged=is_charged,
         status=status,
         fingerprint=fingerprint,
@@ -55,7 +57,7 @@ def attempt(
 
 
 def step(attempts: Sequence[AttemptFact], *, run: int = 1, budget: RetryBudget = BUDGET) -> NextStep:
-    return next_step(attempts, run=run, provider="here", fingerprint="same", budget=budget, now=NOW)
+    return next_step(attempts, run=run, provider="here", model="this", fingerprint="same", budget=budget, now=NOW)
 
 
 budgets = st.builds(
@@ -193,3 +195,11 @@ def test_refusals_that_cost_something_are_paid_calls_without_a_picture():
 def test_a_job_at_the_vendor_is_asked_after_whatever_its_deadline_was():
     job = attempt(AttemptStatus.SUBMITTED, resolves_in_seconds=-3600, name="att_job")
     assert step([attempt(AttemptStatus.UNKNOWN), job], run=2) == Poll("att_job")
+
+
+def test_patience_that_is_spent_on_one_model_is_not_spent_on_another():
+    """A fallback may be another model of the same provider."""
+    unexplained = [attempt(AttemptStatus.UNBILLED, kind=ErrorKind.UNKNOWN, model=model) for model in ("other", "other")]
+    assert step(unexplained) == Buy()
+    failing = [attempt(AttemptStatus.UNBILLED, by_policy=True, model="other")] * UNBILLED_BY_POLICY_LIMIT
+    assert step(failing) == Buy()

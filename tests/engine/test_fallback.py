@@ -158,3 +158,15 @@ async def test_a_retry_begins_at_the_first_provider_with_the_first_prompt(settin
         assert "[[sandbox: refuse IMAGE_SAFETY]]" in image["prompt"]
         assert image["prompt"].startswith("A picture of")
         assert (image["original_prompt"], image["fingerprint"]) == (None, before[image["id"]])
+
+
+async def test_another_model_of_the_same_provider_is_asked_for_itself(settings: Settings, pool: asyncpg.Pool):
+    """What nobody could explain twice was the first model's."""
+    other = replace(SPARE, provider="gemini")
+    image = replace(vendor_image("a", "continuation x2"), fallbacks=(other,))
+
+    job_id, status = await run(settings, pool, image)
+
+    asked = [(row["model"], row["status"]) for row in await attempts_of(pool, job_id)]
+    assert asked == [(GEMINI, "no_image"), (GEMINI, "no_image"), (other.model, "settled")]
+    assert status is JobStatus.COMPLETED

@@ -33,9 +33,14 @@ async def settings(settings: Settings, sandbox: RunningSandbox) -> Settings:
         )
         for vendor in VENDORS
     }
-    return settings.model_copy(
-        update={"providers": providers, "egress_allow": "http://127.0.0.0/8:*", "poll_seconds": 0.05}
-    )
+    changes = {
+        "providers": providers,
+        "egress_allow": "http://127.0.0.0/8:*",
+        "poll_seconds": 0.05,
+        "probe_seconds": 0.05,  # a vendor whose jobs fail in a row is paused
+        "probe_max_seconds": 0.1,
+    }
+    return settings.model_copy(update=changes)
 
 
 def remote_image(vendor: str, script: str = "", **rest: object) -> ImageOrder:

@@ -63,6 +63,7 @@ class AttemptFact:
     id: str
     run: int
     provider: str
+    model: str
     status: AttemptStatus
     fingerprint: str
     unbilled_by_policy: bool
@@ -109,7 +110,7 @@ class WaitUntil:
 @dataclass(frozen=True, slots=True)
 class GiveUp:
     """The run's budget is spent. `uncertain` says that the last word is an unknown outcome; `at_provider` that it is
-    spent at this provider only."""
+    spent at this provider's model only."""
 
     kind: ErrorKind
     code: str
@@ -122,12 +123,19 @@ NextStep = Buy | Adopt | Poll | WaitUntil | GiveUp
 
 
 def next_step(
-    attempts: Sequence[AttemptFact], *, run: int, provider: str, fingerprint: str, budget: RetryBudget, now: datetime
+    attempts: Sequence[AttemptFact],
+    *,
+    run: int,
+    provider: str,
+    model: str,
+    fingerprint: str,
+    budget: RetryBudget,
+    now: datetime,
 ) -> NextStep:
     """What an image may do next, given all its attempts so far.
 
     Bytes of the same request count across runs, and so does a call that may still answer; budgets count per run, and
-    patience with a failing vendor per run and `provider`.
+    patience with a failing vendor per run, `provider` and `model`.
     A `sent` attempt past its `resolve_at` must have been booked as `unknown` before this is asked.
     """
     for attempt in attempts:
@@ -140,7 +148,7 @@ def next_step(
     if still_open:
         return WaitUntil(max(still_open))
     mine = [a for a in attempts if a.run == run]
-    here = [a for a in mine if a.provider == provider]
+    here = [a for a in mine if (a.provider, a.model) == (provider, model)]
     spent = _unknown_spent(mine, budget) or _paid_spent(mine, budget) or _policy_spent(here) or _unexplained(here)
     return spent or Buy()
 

@@ -20,6 +20,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import asyncpg
 import structlog
@@ -177,7 +178,8 @@ class AttemptPipeline:
         match await self.call(provider, lease, sent):
             case ImageResult() as result:
                 self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
-                await self.keeper.keep(lease, sent.id, result)
+                report = partial(self._report_answer, lease) if sent.is_watched else None
+                await self.keeper.keep(lease, sent.id, result, once_staged=report)
             case RemoteHandle() as handle:
                 await self._remote.begin(lease, sent.id, handle)
             case end, verdict:
@@ -204,7 +206,11 @@ class AttemptPipeline:
     async def call(
         self, provider: ImageProvider, lease: Lease, sent: Sent
     ) -> ImageResult | RemoteHandle | tuple[AttemptEnd, Verdict]:
-        """The vendor's answer, or what its absence means; the provider's gates hear of it first."""
+        """The vendor's answer, or what its absence means.
+
+        The provider's gates have heard of it, but for a picture, which is staged first, and for a job, which is judged
+        by how it ends.
+        """
         try:
             answer = await self._answer(provider, lease, sent)
         except ProviderError as error:
@@ -217,9 +223,14 @@ class AttemptPipeline:
                 timing=self.timing,
             )
             return judge_error(error)
-        if sent.is_watched and isinstance(answer, ImageResult | Refusal):  # a job is judged by how it ends
-            await gates.report_answer(self.pool, provider=lease.provider, model=lease.model, row_id=lease.row_id)
-        return judge_refusal(answer) if isinstance(answer, Refusal) else answer
+        if not isinstance(answer, Refusal):
+            return answer
+        if sent.is_watched:
+            await self._report_answer(lease)
+        return judge_refusal(answer)
+
+    async def _report_answer(self, lease: Lease) -> None:
+        await gates.report_answer(self.pool, provider=lease.provider, model=lease.model, row_id=lease.row_id)
 
     async def _answer(
         self, provider: ImageProvider, lease: Lease, sent: Sent

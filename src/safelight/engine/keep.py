@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -71,11 +71,20 @@ class Keeper:
     min_free_bytes: int = 0
     _disk_refuses: bool = field(default=False, init=False)
 
-    async def keep(self, lease: Lease, attempt_id: AttemptId, result: ImageResult) -> None:
+    async def keep(
+        self,
+        lease: Lease,
+        attempt_id: AttemptId,
+        result: ImageResult,
+        *,
+        once_staged: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Paid bytes become durable before anything else happens to them; then they are looked at."""
         receipt = _receipt(lease, attempt_id, result)
         is_staged = await self._stage(receipt, result.data)
         self.failpoints.reach(Failpoint.STAGED)
+        if once_staged is not None:
+            await once_staged()
         try:
             outputs = await self._render(lease, result.data)
         except NotAnImage as error:
@@ -90,6 +99,13 @@ class Keeper:
             return
         self.failpoints.reach(Failpoint.RECEIVED)
         await self.finish(received, receipt, result.data, outputs, is_staged=is_staged)
+
+    async def set_aside(self, lease: Lease, attempt_id: AttemptId, result: ImageResult, *, fingerprint: str) -> None:
+        """The picture of another request than the image makes now: it is kept and booked, and the image goes on."""
+        receipt = replace(_receipt(lease, attempt_id, result), fingerprint=fingerprint)
+        await self._stage(receipt, result.data)
+        await self.firmly(lambda: settle.insert_receipt(self.pool, receipt))
+        await self.firmly(lambda: settle.release(self.pool, lease))
 
     async def adopt(self, lease: Lease, attempt_id: str) -> None:
         """Uses the staged bytes of an earlier attempt; nothing is bought."""

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import asyncpg
 import structlog
@@ -25,7 +26,7 @@ from safelight.engine import gates, settle
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.keep import Keeper
 from safelight.engine.lease import Lease
-from safelight.engine.outcome import judge_error, judge_refusal, no_answer, no_such_provider
+from safelight.engine.outcome import TryAgain, judge_error, judge_refusal, no_answer, no_such_provider
 from safelight.engine.request import request_of
 from safelight.engine.timing import Timing
 from safelight.providers.provider import (
@@ -58,11 +59,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteJob:
-    """A job at the vendor: the attempt that bought it, where, and how to ask after it."""
+    """A job at the vendor: the attempt that bought it, where and for which request, and how to ask after it."""
 
     attempt_id: AttemptId
     provider: str
     model: str
+    fingerprint: str
     handle: RemoteHandle
 
 
@@ -82,7 +84,13 @@ class RemoteJobs:
         self.failpoints.reach(Failpoint.HANDLE_RECEIVED)
         await self._keep_handle(attempt_id, handle)
         self.failpoints.reach(Failpoint.HANDLE_COMMITTED)
-        job = RemoteJob(attempt_id=attempt_id, provider=lease.provider, model=lease.model, handle=handle)
+        job = RemoteJob(
+            attempt_id=attempt_id,
+            provider=lease.provider,
+            model=lease.model,
+            fingerprint=lease.fingerprint,
+            handle=handle,
+        )
         await self.follow(lease, job, patience_seconds=lease.timeout_seconds)
 
     async def _keep_handle(self, attempt_id: AttemptId, handle: RemoteHandle) -> None:
@@ -108,6 +116,7 @@ class RemoteJobs:
             attempt_id=AttemptId(attempt_id),
             provider=row["provider"],
             model=row["model"],
+            fingerprint=row["fingerprint"],
             handle=RemoteHandle.from_json(row["remote"]),
         )
         await self.follow(lease, job, patience_seconds=lease.timeout_seconds if lease.may_buy else 0.0)
@@ -117,7 +126,7 @@ class RemoteJobs:
         to the backlog, and whoever has it next goes on."""
         provider = self.providers.get(job.provider)
         if not isinstance(provider, RemoteProvider):
-            await self._give_up(lease, job, no_such_provider(job.provider).message)
+            await self._leave(lease, job)
             return
         patience_ends = time.monotonic() + patience_seconds
         failures = lease.failures
@@ -135,7 +144,7 @@ class RemoteJobs:
             self.failpoints.reach(Failpoint.POLLING)
             failures = failures + 1 if isinstance(answer, PollFailed) else 0
             pause = self._pause(answer, failures)
-            if self.draining.is_set() or time.monotonic() >= patience_ends:
+            if self.draining.is_set() or time.monotonic() + pause >= patience_ends:
                 await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
                 return
             await self._rest(pause)
@@ -170,16 +179,23 @@ class RemoteJobs:
         )
 
     async def _conclude(self, lease: Lease, job: RemoteJob, answer: ImageResult | Refusal | ProviderError) -> None:
-        if not isinstance(answer, ProviderError):
-            await gates.report_answer(self.pool, provider=job.provider, model=job.model, row_id=lease.row_id)
-        match answer:
-            case ImageResult():
-                self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
-                await self.keeper.keep(lease, job.attempt_id, answer)
-            case Refusal():
-                await self.keeper.conclude(lease, job.attempt_id, *judge_refusal(answer))
-            case ProviderError():
-                await self.keeper.conclude(lease, job.attempt_id, *judge_error(answer))
+        """What came of a job that was bought for another request (its image was retried with another prompt) is kept
+        and booked, and says nothing of the image."""
+        report = partial(gates.report_answer, self.pool, provider=job.provider, model=job.model, row_id=lease.row_id)
+        is_wanted = job.fingerprint == lease.fingerprint
+        if isinstance(answer, ImageResult):
+            self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
+            if is_wanted:
+                await self.keeper.keep(lease, job.attempt_id, answer, once_staged=report)
+                return
+            await self.keeper.set_aside(lease, job.attempt_id, answer, fingerprint=job.fingerprint)
+            await report()
+            return
+        if isinstance(answer, Refusal):
+            await report()
+        end, verdict = judge_refusal(answer) if isinstance(answer, Refusal) else judge_error(answer)
+        go_on = TryAgain(0.0, counts_as_failure=False)
+        await self.keeper.conclude(lease, job.attempt_id, end, verdict if is_wanted else go_on)
 
     async def _wind_down(self, lease: Lease, job: RemoteJob, provider: RemoteProvider) -> None:
         """The vendor is asked to stop, and then how that went: a picture that was made all the same is kept."""
@@ -195,6 +211,22 @@ class RemoteJobs:
                 return
             await asyncio.sleep(self.timing.poll_seconds)
         await self._give_up(lease, job, "The vendor's job was canceled and has not said how it ended.")
+
+    async def _leave(self, lease: Lease, job: RemoteJob) -> None:
+        """This worker does not know the job's provider. The image waits for one that does, or will after a restart:
+        nothing is known of the job, so nothing may be bought in its place. When the image is to be stopped and nobody
+        can tell the vendor so, the outcome stays unknown."""
+        standing = await self.pool.fetchrow(_ATTEMPTS.standing, lease.row_id, lease.status.value, lease.token)
+        if standing is None:
+            return
+        is_served = await self.pool.fetchval(_ATTEMPTS.is_served, job.provider, self.timing.lease_seconds)
+        if standing["stop"] and not is_served:
+            await self._give_up(lease, job, no_such_provider(job.provider).message)
+            return
+        failures = lease.failures if is_served else lease.failures + 1
+        pause = backoff_seconds(max(failures, 1), jitter=0.5, unit_seconds=self.timing.poll_seconds)
+        log.warning("a job at a provider that is not configured here", provider=job.provider, image=lease.image_id)
+        await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
 
     async def _give_up(self, lease: Lease, job: RemoteJob, why: str) -> None:
         """The job's end will not be heard of: booked as unknown. Its handle stays, and the user's retry asks again."""

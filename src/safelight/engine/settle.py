@@ -97,6 +97,7 @@ async def attempt_facts(conn: Database, row_id: ImageRowId) -> list[AttemptFact]
             id=row["id"],
             run=row["run"],
             provider=row["provider"],
+            model=row["model"],
             status=AttemptStatus(row["status"]),
             fingerprint=row["fingerprint"],
             unbilled_by_policy=row["unbilled_by_policy"],
@@ -114,7 +115,13 @@ async def next_step_of(conn: Database, lease: Lease) -> NextStep:
     facts = await attempt_facts(conn, lease.row_id)
     now = await database_now(conn)
     return next_step(
-        facts, run=lease.run, provider=lease.provider, fingerprint=lease.fingerprint, budget=lease.budget, now=now
+        facts,
+        run=lease.run,
+        provider=lease.provider,
+        model=lease.model,
+        fingerprint=lease.fingerprint,
+        budget=lease.budget,
+        now=now,
     )
 
 

@@ -4,7 +4,7 @@ SELECT row_id, stop FROM images WHERE row_id = $1 AND status = $2 AND claim_toke
 
 -- name: attempts_of
 -- Every attempt of an image so far, oldest first.
-SELECT id, run, provider, status, fingerprint, unbilled_by_policy, error_kind, resolve_at,
+SELECT id, run, provider, model, status, fingerprint, unbilled_by_policy, error_kind, resolve_at,
        coalesce(cost_microusd > 0, cost_basis = 'unknown', false) AS is_charged
 FROM attempts WHERE image_row_id = $1 ORDER BY number;
 
@@ -63,7 +63,11 @@ RETURNING id;
 UPDATE attempts SET remote = $2, submitted_at = safelight.now() WHERE id = $1;
 
 -- name: handle_of
-SELECT remote, provider, model FROM attempts WHERE id = $1 AND status = 'submitted';
+SELECT remote, provider, model, fingerprint FROM attempts WHERE id = $1 AND status = 'submitted';
+
+-- name: is_served
+-- Whether a worker lives that knows a provider ($2 = lease in seconds).
+SELECT EXISTS (SELECT FROM workers AS w WHERE $1 = ANY(w.providers) AND NOT w.draining AND worker_lives(w.id, $2));
 
 -- name: standing
 -- Whether an image is still in these hands, and whether it was asked to stop.

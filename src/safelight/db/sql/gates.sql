@@ -48,10 +48,16 @@ WHERE $3::float8 IS NOT NULL OR coalesce(g.limited_until, '-infinity') <= safeli
 -- name: answer
 -- A call for image $3 was answered by a vendor that works. Its gates, if it was their probe, are open, and told so once;
 -- at open ones what was counted is forgotten. Writes nothing when there is nothing to forget.
+--
+-- A call that was made since a gate was shut was its probe, though another one may have taken its place meanwhile: a
+-- vendor's job can take longer than a probe is waited for.
 WITH known AS (
-    SELECT *, coalesce(limited_until > safelight.now(), false) AS is_limited FROM gates
+    SELECT *, coalesce(limited_until > safelight.now(), false) AS is_limited FROM gates AS g
     WHERE provider = $1 AND model IN ('', $2)
-      AND CASE WHEN shut_at IS NOT NULL THEN probe_row_id = $3
+      AND CASE WHEN shut_at IS NOT NULL
+               THEN probe_row_id = $3
+                    OR EXISTS (SELECT FROM attempts AS a
+                               WHERE a.image_row_id = $3 AND a.provider = $1 AND a.model = $2 AND a.sent_at > g.shut_at)
                ELSE failures > 0 OR coalesce(limited_until <= safelight.now(), true) END
     FOR UPDATE
 ), forgotten AS (

@@ -1,0 +1,161 @@
+"""Jobs at a vendor beside what else happens: other workers, another prompt, a long wait, a database that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from safelight.db.pool import close_pool, open_pool
+from safelight.domain.lifecycle import ImageStatus, JobStatus
+from safelight.engine import control, settle
+from safelight.engine.attempt import CRASH_LIMIT
+from safelight.engine.control import CancelMode
+from safelight.engine.failpoints import Failpoints
+from safelight.engine.keep import WRITE_TRIES
+from safelight.engine.remote import RemoteJobs
+from safelight.providers.provider import RemoteHandle
+from safelight.sandbox.server import RunningSandbox
+from safelight.settings import Settings
+from tests.crash.proxy import proxy_to
+from tests.engine.by_hand import admit_again, admitted_one, pipeline_of, run
+from tests.engine.conftest import running
+from tests.engine.test_claim import register, take
+from tests.engine.test_remote_jobs import at_the_vendor, history, remote_image, requests_sent, settings, submitted
+from tests.orders import attempts_of, ended, image, images_of, until
+
+__all__ = ["settings"]  # the fixture of the jobs that are not left
+
+LOOKED_AT_AND_LEFT = "SELECT generation > 1 AND status = 'queued' AND admitted_at IS NULL FROM images"
+
+
+def without(settings: Settings, vendor: str) -> Settings:
+    others = {name: each for name, each in settings.providers.items() if name != vendor}
+    return settings.model_copy(update={"providers": others})
+
+
+async def test_a_worker_that_does_not_know_the_vendor_gives_no_job_up(
+    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    """The finish lane brings every worker's jobs to any worker; so it does after a provider was removed by mistake."""
+    sandbox.vendor.hold()
+    job_id = await submitted(pool, remote_image("replicate"))
+    async with running(settings):
+        await at_the_vendor(pool)
+    async with running(without(settings, "replicate")):
+        await until(pool, LOOKED_AT_AND_LEFT)
+
+    sandbox.vendor.release()
+    async with running(settings):
+        assert await ended(pool, job_id) is JobStatus.COMPLETED
+
+    assert (await history(pool, job_id), requests_sent(sandbox)) == (["settled"], 1)
+
+
+async def test_a_cancel_ends_an_image_whose_provider_was_removed(
+    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    sandbox.vendor.hold()
+    job_id = await submitted(pool, remote_image("replicate"))
+    async with running(settings):
+        await at_the_vendor(pool)
+    async with running(without(settings, "replicate")):
+        await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
+        assert await ended(pool, job_id) is JobStatus.CANCELED
+
+    assert await history(pool, job_id) == ["unknown"]
+
+
+@pytest.mark.parametrize(("script", "first"), [("", "received"), ("nsfw", "refused")])
+async def test_what_becomes_of_another_prompts_job_says_nothing_of_the_image(
+    script: str, first: str, settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool, sandbox: RunningSandbox
+):
+    """The image crashed while its job ran on, and is retried with another prompt before the sweep has come by."""
+    sandbox.vendor.hold()
+    job_id = await submitted(pool, remote_image("fal", script))
+    async with running(settings):
+        await at_the_vendor(pool)
+    await pool.execute("UPDATE images SET crash_count = $1", CRASH_LIMIT)
+    async with pipeline_of(settings, pool, await register(pool)) as pipeline:
+        await run(pipeline, await admit_again(pool, queue))
+    [crashed] = await images_of(pool, job_id)
+    assert (crashed["status"], await history(pool, job_id)) == ("failed", ["submitted"])
+
+    await control.retry(pool, job_id, account="default", prompts={"a": "A silver key"}, run_limit_seconds=3600)
+    sandbox.vendor.release()
+    async with running(settings):
+        assert await ended(pool, job_id) is JobStatus.COMPLETED
+
+    assert (await history(pool, job_id), requests_sent(sandbox)) == ([first, "settled"], 2)
+    assert sum(row["cost_microusd"] for row in await attempts_of(pool, job_id)) == sandbox.vendor.bill.total_microusd
+
+
+async def test_a_vendor_that_asks_for_patience_holds_neither_a_slot_nor_a_cancel(
+    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    job_id = await submitted(pool, remote_image("replicate", "queued 600; poll 429 3600 x1"))
+
+    async with running(settings):
+        await until(pool, "SELECT status = 'queued' AND not_before > safelight.now() + interval '50 min' FROM images")
+        await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
+        assert await ended(pool, job_id) is JobStatus.CANCELED
+
+
+async def test_a_handle_outlasts_a_database_that_is_gone(
+    settings: Settings, database: str, pool: asyncpg.Pool, queue: asyncpg.Pool
+):
+    """It lies nowhere but in memory; without it the job is paid for and lost."""
+    worker = await register(pool)
+    job_id, hint = await admitted_one(pool, queue, image("img"))
+    lease = await take(pool, hint, worker)
+    assert lease is not None
+    async with proxy_to(database) as proxy, pipeline_of(settings, pool, worker) as pipeline:
+        sent = await pipeline.commit(lease)
+        assert sent is not None
+        shaky = await open_pool(proxy.dsn, min_size=1, max_size=2, application_name="tests shaky")
+        keeper = pipeline.keeper
+        keeper.pool = shaky
+        jobs = RemoteJobs(
+            pool=shaky,
+            providers={},
+            keeper=keeper,
+            timing=pipeline.timing,
+            failpoints=Failpoints(),
+            draining=asyncio.Event(),
+        )
+        proxy.vanish()
+        with capture_logs() as logs:
+            begun = asyncio.create_task(
+                jobs.begin(lease.moved(ImageStatus.GENERATING), sent.id, RemoteHandle(remote_id="job-1"))
+            )
+            async with asyncio.timeout(30):
+                while not begun.done() and sum("handle cannot be kept" in log["event"] for log in logs) <= WRITE_TRIES:
+                    await asyncio.wait((begun,), timeout=0.01)
+        proxy.come_back()
+        await asyncio.wait((begun,))
+        begun.exception()
+        await close_pool(shaky)
+
+    [attempt] = await attempts_of(pool, job_id)
+    assert attempt["remote"] == {"remote_id": "job-1", "urls": {}}
+
+
+async def test_a_job_that_is_to_be_stopped_is_not_put_off_by_the_look_that_just_ended(
+    settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool
+):
+    """The caller canceled while the vendor was saying when it wants to be asked again."""
+    worker = await register(pool)
+    job_id, hint = await admitted_one(pool, queue, image("img"))
+    lease = await take(pool, hint, worker)
+    assert lease is not None
+    async with pipeline_of(settings, pool, worker) as pipeline:
+        sent = await pipeline.commit(lease)
+    assert sent is not None
+    await settle.keep_handle(pool, sent.id, RemoteHandle(remote_id="job-1"))
+
+    await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
+    await settle.release(pool, lease.moved(ImageStatus.GENERATING), after_seconds=3600)
+
+    assert await pool.fetchval("SELECT not_before <= safelight.now() + interval '1 s' FROM images")
