@@ -28,6 +28,7 @@ asyncio.run(start())
 
 
 async def _until_refused(port: int) -> None:
+    """Asked again and again: a port that closes tells nobody."""
     async with asyncio.timeout(20), httpx2.AsyncClient(trust_env=False) as http:
         while True:
             try:

@@ -29,6 +29,7 @@ async def test_the_demo_delivers_every_picture_and_pays_for_each_once(safelight:
     assert len(saved) == 14
     for path in saved:
         with Image.open(path) as picture:
+            picture.load()  # to its last row, which opening does not read
             assert (picture.format, picture.size) == ("JPEG", (512, 512))
     assert not list((tmp_path / ".demo" / "run").glob("*.pid"))
 

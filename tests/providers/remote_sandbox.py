@@ -51,7 +51,7 @@ async def purchase(provider: RemoteProvider, sandbox: RunningSandbox, *, model: 
         ended = await _submitted(provider, request)
         if isinstance(ended, RemoteHandle):
             handle = RemoteHandle.from_json(json.loads(json.dumps(ended.as_json())))
-            ended = await _followed(provider, handle, request, troubles)
+            ended = await followed(provider, handle, request, troubles)
     return Purchase(ended=ended, troubles=troubles, charged_microusd=sandbox.vendor.bill.total_microusd - before)
 
 
@@ -63,9 +63,8 @@ async def _submitted(provider: RemoteProvider, request: ImageRequest) -> Ended |
         return error
 
 
-async def _followed(
-    provider: RemoteProvider, handle: RemoteHandle, request: ImageRequest, troubles: list[str]
-) -> Ended:
+async def followed(provider: RemoteProvider, handle: RemoteHandle, request: ImageRequest, troubles: list[str]) -> Ended:
+    """How the job ended; the codes of the polls that could not tell are added to `troubles`."""
     while True:
         try:
             answer = await provider.poll(handle, request)

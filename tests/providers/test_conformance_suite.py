@@ -99,3 +99,11 @@ def test_every_misbehaving_provider_is_caught() -> None:
         if line.startswith("class Test")
     }
     assert {suite for suite, _ in CAUGHT} == written
+
+
+def test_without_pytest_the_import_says_what_to_install() -> None:
+    program = "import sys; sys.modules['pytest'] = None; import safelight.testing"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT / "src", capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].endswith("pip install pytest pytest-asyncio")

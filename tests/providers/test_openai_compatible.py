@@ -171,6 +171,22 @@ async def test_a_data_uri_is_the_picture_itself(vendor: Vendor, house: OpenAIPro
     assert result.data == PNG
 
 
+@pytest.mark.parametrize(
+    ("written", "data"),
+    [("QUJD", b"ABC"), ("QUI=", b"AB"), ("QUI", b"AB"), ("-_-_", b"\xfb\xff\xbf"), ("QUJD=", b"ABC"), ("QR==", b"A")],
+    ids=["as it should be", "padded", "unpadded", "URL-safe", "padded too much", "with bits to spare"],
+)
+async def test_base64_is_read_however_it_is_written(
+    vendor: Vendor, house: OpenAIProvider, written: str, data: bytes
+) -> None:
+    vendor.says(200, {"data": [{"b64_json": written}]}, headers=JSON)
+
+    result = await house.submit(request(model="house-diffusion"))
+
+    assert isinstance(result, ImageResult)
+    assert result.data == data
+
+
 async def test_a_picture_behind_a_url_is_fetched_once_and_without_the_key(vendor: Vendor) -> None:
     settings = replace(config(api_key=KEY, base_url=f"{vendor.url}/v1", models=MODELS), fetch=plain_fetch)
     provider = OpenAIProvider.from_config("house", settings)

@@ -11,6 +11,7 @@ from safelight.api.gate import Gate, stopping
 from safelight.api.images import image_routes
 from safelight.api.jobs import job_routes
 from safelight.api.openapi import Application
+from safelight.api.providers import provider_routes
 from safelight.api.queue import queue_routes
 from safelight.api.request_id import RequestIds
 from safelight.api.service import service_routes
@@ -36,6 +37,7 @@ def create_app(deps: ApiDependencies) -> Application:
     app.include_router(job_routes(deps, watch))
     app.include_router(image_routes(deps))
     app.include_router(queue_routes(deps))
+    app.include_router(provider_routes(deps))
     app.include_router(service_routes(deps))
     failures.install(app)
     app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)

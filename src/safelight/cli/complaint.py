@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from safelight.domain.errors import SafelightError
@@ -36,6 +37,21 @@ def read_settings() -> Settings:
         raise wrong_setting(error) from None
     except ValueError as error:
         raise Complaint(f"safelight.toml: {error}") from error
+
+
+def exit_code(process: Callable[[], int]) -> int:
+    """Of a process, once it has ended. Raises Complaint for what an operator has to put right."""
+    from pydantic import ValidationError
+
+    from safelight.cli.processes import CannotStart
+    from safelight.db.placement import EmbeddedServerError
+
+    try:
+        return process()
+    except ValidationError as error:
+        raise wrong_setting(error) from None
+    except (CannotStart, EmbeddedServerError) as error:
+        raise Complaint(str(error)) from error
 
 
 def wrong_setting(error: ValidationError) -> Complaint:

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from safelight import __version__
-from safelight.cli.complaint import Complaint, complain
+from safelight.cli.complaint import Complaint, complain, exit_code
 from safelight.cli.jobs import AsJson, Url, jobs
+from safelight.cli.providers import providers
 from safelight.cli.queue import queue
 from safelight.domain.errors import SafelightError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 app.add_typer(queue, name="queue")
+app.add_typer(providers, name="providers")
 app.add_typer(db, name="db")
 
 
@@ -207,18 +209,4 @@ def demo(
 
 def _run(process: Callable[[], int]) -> None:
     """Ends with the process's exit code. Raises Complaint for what an operator has to put right."""
-    from pydantic import ValidationError
-
-    from safelight.cli.complaint import wrong_setting
-    from safelight.cli.processes import CannotStart
-    from safelight.db.placement import EmbeddedServerError
-    from safelight.engine.worker import StoreMismatch
-    from safelight.providers.registry import InvalidConfiguration
-
-    try:
-        code = process()
-    except ValidationError as error:
-        raise wrong_setting(error) from None
-    except (CannotStart, EmbeddedServerError, InvalidConfiguration, StoreMismatch) as error:
-        raise Complaint(str(error)) from error
-    raise typer.Exit(code)
+    raise typer.Exit(exit_code(process))

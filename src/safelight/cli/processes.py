@@ -2,6 +2,8 @@
 
 Every process stops on SIGTERM or SIGINT: nothing new is taken, calls that were sent run to their end. A second signal
 leaves at once; what was in flight is then claimed by another worker, as after a crash.
+
+`serve` only looks after the others, for as long as they live: what they are made of is imported where they start.
 """
 
 from __future__ import annotations
@@ -16,24 +18,24 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import httpx2
 import structlog
 import uvloop
 
 from safelight.db.migrate import migrate
-from safelight.domain.ids import ImageRowId, WorkerId
-from safelight.domain.money import format_usd
-from safelight.engine.lease import Hint
-from safelight.engine.restore import Restored
+from safelight.db.provide import Database, provide_database
 from safelight.logs import configure_logging
 from safelight.settings import Settings, child_environment
-from safelight.wiring import Database, api_of, provide_database, take_stock, worker_of
+
+if TYPE_CHECKING:
+    from safelight.engine.restore import Restored
 
 log = structlog.get_logger(__name__)
 
 _READY_SECONDS = 60.0
+_PROBE_SECONDS = 2.0
 _RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
 _REPORTED = 50
 
@@ -54,17 +56,31 @@ def run_serve(*, placeholder: bool, bind: str | None, workers: int | None, after
 
 def run_api() -> int:
     """The HTTP API alone."""
-    return uvloop.run(_api(_settings()))
+    with _complaining():
+        return uvloop.run(_api(_settings()))
 
 
 def run_worker(*, one: tuple[str, str, str, str] | None = None) -> int:
     """A worker; with `one` (worker id, image row, generation, queue row) only for that image."""
-    return uvloop.run(_worker(_settings(), one))
+    with _complaining():
+        return uvloop.run(_worker(_settings(), one))
 
 
 def run_migrate() -> int:
     """Applies the migrations that are missing, and says which."""
     return uvloop.run(_migrate(_settings()))
+
+
+@contextmanager
+def _complaining() -> Iterator[None]:
+    """What the parts say that an operator has to put right becomes CannotStart."""
+    from safelight.engine.worker import StoreMismatch
+    from safelight.providers.registry import InvalidConfiguration
+
+    try:
+        yield
+    except (InvalidConfiguration, StoreMismatch) as error:
+        raise CannotStart(str(error)) from error
 
 
 def _settings(**overrides: object) -> Settings:
@@ -78,22 +94,20 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
     run_folder = settings.home / "run"
     run_folder.mkdir(parents=True, exist_ok=True)
     with _only_serve(run_folder):
-        database = await provide_database(settings, alone=True)
+        database = await provide_database(settings.database_url, home=settings.home, alone=True)
         if after_restore:
-            _report(await take_stock(settings, database.dsn))
+            await _take_stock(settings, database.dsn)
         stopping = asyncio.Event()
         shared = {"database_url": database.dsn, "home": settings.home, "bind": settings.bind, "supervised": 1}
         if settings.placeholder:
             shared["placeholder"] = 1
         environment = child_environment(shared)
-        children = [_Child("api", ("api",), environment, run_folder)]
-        children += [
-            _Child(f"worker-{n}", ("worker",), environment, run_folder) for n in range(1, settings.workers + 1)
-        ]
+        children = [_Child("api", "api", environment, run_folder)]
+        children += [_Child(f"worker-{n}", "worker", environment, run_folder) for n in range(1, settings.workers + 1)]
         _on_stop(stopping.set, at_once=lambda: [child.signal(signal.SIGKILL) for child in children])
         kept = [asyncio.create_task(child.keep_running(stopping)) for child in children]
         try:
-            if await _ready(f"http://{host}:{port}", stopping):
+            if await _ready(host, port, stopping):
                 sys.stderr.write(f"Safelight is ready at http://{host}:{port} (open: no keys are configured)\n")
             await stopping.wait()
         finally:
@@ -104,7 +118,8 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
 
 
 async def _api(settings: Settings) -> int:
-    from safelight.api.server import ApiServer, ServerConfig  # a worker does without the web framework
+    from safelight.api.server import ApiServer, ServerConfig
+    from safelight.wiring import api_of
 
     host, port = loopback_address(settings.bind)
     async with _database(settings) as database, api_of(settings, database.dsn) as app:
@@ -120,6 +135,10 @@ async def _api(settings: Settings) -> int:
 
 
 async def _worker(settings: Settings, one: tuple[str, str, str, str] | None) -> int:
+    from safelight.domain.ids import ImageRowId, WorkerId
+    from safelight.engine.lease import Hint
+    from safelight.wiring import worker_of
+
     async with _database(settings) as database:
         if one is not None:
             _on_stop(_go_on, at_once=_go_on)  # its one image is what the worker that started it waits for
@@ -146,7 +165,7 @@ async def _migrate(settings: Settings) -> int:
     if settings.database_url is not None:
         applied = await migrate(settings.database_url)
     else:
-        database = await provide_database(settings)
+        database = await provide_database(None, home=settings.home)
         applied = []
         await database.stop()
     for each in applied:
@@ -176,9 +195,9 @@ def loopback_address(bind: str) -> tuple[str, int]:
 class _Child:
     """One process of `serve`, started again when it ends unasked."""
 
-    def __init__(self, name: str, words: tuple[str, ...], environment: dict[str, str], run_folder: Path) -> None:
+    def __init__(self, name: str, process: str, environment: dict[str, str], run_folder: Path) -> None:
         self._name = name
-        self._command = (sys.executable, "-m", "safelight", *words)
+        self._command = (sys.executable, "-m", "safelight.cli.child", process)
         self._environment = environment
         self._pid_file = run_folder / f"{name}.pid"
         self._process: asyncio.subprocess.Process | None = None
@@ -221,22 +240,33 @@ async def _stop_all(children: list[_Child], kept: list[asyncio.Task[None]], drai
         await asyncio.wait(late)
 
 
-async def _ready(url: str, stopping: asyncio.Event) -> bool:
+async def _ready(host: str, port: int, stopping: asyncio.Event) -> bool:
+    """The API has said that it is; False when told to stop first, or after a minute."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + _READY_SECONDS
-    async with httpx2.AsyncClient(trust_env=False, timeout=2.0) as client:
-        while not stopping.is_set() and loop.time() < ends_at:
-            with contextlib.suppress(httpx2.HTTPError):
-                if (await client.get(f"{url}/readyz")).status_code == 200:
+    while not stopping.is_set() and loop.time() < ends_at:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_PROBE_SECONDS):
+                if await _says_yes(host, port):
                     return True
-            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)
     return False
+
+
+async def _says_yes(host: str, port: int) -> bool:
+    """One question, by hand: an HTTP client would stay in this process's memory for as long as it lives."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        return (await reader.readline()).split()[1:2] == [b"200"]
+    finally:
+        writer.close()
 
 
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
     """For a process on its own; under `serve` the address is given and nothing is started."""
-    database = await provide_database(settings)
+    database = await provide_database(settings.database_url, home=settings.home)
     try:
         yield database
     finally:
@@ -275,8 +305,16 @@ def _go_on() -> None:
     """Stopping is somebody else's decision."""
 
 
+async def _take_stock(settings: Settings, dsn: str) -> None:
+    from safelight.wiring import take_stock
+
+    _report(await take_stock(settings, dsn))
+
+
 def _report(found: Restored) -> None:
     """What may be bought twice, for the person who restored the database."""
+    from safelight.domain.money import format_usd
+
     say = sys.stderr.write
     say("buying is paused: the database was restored from a backup\n")
     if found.recovered:

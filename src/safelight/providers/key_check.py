@@ -35,13 +35,23 @@ async def why_key_is_bad(url: str, *, headers: Mapping[str, str], bad_word: str 
         raise KeyNotChecked(f"no answer that can be read: {type(error).__name__}") from None
     if bad_word is not None and answer.status_code == 400 and bad_word in answer.text:
         return f"the vendor answers {bad_word} (HTTP 400)"
-    return key_verdict(answer.status_code)
+    return key_verdict(answer.status_code, is_json=_is_json(answer))
 
 
-def key_verdict(status: int) -> str | None:
-    """What the status of such an answer says against the key. Raises KeyNotChecked when it says nothing of it."""
-    if 200 <= status < 300:
+def key_verdict(status: int, *, is_json: bool) -> str | None:
+    """What such an answer says against the key. Raises KeyNotChecked when it says nothing of it.
+
+    `is_json`: its body is a JSON object; a success without one comes from somebody in between.
+    """
+    if 200 <= status < 300 and is_json:
         return None
     if status in _BAD_KEY:
         return f"the vendor answers HTTP {status}"
-    raise KeyNotChecked(f"the vendor answers HTTP {status} to a question about the account")
+    raise KeyNotChecked(f"the answer, HTTP {status}, does not tell")
+
+
+def _is_json(answer: httpx2.Response) -> bool:
+    try:
+        return isinstance(answer.json(), dict)
+    except (ValueError, RecursionError):
+        return False

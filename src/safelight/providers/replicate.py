@@ -169,7 +169,7 @@ class ReplicateProvider(RemoteProvider):
             answer = await self._account.ask("GET", self._account.url("/v1/account"), prompt="")
         except PollFailed as failed:
             raise KeyNotChecked(failed.message) from None
-        return key_verdict(answer.status)
+        return key_verdict(answer.status, is_json=answer.body is not None)
 
     async def aclose(self) -> None:
         await self._account.aclose()

@@ -1,0 +1,31 @@
+"""What stays in the memory of processes that live for months."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SERVE = "import safelight.cli.main, safelight.cli.processes"
+API = "import safelight.cli.child, safelight.wiring, safelight.api.server"
+WORKER = "import safelight.cli.child, safelight.wiring"
+
+
+@pytest.mark.parametrize(
+    ("imports", "unneeded"),
+    [
+        (SERVE, {"fastapi", "httpx2", "jinja2", "pgqueuer", "pyvips", "safelight.engine", "safelight.providers"}),
+        (WORKER, {"fastapi", "google.genai", "jinja2", "pyvips", "starlette", "typer"}),
+        (API, {"google.genai", "pyvips", "typer"}),
+    ],
+    ids=["serve", "worker", "api"],
+)
+def test_a_process_loads_nothing_that_only_others_need(imports: str, unneeded: set[str]) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{imports}; import sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert unneeded & set(shown.stdout.split()) == set()
