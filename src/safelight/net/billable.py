@@ -22,6 +22,7 @@ import httpx2
 
 from safelight.net.capped import MAX_ANSWER_BYTES, CappedResponse, no_cookies
 from safelight.net.capped import AnswerTooLarge as AnswerTooLarge  # what a call can end with is named here, whole
+from safelight.net.tls import public_authorities
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 """Of DNS, TCP and of TLS, each. Chosen short: a connection that never opened is proven unbilled and retried
@@ -107,7 +108,7 @@ class _CheckedTransport(httpx2.AsyncHTTPTransport):
 
     def __init__(self, *, max_answer_bytes: int) -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-        super().__init__(limits=limits, trust_env=False)
+        super().__init__(verify=public_authorities(), limits=limits, trust_env=False)
         self._max_answer_bytes = max_answer_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -17,7 +17,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from socket import SOCK_STREAM
 
@@ -29,6 +28,7 @@ from safelight.net.billable import CONNECT_TIMEOUT_SECONDS
 from safelight.net.capped import AnswerTooLarge, CappedResponse
 from safelight.net.fetch import Fetched, FetchFailed, FetchRefused
 from safelight.net.pinned import PinnedNetwork
+from safelight.net.tls import public_authorities
 
 RESOLVE_TIMEOUT_SECONDS = 1.0
 """Chosen: a resolver that knows the name answers in milliseconds."""
@@ -191,7 +191,7 @@ class EgressGuard:
         target = httpcore2.URL(scheme=to.url.raw_scheme, host=to.url.raw_host, port=to.port, target=to.url.raw_path)
         connecting = {"timeout": {"connect": CONNECT_TIMEOUT_SECONDS}}
         network = PinnedNetwork(to.host, to.port, to.addresses, network=self._network)
-        tls = self._tls or _public_authorities()
+        tls = self._tls or public_authorities()
         try:
             async with (
                 httpcore2.AsyncConnectionPool(tls, network_backend=network) as pool,
@@ -233,11 +233,6 @@ def _parsed(text: str) -> httpx2.URL:
 def _no_success(host: str, status: int) -> FetchFailed:
     is_final = 300 <= status < 500 and status not in (408, 429)
     return FetchFailed(f"`{host}` answered {status}", is_final=is_final, http_status=status)
-
-
-@cache
-def _public_authorities() -> ssl.SSLContext:
-    return httpx2.create_ssl_context(trust_env=False)
 
 
 class _Body(httpx2.AsyncByteStream):

@@ -6,6 +6,7 @@ import httpx2
 
 from safelight.net.billable import CONNECT_TIMEOUT_SECONDS
 from safelight.net.capped import MAX_ANSWER_BYTES, CappedResponse, no_cookies
+from safelight.net.tls import public_authorities
 
 READ_TIMEOUT_SECONDS = 30.0
 """Of one read, and of one write. Chosen: a vendor that is asked how far a job is answers at once."""
@@ -34,7 +35,8 @@ class _BoundedTransport(httpx2.AsyncHTTPTransport):
     """Bounds the time of every step and the size of the answer."""
 
     def __init__(self, *, max_answer_bytes: int) -> None:
-        super().__init__(limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20), trust_env=False)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+        super().__init__(verify=public_authorities(), limits=limits, trust_env=False)
         self._max_answer_bytes = max_answer_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

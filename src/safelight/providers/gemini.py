@@ -27,12 +27,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self
 
+import httpx2
 from google import genai
 from google.genai import errors, types
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.money import FREE, Cost
 from safelight.net.billable import CallNotSent, billable_client
+from safelight.net.tls import public_authorities
 from safelight.providers import retry_after
 from safelight.providers.configuration import checked_url, model_table, required_key
 from safelight.providers.failures import (
@@ -86,6 +88,8 @@ class GeminiProvider(ImageProvider):
         self._base_url = base_url or DEFAULT_BASE_URL
         self._models = models
         self._http = billable_client()
+        # The SDK makes a client for calls that block, which are never made; this one costs no reading of authorities.
+        self._unused = httpx2.Client(verify=public_authorities(), trust_env=False)
         # Each argument turns something off: the environment's Vertex switch, API version and base URL, a
         # silent change to aiohttp (which sends twice), and an infinite read timeout. Retry options stay
         # unset, which is one attempt. The client is kept: its models stop working once it is collected.
@@ -97,6 +101,7 @@ class GeminiProvider(ImageProvider):
                 api_version="v1",
                 timeout=180_000,
                 httpx_async_client=self._http,
+                httpx_client=self._unused,
             ),
         )
 
