@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-JOBS ?= 2
+JOBS ?= 3
 
 .PHONY: help install demo serve test proof bench check format docs lock clean
 
@@ -36,8 +36,9 @@ test: install ## every test that fits in eight minutes
 proof: install ## the long versions as well
 	$(BIN)/python -m pytest -n $(JOBS)
 
-bench: install ## measure, and write the table into docs/benchmarks.md
+bench: install ## measure, and write figures and profile into docs/benchmarks.md
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks --profile --page docs/benchmarks.md
 
 check: install ## format, lint, types, layers, docs
 	$(BIN)/ruff format --check .

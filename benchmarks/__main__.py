@@ -1,4 +1,4 @@
-"""`python -m benchmarks`, and `make bench`: every figure, measured here and now, in one table."""
+"""`python -m benchmarks`, and `make bench`: every figure, measured here and now, in one table; and a profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
-from benchmarks import admission, rendering, service, startup, table, throughput
+from benchmarks import admission, overhead, profile, rendering, service, startup, table, throughput
 from benchmarks.figures import Figure, at_most
 from benchmarks.scale import FULL, QUICK, Scale
 
@@ -25,21 +25,36 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures Safelight.")
     options.add_argument("--quick", action="store_true", help="a smoke run: small counts, figures of no meaning")
     options.add_argument("--only", choices=list(_MEASUREMENTS), action="append", help="one part; may be repeated")
+    options.add_argument("--profile", action="store_true", help="where the time and the memory go, instead of figures")
     options.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
-    options.add_argument("--page", type=Path, metavar="FILE", help="write the table between the marks of this page")
+    options.add_argument("--page", type=Path, metavar="FILE", help="write it between its marks on this page")
     options.add_argument("--folder", type=Path, help="make the homes here instead of in the temporary folder")
     chosen = options.parse_args()
     if chosen.page and (chosen.quick or chosen.only):
         options.error("--page takes a whole and full run")
+    if chosen.profile and (chosen.only or chosen.json):
+        options.error("--profile takes no --only and no --json")
+    scale = QUICK if chosen.quick else FULL
     facts = table.machine()
-    figures = uvloop.run(measure(QUICK if chosen.quick else FULL, chosen.folder, parts=chosen.only))
+    if chosen.profile:
+        _profile(scale, chosen.folder, chosen.page, facts)
+        return 0
+    figures = uvloop.run(measure(scale, chosen.folder, parts=chosen.only))
     table.show(Console(), figures, facts)
     if chosen.json:
         document: dict[str, Any] = {"machine": facts, "quick": chosen.quick, "figures": [f.as_json() for f in figures]}
         chosen.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if chosen.page:
-        table.write_page(chosen.page, figures, facts)
+        parts = (table.machine_line(facts), table.markdown(figures), table.missed_line(figures))
+        table.write_page(chosen.page, table.MARKS, *parts)
     return 0
+
+
+def _profile(scale: Scale, folder: Path | None, page: Path | None, facts: dict[str, Any]) -> None:
+    sections = uvloop.run(profile.measure(scale, folder))
+    profile.show(Console(), sections)
+    if page:
+        table.write_page(page, profile.MARKS, table.machine_line(facts), profile.markdown(sections))
 
 
 async def measure(scale: Scale, folder: Path | None, *, parts: list[str] | None = None) -> list[Figure]:
@@ -72,6 +87,7 @@ async def _rendering(scale: Scale, folder: Path | None) -> list[Figure]:  # noqa
 _MEASUREMENTS: dict[str, Measurement] = {
     "service": service.measure,
     "throughput": throughput.measure,
+    "overhead": overhead.measure,
     "admission": admission.measure,
     "startup": startup.measure,
     "rendering": _rendering,

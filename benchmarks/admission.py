@@ -29,8 +29,10 @@ from safelight.engine.submit import submit
 AT_ONCE = 8
 """Images that each admission hands out."""
 
+PROVIDER, _MODEL = "placeholder", "placeholder-1"
+"""Of the images that are ordered here."""
+
 _WORKERS = load("workers")
-_PROVIDER, _MODEL = "placeholder", "placeholder-1"
 _LARGEST_JOB = 500
 _LEASE_SECONDS = 86_400.0  # the one worker that is said to live need not beat
 _RATIO_GOALS = (1.5, 3.0)
@@ -79,7 +81,7 @@ async def _p99s(pools: list[asyncpg.Pool], *, calls: int) -> list[float]:
     for _ in range(calls):
         for pool, seconds in zip(pools, taken, strict=True):
             began = time.perf_counter()
-            admitted = await admit(pool, max_concurrency={_PROVIDER: AT_ONCE}, lease_seconds=_LEASE_SECONDS)
+            admitted = await admit(pool, max_concurrency={PROVIDER: AT_ONCE}, lease_seconds=_LEASE_SECONDS)
             seconds.append(time.perf_counter() - began)
             assert admitted == AT_ONCE
             await pool.execute(_UNADMIT)
@@ -98,10 +100,10 @@ async def _backlog(server_dsn: str, queued: int) -> AsyncIterator[asyncpg.Pool]:
     pool = await open_pool(dsn, min_size=1, max_size=2, application_name="benchmark")
     try:
         for _ in range(queued // _LARGEST_JOB):
-            await submit(pool, _order(_LARGEST_JOB), run_limit_seconds=_LEASE_SECONDS)
+            await submit(pool, order(_LARGEST_JOB), run_limit_seconds=_LEASE_SECONDS)
         if rest := queued % _LARGEST_JOB:
-            await submit(pool, _order(rest), run_limit_seconds=_LEASE_SECONDS)
-        identity = (new_worker_id(), socket.gethostname(), os.getpid(), [_PROVIDER], AT_ONCE, AT_ONCE)
+            await submit(pool, order(rest), run_limit_seconds=_LEASE_SECONDS)
+        identity = (new_worker_id(), socket.gethostname(), os.getpid(), [PROVIDER], AT_ONCE, AT_ONCE)
         await pool.execute(_WORKERS.register_worker, *identity)
         await pool.execute("ANALYZE")
     finally:
@@ -113,7 +115,8 @@ async def _backlog(server_dsn: str, queued: int) -> AsyncIterator[asyncpg.Pool]:
         await close_pool(queue)
 
 
-def _order(images: int) -> JobOrder:
+def order(images: int) -> JobOrder:
+    """A job of so many images, without outputs."""
     return JobOrder(
         account="default",
         idempotency_key=None,
@@ -131,7 +134,7 @@ def _image(number: int) -> ImageOrder:
     return ImageOrder(
         id=f"img-{number}",
         group="",
-        provider=_PROVIDER,
+        provider=PROVIDER,
         model=_MODEL,
         prompt=f"Picture {number}",
         options={},

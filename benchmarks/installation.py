@@ -24,16 +24,21 @@ from safelight.settings import VENDOR_KEYS, child_environment
 READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
+_PROBE = Path(__file__).parent / "probe"
 
 
 @dataclass(kw_only=True)
 class Installation:
-    """One home and the `serve` that runs in it; `http` keeps its connection open, as a good caller does."""
+    """One home and the `serve` that runs in it; `http` keeps its connection open, as a good caller does.
+
+    `probe` is what its processes write about themselves into `{home}/probe`: see `benchmarks/probe`.
+    """
 
     home: Path
     port: int
     settings: Mapping[str, object]
     http: httpx2.AsyncClient
+    probe: str | None = None
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     @property
@@ -57,7 +62,7 @@ class Installation:
                 "safelight",
                 "serve",
                 cwd=self.home,  # where no safelight.toml of the developer lies
-                env=_environment({"home": self.home, "bind": f"127.0.0.1:{self.port}", **self.settings}),
+                env=self._environment(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -113,13 +118,29 @@ class Installation:
         return psutil.Process(int((self.home / "pg" / "data" / "postmaster.pid").read_text().split()[0]))
 
     def cpu_seconds(self) -> dict[str, float]:
-        """What the API, the worker with its render child, and PostgreSQL have used since they started."""
+        """What the worker, its render children, the API and PostgreSQL have used since they started."""
         named = self.processes()
+        own = named["worker"].cpu_times()
+        worker = own.user + own.system
         return {
+            "worker": worker,
+            "render": _cpu_seconds(named["worker"]) - worker,
             "api": _cpu_seconds(named["api"]),
-            "worker": _cpu_seconds(named["worker"]),
             "postgres": _cpu_seconds(self.postgres()),
         }
+
+    def probed(self, name: str) -> list[str]:
+        """The lines that a process has written about itself so far; by the name that `processes` gives it."""
+        pid = self.processes()[name].pid
+        return (self.home / "probe" / f"{pid}.{self.probe}").read_text().splitlines()
+
+    def _environment(self) -> dict[str, str]:
+        environment = _environment({"home": self.home, "bind": f"127.0.0.1:{self.port}", **self.settings})
+        if self.probe is None:
+            return environment
+        folder = self.home / "probe"
+        folder.mkdir(exist_ok=True)
+        return {**environment, "PYTHONPATH": str(_PROBE), "BENCH_PROBE": self.probe, "BENCH_PROBE_FOLDER": str(folder)}
 
     async def _is_ready(self) -> bool:
         try:
@@ -129,12 +150,12 @@ class Installation:
 
 
 @asynccontextmanager
-async def prepared(folder: Path | None, **settings: object) -> AsyncIterator[Installation]:
+async def prepared(folder: Path | None, *, probe: str | None = None, **settings: object) -> AsyncIterator[Installation]:
     """An installation that has not started, below `folder`; whatever happens, nothing of it stays."""
     with home_below(folder) as home:
         port = _free_port()
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60.0) as http:
-            installation = Installation(home=home, port=port, settings=settings, http=http)
+            installation = Installation(home=home, port=port, settings=settings, http=http, probe=probe)
             try:
                 yield installation
             finally:
@@ -142,9 +163,9 @@ async def prepared(folder: Path | None, **settings: object) -> AsyncIterator[Ins
 
 
 @asynccontextmanager
-async def running(folder: Path | None, **settings: object) -> AsyncIterator[Installation]:
+async def running(folder: Path | None, *, probe: str | None = None, **settings: object) -> AsyncIterator[Installation]:
     """An installation that is ready."""
-    async with prepared(folder, **settings) as installation:
+    async with prepared(folder, probe=probe, **settings) as installation:
         await installation.start()
         yield installation
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,12 @@ from benchmarks.figures import Figure, at_most
 from benchmarks.installation import Installation
 
 _BYTES_PER_MB = 1_000_000
+
+
+async def idle(installation: Installation) -> Mapping[str, float]:
+    """As `of`, a moment after the last work."""
+    await asyncio.sleep(1.0)
+    return of(installation)
 
 
 def of(installation: Installation) -> Mapping[str, float]:

@@ -16,9 +16,12 @@ class Scale:
     vendor_seconds: float
     plain_images: int
     kept_images: int
+    profiled_images: int
     backlogs: tuple[int, ...]
     admissions: int
     render_turns: int
+    pairs: int
+    attempts: int
 
 
 FULL = Scale(
@@ -29,9 +32,12 @@ FULL = Scale(
     vendor_seconds=8.0,
     plain_images=2100,
     kept_images=210,
+    profiled_images=700,
     backlogs=(100, 10_000, 100_000),
     admissions=300,
     render_turns=40,
+    pairs=200,
+    attempts=200,
 )
 QUICK = Scale(
     runs=1,
@@ -41,7 +47,10 @@ QUICK = Scale(
     vendor_seconds=1.0,
     plain_images=140,
     kept_images=14,
+    profiled_images=140,
     backlogs=(100, 500, 2_000),
     admissions=20,
     render_turns=3,
+    pairs=10,
+    attempts=14,
 )

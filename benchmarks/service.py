@@ -34,15 +34,15 @@ class Bench:
 
     installation: Installation
     instant: RunningSandbox
+    steady: RunningSandbox
     vendor_seconds: float
 
 
 async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
     """In this order, because each leaves behind what the next can live with: the last ones fill the queue."""
-    async with _bench(scale, folder) as bench:
+    async with open_bench(scale, folder) as bench:
         calls = [await _first_calls(bench, scale.first_calls) for _ in range(scale.runs)]
-        await asyncio.sleep(1.0)
-        idle = memory.of(bench.installation)
+        idle = await memory.idle(bench.installation)
         makespans = [await _makespan(bench) / bench.vendor_seconds for _ in range(scale.runs)]
         await bench.installation.post("/v1/queue/pause")
         submits = [await _submits(bench, scale.submits) for _ in range(scale.runs)]
@@ -66,19 +66,21 @@ async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
 
 
 @asynccontextmanager
-async def _bench(scale: Scale, folder: Path | None) -> AsyncIterator[Bench]:
+async def open_bench(scale: Scale, folder: Path | None, *, probe: str | None = None) -> AsyncIterator[Bench]:
+    """Ready, and it has made a picture: everything that it loads late is loaded."""
     steady = Latency(p50_seconds=scale.vendor_seconds, p95_seconds=scale.vendor_seconds)
     async with (
         _vendor(SandboxConfig(pictures=1), folder) as instant,
         _vendor(SandboxConfig(pictures=1, latency=steady), folder) as slow,
         running(
             folder,
+            probe=probe,
             **_provider("instant", instant),
             **_provider("steady", slow),
             default_provider="instant",
         ) as installation,
     ):
-        bench = Bench(installation=installation, instant=instant, vendor_seconds=scale.vendor_seconds)
+        bench = Bench(installation=installation, instant=instant, steady=slow, vendor_seconds=scale.vendor_seconds)
         warm = await installation.post("/v1/jobs", _job(images=1, provider="instant"))  # draws the vendor's picture
         await installation.ended(warm["id"])
         yield bench
@@ -118,14 +120,20 @@ async def _first_calls(bench: Bench, count: int) -> list[float]:
     return taken
 
 
-async def _makespan(bench: Bench) -> float:
-    """Seconds from sending the POST to the job's end, with the default rendition."""
+async def run_steady_job(bench: Bench) -> tuple[datetime, str, datetime]:
+    """When the POST was sent, the job's id, and when the job had ended; with the default rendition."""
     began = datetime.now(UTC)
     job = await bench.installation.post("/v1/jobs", _job(images=JOB_IMAGES, provider="steady"))
     ended = await bench.installation.ended(job["id"])
     if ended["status"] != "completed":
         raise RuntimeError(f"the job ended as {ended['status']}; see {bench.installation.log}")
-    return (datetime.fromisoformat(ended["completed_at"]) - began).total_seconds()
+    return began, job["id"], datetime.fromisoformat(ended["completed_at"])
+
+
+async def _makespan(bench: Bench) -> float:
+    """Seconds from sending the POST to the job's end."""
+    began, _, ended = await run_steady_job(bench)
+    return (ended - began).total_seconds()
 
 
 async def _submits(bench: Bench, count: int) -> list[float]:

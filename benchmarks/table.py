@@ -18,8 +18,8 @@ from rich.table import Table
 
 from benchmarks.figures import Figure
 
-PAGE_BEGIN = "<!-- Written by `make bench`. Do not edit. -->"
-PAGE_END = "<!-- End of the written part. -->"
+MARKS = ("<!-- Figures, written by `make bench`. Do not edit. -->", "<!-- End of the figures. -->")
+"""What stands around the table on a page."""
 
 _COLUMNS = ("what", "median", "of the runs", "goal", "met")
 _DECIMALS = {"ms": 1, "s": 2, "MB": 0, "images/s": 0, "×": 3}
@@ -69,14 +69,23 @@ def show(console: Console, figures: Sequence[Figure], facts: dict[str, Any]) -> 
     console.print(machine_line(facts), style="dim")
 
 
-def write_page(page: Path, figures: Sequence[Figure], facts: dict[str, Any]) -> None:
-    """The page holds this table between its two marks; the rest of it is as it was. Raises ValueError without marks."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(PAGE_BEGIN)
-    _, end, after = rest.partition(PAGE_END)
+def missed_line(figures: Sequence[Figure]) -> str:
+    """Which goals are missed, for people who look for them."""
+    missed = [
+        f"{each.what} ({_number(each.median, each.unit)} {each.unit}, {each.goal})"
+        for each in figures
+        if each.is_met is False
+    ]
+    return f"Missed: {'; '.join(missed)}." if missed else "Every goal is met."
+
+
+def write_page(page: Path, marks: tuple[str, str], *parts: str) -> None:
+    """The page holds these parts between its marks, and the rest of it is as it was. Raises ValueError without them."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f"`{page}` has no place for the table: `{PAGE_BEGIN}` and `{PAGE_END}`")
-    parts = [before + begin, machine_line(facts), markdown(figures), end + after]
-    page.write_text("\n\n".join(parts), encoding="utf-8")
+        raise ValueError(f"`{page}` has no place for this: `{marks[0]}` and `{marks[1]}`")
+    page.write_text("\n\n".join([before + begin, *parts, end + after]), encoding="utf-8")
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:

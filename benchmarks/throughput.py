@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -18,6 +19,14 @@ JOB_IMAGES = 14
 """Per job: the size of the jobs that this service is made for."""
 SLOTS = 64
 """Of the one worker, and the provider's concurrency: with an instant vendor they only have to keep it busy."""
+SETTINGS: Mapping[str, Any] = {
+    "placeholder": 1,
+    "slots": SLOTS,
+    "providers__placeholder__kind": "placeholder",
+    "providers__placeholder__model": "placeholder-1",
+    "providers__placeholder__max_concurrency": SLOTS,
+}
+"""Of an installation that `drain` can be done with."""
 
 _OPEN = "SELECT EXISTS (SELECT FROM jobs WHERE status IN ('pending', 'generating', 'canceling'))"
 _DONE = """
@@ -30,19 +39,15 @@ _DONE = """
 class Drain:
     """One run. `cpu_ms` is processor time per image, by process."""
 
+    images: int
     images_per_second: float
     cpu_ms: Mapping[str, float]
 
 
 async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
     """With one worker process; runs with and without a rendition take turns."""
-    placeholder = {"kind": "placeholder", "model": "placeholder-1", "max_concurrency": SLOTS}
-    settings = {f"providers__placeholder__{name}": value for name, value in placeholder.items()}
-    async with (
-        running(folder, placeholder=1, slots=SLOTS, **settings) as installation,
-        connected(installation) as database,
-    ):
-        await drain(installation, database, images=10 * JOB_IMAGES, keeps=True)  # plans, caches, the render child
+    async with running(folder, **SETTINGS) as installation, connected(installation) as database:
+        await warm_up(installation, database)
         plain: list[Drain] = []
         kept: list[Drain] = []
         for _ in range(scale.runs):
@@ -67,6 +72,11 @@ async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
     ]
 
 
+async def warm_up(installation: Installation, database: asyncpg.Connection) -> None:
+    """Plans, caches and the render child are there."""
+    await drain(installation, database, images=10 * JOB_IMAGES, keeps=True)
+
+
 async def drain(installation: Installation, database: asyncpg.Connection, *, images: int, keeps: bool) -> Drain:
     """From the first submit to the end of the last job. `keeps`: with the default rendition; else the picture is made,
     staged and checked, and nothing is stored."""
@@ -83,6 +93,7 @@ async def drain(installation: Installation, database: asyncpg.Connection, *, ima
     if completed != wanted:
         raise RuntimeError(f"{completed} of {wanted} images were completed; see {installation.log}")
     return Drain(
+        images=completed,
         images_per_second=completed / (after["ended_at"] - began).total_seconds(),
         cpu_ms={name: 1000 * (cpu[name] - cpu_before[name]) / completed for name in cpu},
     )
@@ -96,7 +107,7 @@ async def _done(database: asyncpg.Connection) -> asyncpg.Record:
 
 
 def _processor_time(drains: list[Drain], kind: str) -> list[Figure]:
-    called = {"worker": "worker and render child", "api": "API", "postgres": "PostgreSQL"}
+    called = {"worker": "worker", "render": "its render child", "api": "API", "postgres": "PostgreSQL"}
     return [
         Figure(
             name=f"cpu_{kind}_{name}",

@@ -98,7 +98,8 @@ async def event_types(pool: asyncpg.Pool, job_id: JobId) -> list[str]:
 
 
 async def until(pool: asyncpg.Pool, question: str, *args: object, seconds: float = 30.0) -> Any:
-    """The first true answer to a question about the database; asked again and again until the deadline."""
+    """The first true answer to a question about the database; asked again and again until the deadline, since other
+    processes change it and tell nobody."""
     async with asyncio.timeout(seconds):
         while True:
             try:

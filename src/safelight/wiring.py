@@ -6,18 +6,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from safelight.db.embedded import EmbeddedServer
-from safelight.db.migrate import migrate
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.ids import WorkerId, new_worker_id
-from safelight.domain.recipe import load_recipes
 from safelight.engine.admission import Admission
 from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.catalog import Catalog, ConfiguredProvider
@@ -91,35 +87,6 @@ def catalog_of(settings: Settings) -> Catalog:
     return Catalog(providers=providers, default=settings.chosen_provider())
 
 
-@dataclass(frozen=True, slots=True)
-class Database:
-    """Where the database is, and whether this process started it and so has to stop it."""
-
-    dsn: str
-    server: EmbeddedServer | None
-
-    async def stop(self) -> None:
-        if self.server is not None:
-            await asyncio.to_thread(self.server.stop)
-
-
-async def provide_database(settings: Settings, *, alone: bool = False) -> Database:
-    """A running PostgreSQL with every migration applied: yours, or the embedded one in the home.
-
-    `alone`: nobody else runs in this home, so an embedded server that was left behind is this process's to stop.
-    """
-    if settings.database_url is not None:
-        await migrate(settings.database_url)
-        return Database(settings.database_url, None)
-    settings.home.mkdir(parents=True, exist_ok=True)
-    server = EmbeddedServer(settings.home)
-    dsn = await asyncio.to_thread(server.start)
-    if alone:
-        server.adopt()
-    await migrate(dsn)
-    return Database(dsn, server)
-
-
 async def take_stock(settings: Settings, dsn: str) -> Restored:
     """After a restore: buying is paused, staged purchases are recovered, and what may be bought twice is listed."""
     store = settings.blobs
@@ -150,6 +117,7 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
     """The API's application, with its admission running beside it."""
     from safelight.api.app import ApiDependencies, create_app  # a worker does without the web framework
     from safelight.api.gate import LOOPBACK_HOSTS
+    from safelight.domain.recipe import load_recipes
 
     catalog = catalog_of(settings)
     async with pools(dsn, name="api", size=10) as databases:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import profile
 from benchmarks.figures import Figure, at_least, at_most, percentile
-from benchmarks.table import PAGE_BEGIN, PAGE_END, machine, machine_line, markdown, write_page
+from benchmarks.table import MARKS, machine, machine_line, markdown, missed_line, write_page
 
 SLOW = Figure(name="slow", what="something slow", unit="ms", runs=(9.0, 31.0, 12.04), goal=at_most(12))
 MANY = Figure(name="many", what="something often", unit="images/s", runs=(1200.0,), goal=at_least(450))
@@ -35,23 +36,30 @@ def test_the_table_has_a_row_for_each_figure():
     ]
 
 
-def test_a_page_keeps_everything_around_its_table(tmp_path: Path):
-    page, facts = tmp_path / "page.md", machine()
-    page.write_text(f"# Before\n\n{PAGE_BEGIN}\n\nan older table\n\n{PAGE_END}\n\nAfter.\n", encoding="utf-8")
+def test_the_goals_that_are_missed_are_named():
+    assert missed_line([MANY, KNOWN]) == "Every goal is met."
+    assert missed_line([SLOW, MANY, KNOWN]) == "Missed: something slow (12.0 ms, ≤ 12)."
+
+
+def test_a_page_keeps_everything_around_what_is_written(tmp_path: Path):
+    page, line = tmp_path / "page.md", machine_line(machine())
+    begin, end = MARKS
+    page.write_text(f"# Before\n\n{begin}\n\nan older table\n\n{end}\n\nAfter.\n", encoding="utf-8")
     for _ in range(2):  # writing it again changes nothing
-        write_page(page, [KNOWN], facts)
-        table = f"{machine_line(facts)}\n\n{markdown([KNOWN])}"
-        assert page.read_text("utf-8") == f"# Before\n\n{PAGE_BEGIN}\n\n{table}\n\n{PAGE_END}\n\nAfter.\n"
+        write_page(page, MARKS, line, markdown([KNOWN]))
+        table = f"{line}\n\n{markdown([KNOWN])}"
+        assert page.read_text("utf-8") == f"# Before\n\n{begin}\n\n{table}\n\n{end}\n\nAfter.\n"
 
 
-def test_a_page_without_a_place_for_the_table_is_left_alone(tmp_path: Path):
+def test_a_page_without_a_place_for_it_is_left_alone(tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text("Nothing here.", encoding="utf-8")
-    with pytest.raises(ValueError, match="has no place for the table"):
-        write_page(page, [KNOWN], machine())
+    with pytest.raises(ValueError, match="has no place for this"):
+        write_page(page, MARKS, markdown([KNOWN]))
     assert page.read_text("utf-8") == "Nothing here."
 
 
-def test_the_documentation_has_a_place_for_the_table():
+def test_the_documentation_has_a_place_for_the_figures_and_one_for_the_profile():
     page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text("utf-8")
-    assert page.index(PAGE_BEGIN) < page.index(PAGE_END)
+    places = [page.index(mark) for mark in (*MARKS, *profile.MARKS)]
+    assert places == sorted(places)

@@ -67,10 +67,7 @@ async def _gone_while_pictures_come(fleet: Fleet, proxy: Proxy, *, seconds: floa
     assert await vendor.wait_until(lambda: vendor.in_flight == 4, timeout_seconds=20)
     proxy.vanish()
     vendor.release()
-    staging = fleet.home / "staging"
-    async with asyncio.timeout(20):
-        while len(list(staging.glob("*.json"))) < 4:  # noqa: ASYNC110 - another process writes them
-            await asyncio.sleep(0.02)
+    await fleet.has_staged(4)
     await asyncio.sleep(seconds)  # the length of the outage is the test
     assert {row["status"] for row in await images_of(fleet.pool, accepted.job_id)} == {"generating", "queued"}
     proxy.come_back()

@@ -66,6 +66,7 @@ class Service:
         await self.is_ready()
 
     async def is_ready(self) -> None:
+        """Asked again and again, as an operator's own probe does: a service that is starting can tell nobody."""
         async with asyncio.timeout(60), httpx2.AsyncClient(trust_env=False) as client:
             while True:
                 try:
@@ -97,7 +98,7 @@ class Service:
         return int((self.home / "run" / f"{name}.pid").read_text())
 
     async def restarted(self, name: str, *, since: int) -> None:
-        """Returns when the process has a new pid."""
+        """Returns when the process has a new pid. Looked at again and again: `serve` tells nobody but its log."""
         async with asyncio.timeout(60):
             while True:
                 try:

@@ -15,6 +15,7 @@ from safelight.engine.control import Cancellation, CancelMode, cancel, retry
 from safelight.engine.submit import submit
 from safelight.engine.worker import Worker
 from safelight.sandbox.server import RunningSandbox
+from tests.engine.by_hand import pass_time
 from tests.orders import attempts_of, ended, event_types, images_of, job_row, order, until, vendor_image
 
 Start = Callable[[], AbstractAsyncContextManager[Worker]]
@@ -89,16 +90,17 @@ async def test_one_image_of_a_job_can_be_canceled_and_the_others_go_on(
 async def test_an_image_that_waits_for_an_open_call_is_stopped_when_the_call_is_resolved(
     pool: asyncpg.Pool, sandbox: RunningSandbox, start_worker: Start
 ) -> None:
-    accepted = await submit(pool, order(vendor_image("a", timeout_seconds=1)), run_limit_seconds=3600)
+    accepted = await submit(pool, order(vendor_image("a")), run_limit_seconds=3600)
     await pool.execute(
         "INSERT INTO attempts (id, image_row_id, number, run, provider, model, fingerprint, claim_token, worker_id,"
         " sent_at, deadline_at, resolve_at, estimate_microusd)"
         " SELECT 'att_of_the_dead', row_id, 1, 1, provider, model, fingerprint, gen_random_uuid(), gen_random_uuid(),"
-        " safelight.now(), safelight.now(), safelight.now() + interval '1 s', 40000 FROM images"
+        " safelight.now(), safelight.now(), safelight.now() + interval '10 min', 40000 FROM images"
     )
-    await pool.execute("UPDATE images SET attempt_count = 1, not_before = safelight.now() + interval '1 s'")
+    await pool.execute("UPDATE images SET attempt_count = 1, not_before = safelight.now() + interval '10 min'")
     await cancel_job(pool, accepted.job_id)
     assert (await job_row(pool, accepted.job_id))["status"] == "canceling"
+    await pass_time(pool, 601)
     async with start_worker():
         assert await ended(pool, accepted.job_id) is JobStatus.CANCELED
     assert sandbox.vendor.calls == []

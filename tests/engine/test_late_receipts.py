@@ -1,4 +1,4 @@
-"""FAILS ON MAIN (68cabe0): two defects of the late receipt's way, found in review."""
+"""Pictures that come after their image has ended: when they open it again, and how often."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.orders import job_row
 async def test_an_image_that_failed_inside_safelight_with_its_picture_at_hand_is_not_opened_again_and_again(
     pool: asyncpg.Pool, queue: asyncpg.Pool, settings: Settings
 ) -> None:
-    """`INTERNAL` has the kind of an unknown outcome; the sweep would open it for ever, a run and four events a time."""
+    """`INTERNAL` has the kind of an unknown outcome; else the sweep would open it for ever, four events a time."""
     job_id, _, lease, attempt_id = await with_a_call_open(pool, queue, settings, slow_image())
     await settle.insert_receipt(pool, receipt_of(lease, attempt_id, picture()))
     broken = replace(lease, broken_steps=BROKEN_STEPS_LIMIT)
@@ -35,7 +35,7 @@ async def test_an_image_that_failed_inside_safelight_with_its_picture_at_hand_is
 async def test_an_image_that_was_opened_for_its_late_picture_is_no_orphan_while_its_hint_is_on_its_way(
     pool: asyncpg.Pool, queue: asyncpg.Pool, settings: Settings
 ) -> None:
-    """The hint's id is not noted on the image, so the next sweep takes the image for lost and re-queues it."""
+    """The hint's id is noted on the image; else the next sweep would take the image for lost and re-queue it."""
     order = slow_image(on_uncertain=OnUncertain.HOLD)
     _, _, lease, attempt_id = await with_a_call_open(pool, queue, settings, order)
     error = ImageError(kind=ErrorKind.UNKNOWN, code="OUTCOME_UNKNOWN", message="Lost.", billed=Billed.UNKNOWN)

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from safelight.domain.attempts import OnUncertain
+from safelight.domain.ids import JobId
 from safelight.engine.submit import submit
 from safelight.engine.worker import Worker
 from safelight.sandbox.faults import OF_ACCOUNT, Fault
@@ -154,6 +155,13 @@ async def test_the_caller_says_what_an_unknown_outcome_leads_to(
     assert len(sandbox.vendor.calls) == calls
 
 
+async def reach_deadline(pool: asyncpg.Pool, job_id: JobId) -> None:
+    """The job's deadline, and with it its run's end, is now; no other clock moves, so that open calls go on."""
+    await pool.execute(
+        "UPDATE jobs SET deadline_at = safelight.now(), run_ends_at = safelight.now() WHERE id = $1", job_id
+    )
+
+
 async def test_a_vendor_that_cannot_be_reached_costs_nothing_and_burns_nothing(
     pool: asyncpg.Pool, settings: Settings
 ) -> None:
@@ -164,14 +172,15 @@ async def test_a_vendor_that_cannot_be_reached_costs_nothing_and_burns_nothing(
         gone = settings.providers["gemini"].model_copy(update={"base_url": url})
         settings = settings.model_copy(update={"providers": {"gemini": gone}})
         image = vendor_image("img", max_attempts=1)
-        accepted = await submit(pool, order(image, deadline_seconds=1.5, on_deadline="fail"), run_limit_seconds=3600)
+        accepted = await submit(pool, order(image, on_deadline="fail"), run_limit_seconds=3600)
         async with running(settings):
+            await until(pool, "SELECT count(*) > 1 FROM attempts WHERE status = 'unbilled'")
+            await reach_deadline(pool, accepted.job_id)
             await ended(pool, accepted.job_id)
     [row] = await images_of(pool, accepted.job_id)
     assert row["status"] == "failed"
     assert row["error"]["kind"] == "DEADLINE"
     attempts = await attempts_of(pool, accepted.job_id)
-    assert len(attempts) > 1
     assert {(a["status"], a["cost_microusd"]) for a in attempts} == {("unbilled", 0)}
 
 
@@ -180,8 +189,10 @@ async def test_at_its_run_s_end_an_image_whose_call_is_out_winds_down_and_its_pi
 ) -> None:
     sandbox.vendor.hold()
     images = [vendor_image("paid"), vendor_image("free", "429 60")]
-    accepted = await submit(pool, order(*images, deadline_seconds=1.0, on_deadline="fail"), run_limit_seconds=3600)
+    accepted = await submit(pool, order(*images, on_deadline="fail"), run_limit_seconds=3600)
     async with start_worker():
+        assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 2, timeout_seconds=20)
+        await reach_deadline(pool, accepted.job_id)
         await until(pool, "SELECT count(*) = 2 FROM images WHERE stop = 'deadline'")
         sandbox.vendor.release()
         await ended(pool, accepted.job_id)
@@ -196,8 +207,10 @@ async def test_at_its_run_s_end_an_image_whose_call_is_out_winds_down_and_its_pi
 async def test_a_run_that_ends_early_says_what_its_images_have_cost(pool: asyncpg.Pool, start_worker: Start) -> None:
     scripts = {"paid": "no-image x1; 429 60 x9", "unknown": "cut x1; 429 60 x9", "free": "429 60 x9"}
     images = [vendor_image(name, script) for name, script in scripts.items()]
-    accepted = await submit(pool, order(*images, deadline_seconds=3.0, on_deadline="fail"), run_limit_seconds=3600)
+    accepted = await submit(pool, order(*images, on_deadline="fail"), run_limit_seconds=3600)
     async with start_worker():
+        await until(pool, "SELECT count(*) = 3 FROM images WHERE status = 'queued' AND attempt_count > 0")
+        await reach_deadline(pool, accepted.job_id)
         await ended(pool, accepted.job_id)
     errors = [row["error"] for row in await images_of(pool, accepted.job_id)]
     assert [(error["kind"], error["billed"]) for error in errors] == [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import resource
 import select
@@ -15,7 +17,7 @@ from children import rendering_children
 from pictures import encoded, noise
 
 from safelight.imaging.pool import RenderPool
-from safelight.imaging.rendition import ChildDied, Rendition
+from safelight.imaging.rendition import ChildDied, NotAnImage, Rendition
 
 BIGGER_THAN_A_PIPE = encoded(noise(1024, 1024), "PNG")
 SMALL = encoded(noise(64, 48), "PNG")
@@ -135,6 +137,19 @@ async def test_closing_waits_for_the_job_under_way_and_leaves_no_process() -> No
     with pytest.raises(RuntimeError):
         await pool.verify(SMALL)
     assert rendering_children() == []
+
+
+async def test_what_was_no_picture_is_let_go_with_the_error(render_pool: RenderPool) -> None:
+    data = bytes(1000)
+    gc.disable()
+    try:
+        before = sys.getrefcount(data)
+        with contextlib.suppress(NotAnImage):
+            await render_pool.verify(data)
+
+        assert sys.getrefcount(data) == before, "nothing is left to a collection, which may be far away"
+    finally:
+        gc.enable()
 
 
 async def test_signals_meant_for_the_parent_do_not_end_a_child(render_pool: RenderPool) -> None:

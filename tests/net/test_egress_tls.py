@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from loopback_site import Site, open_site
 
-from safelight.net import egress
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.fetch import FetchFailed
 
@@ -89,7 +88,7 @@ async def test_a_certificate_that_no_public_authority_signed_is_a_failure(
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # the environment adds no authority
-    egress._public_authorities.cache_clear()
+    public_authorities.cache_clear()
     async with secure_site(certificate) as (site, _):
         with pytest.raises(FetchFailed, match="CERTIFICATE_VERIFY_FAILED"):
             await guard_of(None).fetch(f"https://{NAME}:{site.port}/x", max_bytes=1000, timeout_seconds=20)

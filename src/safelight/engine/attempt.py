@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -214,6 +215,7 @@ class AttemptPipeline:
         try:
             answer = await self._answer(provider, lease, sent)
         except ProviderError as error:
+            _let_go(error)
             await gates.report_failure(
                 self.pool,
                 provider=lease.provider,
@@ -258,6 +260,14 @@ class AttemptPipeline:
                 if not submitted.done():
                     submitted.cancel()  # closes the connection, so that the call can no longer answer
                     await asyncio.wait((submitted,), timeout=_CLOSE_SECONDS)
+
+
+def _let_go(error: ProviderError) -> None:
+    """The frames that a failure came through hold the vendor's answer, and are held by it until a full collection."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__context__
 
 
 def _call_seconds(provider: ImageProvider, lease: Lease) -> float:

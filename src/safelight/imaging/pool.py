@@ -102,9 +102,12 @@ class RenderPool:
             if child is not None and keep is None:
                 self._reap(child)
             self._idle.put_nowait(keep)
-        if isinstance(answer, NotAnImage):
+        if not isinstance(answer, NotAnImage):
+            return answer
+        try:
             raise answer
-        return answer
+        finally:
+            del answer  # it leads back to this frame: the picture would stay in memory until a full collection
 
     def _reap(self, child: _Child) -> None:
         child.kill()
