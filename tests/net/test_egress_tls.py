@@ -17,6 +17,7 @@ from loopback_site import Site, open_site
 
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.fetch import FetchFailed
+from safelight.net.tls import public_authorities
 
 NAME = "pictures.example"
 
