@@ -11,6 +11,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a pytest of its own for every bad provider
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 

@@ -15,6 +15,8 @@ from safelight.providers.replicate import ReplicateProvider
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 
+pytestmark = pytest.mark.slow  # the scenario matrix meets the same through the adapters
+
 MODEL = "black-forest-labs/flux-dev"
 
 

@@ -139,7 +139,7 @@ async def test_a_caller_who_leaves_is_charged_when_the_generation_ends(ask: Ask,
 
     await http.post("/control/release")
 
-    bill = (await http.get("/bill?wait_charged=1")).json()
+    bill = (await http.get("/bill?wait_charged=1&wait_idle=1")).json()
     assert (bill["charged_calls"], bill["in_flight"]) == (1, 0)
     assert bill["calls"][0]["outcome"] == "ok"
 

@@ -31,6 +31,8 @@ from safelight.sandbox.latency import parse_latency
 from safelight.sandbox.replicate import ReplicateWire
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 
+pytestmark = pytest.mark.slow  # every fault of every phase; the scenario matrix meets most of them through the adapters
+
 VENDORS = ("replicate", "fal")
 PICTURE_MICROUSD = 3_000
 SCHNELL = {"replicate": "black-forest-labs/flux-schnell", "fal": "fal-ai/flux/schnell"}

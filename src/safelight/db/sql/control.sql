@@ -12,7 +12,7 @@ FROM images AS i WHERE i.job_id = $1 ORDER BY i.position FOR NO KEY UPDATE;
 -- Asks the owner of an image, or the next one, to end it once its open call has answered ($2: cancel, abort, deadline).
 -- A job at the vendor is to be stopped now, and not when it was to be asked after next.
 UPDATE images
-SET stop = $2, not_before = CASE WHEN status = 'queued' THEN least(not_before, safelight.now()) ELSE not_before END
+SET stop = $2, not_before = CASE status WHEN 'queued' THEN least(not_before, safelight.now()) ELSE not_before END
 WHERE row_id = $1 AND status IN ('queued', 'processing', 'generating', 'uploading') AND stop IS DISTINCT FROM 'abort'
 RETURNING row_id;
 
