@@ -116,7 +116,7 @@ async def pools(dsn: str, *, name: str, size: int) -> AsyncIterator[Databases]:
 async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
     """The API's application, with its admission running beside it."""
     from safelight.api.app import ApiDependencies, create_app  # a worker does without the web framework
-    from safelight.api.gate import LOOPBACK_HOSTS
+    from safelight.api.edge.gate import LOOPBACK_HOSTS
     from safelight.domain.recipe import load_recipes
 
     catalog = catalog_of(settings)

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from safelight.api.problems import PROBLEMS
+from safelight.api.edge.problems import PROBLEMS
 from safelight.api.schemas import Problem
 
 

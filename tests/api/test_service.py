@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from safelight.api.problems import PROBLEMS
+from safelight.api.edge.problems import PROBLEMS
 from safelight.api.schemas import Problem
 from safelight.storage.blob_store import BlobInfo
 from tests.api.conftest import Serve, job

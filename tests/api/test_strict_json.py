@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from safelight.api.strict_json import MAX_DEPTH, parse_object
+from safelight.api.edge.strict_json import MAX_DEPTH, parse_object
 from safelight.domain.errors import InvalidRequest, SafelightError
 
 

@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from safelight.api.app import ApiDependencies, create_app
-from safelight.api.closing import closing_of
+from safelight.api.edge.closing import closing_of
 from safelight.api.waiting import preferred_wait
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from safelight.api import failures
-from safelight.api.closing import closing_of
 from safelight.api.dependencies import ApiDependencies
-from safelight.api.gate import Gate, stopping
+from safelight.api.edge import failures
+from safelight.api.edge.closing import closing_of
+from safelight.api.edge.gate import Gate, stopping
+from safelight.api.edge.openapi import Application
+from safelight.api.edge.request_id import RequestIds
 from safelight.api.images import image_routes
 from safelight.api.jobs import job_routes
-from safelight.api.openapi import Application
 from safelight.api.providers import provider_routes
 from safelight.api.queue import queue_routes
-from safelight.api.request_id import RequestIds
 from safelight.api.service import service_routes
 from safelight.api.waiting import JobWatch
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from safelight.api.gate import LOOPBACK_HOSTS
+from safelight.api.edge.gate import LOOPBACK_HOSTS
 from safelight.domain.recipe import Recipe
 from safelight.engine.admission import Admission
 from safelight.engine.catalog import Catalog

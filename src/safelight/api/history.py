@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import orjson
 from starlette.requests import Request
 
-from safelight.api.faults import refused
-from safelight.api.problems import RequestFault
+from safelight.api.edge.faults import refused
+from safelight.api.edge.problems import RequestFault
+from safelight.api.edge.strict_json import why_bad
 from safelight.api.schemas import MAX_METADATA_CHARS, MAX_METADATA_ENTRIES, HistoryQuery
-from safelight.api.strict_json import why_bad
 
 _METADATA = "metadata."
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from safelight.api.dependencies import ACCOUNT, ApiDependencies
-from safelight.api.etag import is_known
-from safelight.api.openapi import problems
+from safelight.api.edge.etag import is_known
+from safelight.api.edge.openapi import problems
 from safelight.db.statements import load
 from safelight.domain.errors import Conflict, NotFound, Unavailable
 from safelight.domain.ids import IMAGE_ID_PATTERN, is_job_id

@@ -12,10 +12,11 @@ import asyncpg
 
 from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
+from safelight.api.edge.problems import RequestFault
 from safelight.api.history import History
-from safelight.api.links import Links
-from safelight.api.problems import RequestFault
 from safelight.db.statements import load
+from safelight.delivery.envelope import Event, envelope
+from safelight.delivery.links import Links
 from safelight.domain import progress
 from safelight.domain.errors import InvalidRequest, NotFound
 from safelight.domain.ids import JobId, is_job_id
@@ -80,7 +81,8 @@ class JobReader:
                 raise _no_such_job()
             rows = await conn.fetch(_SQL.events_of_job, job_id, after, limit)
         return schemas.EventPage(
-            events=[_event(job_id, row) for row in rows], next_after=rows[-1]["seq"] if rows else after
+            events=[schemas.Event(**envelope(Event.of(row), self._links)) for row in rows],
+            next_after=rows[-1]["seq"] if rows else after,
         )
 
     @asynccontextmanager
@@ -190,13 +192,6 @@ def _output(row: asyncpg.Record, url: str) -> schemas.Output:
         format=row["format"],
         sha256=row["sha256"],
     )
-
-
-def _event(job_id: str, row: asyncpg.Record) -> schemas.Event:
-    about = {"job_id": job_id, "seq": row["seq"]}
-    if row["image_id"] is not None:
-        about["image_id"] = row["image_id"]
-    return schemas.Event(type=row["type"], timestamp=row["created_at"], data={**row["data"], **about})
 
 
 def _usd(microusd: int | None) -> str | None:

@@ -10,19 +10,19 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.body import read_object
 from safelight.api.cursor import cursor_after, job_before
 from safelight.api.dependencies import ACCOUNT, ApiDependencies
-from safelight.api.etag import is_known, tag_of
-from safelight.api.faults import validated
+from safelight.api.edge.body import read_object
+from safelight.api.edge.etag import is_known, tag_of
+from safelight.api.edge.faults import validated
+from safelight.api.edge.openapi import Responses, documented, problems, request_body
 from safelight.api.history import history_of
 from safelight.api.job_view import JobReader
-from safelight.api.links import Links
-from safelight.api.openapi import Responses, documented, problems, request_body
-from safelight.api.ordering import place_order
-from safelight.api.overrides import require_fitting_prompts
+from safelight.api.ordering.order import place_order
+from safelight.api.ordering.overrides import require_fitting_prompts
 from safelight.api.waiting import MAX_WAIT_SECONDS, JobWatch, preferred_wait
 from safelight.db.statements import load
+from safelight.delivery.links import Links
 from safelight.domain.errors import InvalidRequest, NotFound, SafelightError
 from safelight.domain.fingerprint import fingerprint
 from safelight.domain.ids import JobId, is_job_id

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 
 from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
-from safelight.api.openapi import problems
+from safelight.api.edge.openapi import problems
 from safelight.api.schemas import Provider, ProviderGate, ProviderModel, Providers, SizeRule
 from safelight.domain.money import format_usd
 from safelight.engine.catalog import ConfiguredProvider

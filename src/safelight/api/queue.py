@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
-from safelight.api.openapi import problems
+from safelight.api.edge.openapi import problems
 from safelight.api.schemas import Queue
 from safelight.db.statements import load
 from safelight.engine.pause import pause, paused, resume

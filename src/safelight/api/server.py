@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from safelight.api.closing import closing_of
+from safelight.api.edge.closing import closing_of
 
 MAX_HEAD_BYTES = 65_536
 """Of a request line with its headers, of a body's trailers, and of what stands around one chunk."""

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse
 
 from safelight.api.dependencies import ApiDependencies
-from safelight.api.openapi import problems
-from safelight.api.problems import PROBLEMS
+from safelight.api.edge.openapi import problems
+from safelight.api.edge.problems import PROBLEMS
 from safelight.api.schemas import Health
 from safelight.domain.errors import NotFound, Unavailable
 

@@ -6,9 +6,9 @@ FROM jobs WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: append_event
 -- The next event of a locked job. seq comes from the job's row, so the log has no gap and no duplicate.
-WITH counted AS (UPDATE jobs SET seq = seq + 1 WHERE id = $1 RETURNING id, seq)
-INSERT INTO events (job_id, seq, type, image_id, data, created_at)
-SELECT counted.id, counted.seq, $2, $3, $4, safelight.now() FROM counted
+WITH counted AS (UPDATE jobs SET seq = seq + 1 WHERE id = $1 RETURNING id, seq, account)
+INSERT INTO events (job_id, seq, account, type, image_id, data, created_at)
+SELECT counted.id, counted.seq, counted.account, $2, $3, $4, safelight.now() FROM counted
 RETURNING seq;
 
 -- name: start_job

@@ -86,7 +86,7 @@ LEFT JOIN renditions AS r ON r.image_row_id = i.row_id
 WHERE j.account = $1 AND j.id = $2 AND i.id = $3;
 
 -- name: events_of_job
-SELECT seq, type, image_id, data, created_at FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
+SELECT job_id, seq, type, image_id, data, created_at FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
 
 -- name: backlog
 -- Images that wait and images that a worker holds, over all accounts.

@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from safelight.api.faults import query_faults, refused
-from safelight.api.problems import problem
+from safelight.api.edge.faults import query_faults, refused
+from safelight.api.edge.problems import problem
 from safelight.domain.errors import InvalidRequest, SafelightError, Unavailable
 
 _RETRY_SECONDS = 2

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from safelight.api.problems import RequestFault
+from safelight.api.edge.problems import RequestFault
+from safelight.api.ordering.wishes import OPTION_NAMES, Wish
 from safelight.api.schemas import Options
-from safelight.api.wishes import OPTION_NAMES, Wish
 from safelight.domain.attempts import OnUncertain, RetryBudget
 from safelight.domain.fallback import OnRefusal, Target
 from safelight.domain.order import ImageOrder

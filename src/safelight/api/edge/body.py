@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from safelight.api.strict_json import parse_object
+from safelight.api.edge.strict_json import parse_object
 from safelight.domain.errors import SafelightError
 
 MAX_BODY_BYTES = 8_000_000

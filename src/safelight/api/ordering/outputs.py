@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from safelight.api.pointer import pointer
-from safelight.api.problems import RequestFault
+from safelight.api.edge.pointer import pointer
+from safelight.api.edge.problems import RequestFault
 from safelight.api.schemas import NewOutput
 from safelight.imaging.rendition import DEFAULT_QUALITY
 

@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from safelight.api.request_id import request_id_of
+from safelight.api.edge.request_id import request_id_of
 from safelight.domain.errors import Fault
 
 MEDIA_TYPE = "application/problem+json"

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from safelight.api import schemas
-from safelight.api.problems import MEDIA_TYPE
+from safelight.api.edge.problems import MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
 _MODELS = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from safelight.api.dependencies import ApiDependencies
-from safelight.api.faults import refused
-from safelight.api.pointer import pointer
-from safelight.api.problems import RequestFault
+from safelight.api.edge.faults import refused
+from safelight.api.edge.pointer import pointer
+from safelight.api.edge.problems import RequestFault
 from safelight.db.statements import load
 from safelight.domain.ids import JobId
 from safelight.engine.catalog import Catalog

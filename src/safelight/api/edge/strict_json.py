@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from safelight.api.pointer import pointer
-from safelight.api.problems import RequestFault, common_slug
+from safelight.api.edge.pointer import pointer
+from safelight.api.edge.problems import RequestFault, common_slug
 from safelight.domain.errors import InvalidRequest, SafelightError
 
 MAX_DEPTH = 32

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safelight.api.problems import RequestFault
+from safelight.api.edge.problems import RequestFault
 from safelight.api.schemas import NewImage, Options
 from safelight.domain.errors import Fault
 from safelight.domain.ids import IMAGE_ID_PATTERN

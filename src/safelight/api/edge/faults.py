@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from safelight.api.pointer import pointer
-from safelight.api.problems import PROBLEMS, RequestFault, common_slug
+from safelight.api.edge.pointer import pointer
+from safelight.api.edge.problems import PROBLEMS, RequestFault, common_slug
 from safelight.domain.errors import Fault, InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)

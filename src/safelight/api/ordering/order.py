@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from safelight.api.choices import Chooser
-from safelight.api.faults import body_faults, refused
-from safelight.api.outputs import output_faults, output_order
-from safelight.api.pointer import pointer
-from safelight.api.problems import RequestFault
+from safelight.api.edge.faults import body_faults, refused
+from safelight.api.edge.pointer import pointer
+from safelight.api.edge.problems import RequestFault
+from safelight.api.ordering.choices import Chooser
+from safelight.api.ordering.outputs import output_faults, output_order
+from safelight.api.ordering.wishes import Wish, expanded
 from safelight.api.schemas import MAX_IMAGES, NewJob
-from safelight.api.wishes import Wish, expanded
 from safelight.domain.errors import Fault
 from safelight.domain.fingerprint import fingerprint
 from safelight.domain.order import ImageOrder, JobOrder

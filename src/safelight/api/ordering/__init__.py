@@ -1,0 +1,1 @@
+"""From a request body to an order; every fault is found before anything is refused."""

@@ -1,0 +1,82 @@
+"""The words that requests and answers are made of, and how strictly they are read."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from safelight.domain.ids import IMAGE_ID_PATTERN
+from safelight.domain.recipe import MAX_PROMPT_CODE_POINTS
+from safelight.imaging.rendition import MAX_SIDE_PX
+
+MAX_IMAGES = 500
+MAX_SEED = 2**63 - 1
+MAX_METADATA_ENTRIES = 16
+MAX_METADATA_CHARS = 512
+
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
+"""Characters that show nothing though Unicode files them under letters, marks and symbols."""
+
+_FIRST_MOMENT, _LAST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _prompt(text: str) -> str:
+    if len(text) > MAX_PROMPT_CODE_POINTS:
+        raise PydanticCustomError(
+            "prompt-too-long", "A prompt has at most {most} characters.", {"most": MAX_PROMPT_CODE_POINTS}
+        )
+    if all(c.isspace() or c in _INVISIBLE or unicodedata.category(c) in ("Cf", "Cc") for c in text):
+        raise PydanticCustomError("blank_prompt", "A prompt says something.")
+    return text
+
+
+def moment(value: datetime) -> datetime:
+    if not _FIRST_MOMENT <= value <= _LAST_MOMENT:
+        raise PydanticCustomError("moment_range", "Must be a time from 1970 to 9998.")
+    return value
+
+
+def _metadata_key(key: str) -> str:
+    if key == "__proto__":
+        raise PydanticCustomError("forbidden_key", "This key is not allowed.")
+    return key
+
+
+Prompt = Annotated[
+    str,
+    AfterValidator(_prompt),
+    Field(json_schema_extra={"minLength": 1, "maxLength": MAX_PROMPT_CODE_POINTS}),
+]
+ImageId = Annotated[str, Field(pattern=rf"^(?:{IMAGE_ID_PATTERN})$", examples=["evidence-3"])]
+Group = Annotated[str, Field(pattern=rf"^(?:{IMAGE_ID_PATTERN})?$", examples=["evidence"])]
+Label = Annotated[str, Field(min_length=1, max_length=200)]
+SidePx = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_metadata_key)]
+Usd = Annotated[str, Field(pattern=r"^-?[0-9]+\.[0-9]{3,6}$", examples=["0.039"])]
+"""An exact decimal number of US dollars."""
+
+JobState = Literal["pending", "generating", "canceling", "completed", "partial", "failed", "canceled"]
+ImageState = Literal[
+    "queued",
+    "processing",
+    "generating",
+    "uploading",
+    "completed",
+    "failed",
+    "refused",
+    "canceled",
+    "uncertain",
+]
+RetryableState = Literal["failed", "refused", "uncertain", "canceled"]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -1,0 +1,106 @@
+"""A job, its images and what they cost, as answers show them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from safelight.api.schemas.base import Answer, ImageState, JobState, Usd
+
+
+class Counts(Answer):
+    total: int
+    queued: int
+    active: int
+    completed: int
+    failed: int
+    refused: int
+    canceled: int
+    uncertain: int
+
+
+class JobCost(Answer):
+    """Null: an amount is part of it that nobody knows."""
+
+    estimate_usd: Usd | None
+    actual_usd: Usd
+    wasted_usd: Usd
+    """Part of the actual cost that brought no delivered picture."""
+    uncertain_usd: Usd | None
+    """Upper bound of what calls with an unknown outcome or price have cost beyond that."""
+
+
+class ImageError(Answer):
+    kind: str
+    code: str
+    message: str
+    retryable: bool
+    billed: Literal["yes", "no", "unknown"]
+
+
+class Output(Answer):
+    url: str
+    width: int
+    height: int
+    bytes: int
+    format: Literal["jpeg", "webp", "png", "avif"]
+    """What the bytes are, also of an original."""
+    sha256: str
+
+
+class Image(Answer):
+    id: str
+    group: str
+    status: ImageState
+    failure_stage: Literal["processing", "generating", "uploading", "persisting"] | None = None
+    error: ImageError | None = None
+    url: str | None = None
+    outputs: dict[str, Output] | None = None
+    provider: str
+    model: str
+    attempt_count: int
+    retry_count: int
+    cost_usd: Usd | None
+    """Of all attempts so far. Null: not known."""
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class JobUrls(Answer):
+    self: str
+    cancel: str
+    retry: str
+
+
+class JobSummary(Answer):
+    """A job without its images."""
+
+    id: str
+    status: JobState
+    run: int
+    seq: int
+    """Of its newest event."""
+    progress: int = Field(ge=0, le=100)
+    current_step: str
+    counts: Counts
+    cost: JobCost
+    metadata: dict[str, str]
+    retry_count: int
+    deadline_at: datetime
+    deadline_passed: bool
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    urls: JobUrls
+
+
+class Job(JobSummary):
+    images: list[Image]
+
+
+class JobPage(Answer):
+    jobs: list[JobSummary]
+    next_cursor: str | None
+    """Null on the last page."""

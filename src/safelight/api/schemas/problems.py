@@ -1,0 +1,26 @@
+"""Answers that say no: RFC 9457."""
+
+from __future__ import annotations
+
+from safelight.api.schemas.base import Answer
+
+
+class ProblemError(Answer):
+    pointer: str | None = None
+    parameter: str | None = None
+    detail: str
+    type: str
+
+
+class Problem(Answer):
+    """RFC 9457, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: list[ProblemError]
+    retryable: bool
+    retry_after: int | None

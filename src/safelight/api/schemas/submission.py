@@ -1,0 +1,113 @@
+"""What a caller sends about jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from safelight.api.schemas.base import (
+    MAX_IMAGES,
+    MAX_METADATA_CHARS,
+    MAX_METADATA_ENTRIES,
+    MAX_SEED,
+    Group,
+    ImageId,
+    Label,
+    MetadataKey,
+    Prompt,
+    Request,
+    RetryableState,
+    SidePx,
+)
+
+
+class Options(Request):
+    """How an image is made. An image's own word counts more than `defaults`, and those more than the
+    recipe."""
+
+    provider: Label | None = None
+    model: Label | None = None
+    """Null: the one that is configured for the provider."""
+    fallback: list[Label] | None = Field(default=None, max_length=4, examples=[["openai", "gemini/gemini-3-pro-image"]])
+    """Whom to ask when the provider cannot, in order: `provider`, with the model that is configured for it, or
+    `provider/model`. Each has to take every option of the image."""
+    aspect_ratio: Label | None = Field(default=None, examples=["1:1"])
+    size: Label | None = Field(default=None, examples=["1024x1024"])
+    """Instead of an aspect ratio, where the model has sizes."""
+    quality: Label | None = Field(default=None, examples=["high"])
+    """In the model's own words, where it has any."""
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    negative_prompt: Prompt | None = None
+    timeout_seconds: float | None = Field(default=None, ge=1, le=3600)
+    """Of one attempt, in total. Null: from the model's data."""
+    max_attempts: int | None = Field(default=None, ge=1, le=10)
+    """Paid calls that bring no picture, per run; 3 when null."""
+    max_rebuys: int | None = Field(default=None, ge=0, le=10)
+    """Calls after one whose outcome is unknown, per run; 1 when null."""
+    on_uncertain: Literal["hold", "fail", "retry_once"] | None = None
+    """`retry_once` when null."""
+    on_refusal: Literal["stop", "next_provider", "alternate_prompt"] | None = None
+    """What follows a vendor's refusal: nothing (when null), the next of `fallback`, or once more with
+    `alternate_prompt`."""
+
+
+class NewImage(Options):
+    id: ImageId
+    group: Group = ""
+    prompt: Prompt
+    alternate_prompt: Prompt | None = None
+    """Asked with when the vendor refuses `prompt` and `on_refusal` is `alternate_prompt`."""
+    count: int = Field(default=1, ge=1, le=10)
+    """More than one makes images of their own, `{id}-1` to `{id}-{count}`."""
+
+
+class NewOutput(Request):
+    """What is kept of every picture: a rendition, in sRGB and without metadata; or the vendor's own file."""
+
+    name: ImageId
+    width: SidePx | None = None
+    """Of the box in pixels. Required, except for `original`, which has neither width nor height."""
+    height: SidePx | None = None
+    fit: Literal["cover", "contain", "inside"] = "cover"
+    """`cover` fills the box and cuts what stands over, half on either side. `contain` shows all of the picture
+    in the middle of the box; the rest is transparent, or white in a JPEG. `inside` shows all of it and is no
+    larger than the box, nor than the picture."""
+    format: Literal["jpeg", "webp", "png", "avif", "original"] = "jpeg"
+    """`original` keeps the file byte for byte, with the metadata that its vendor put into it."""
+    quality: int | None = Field(default=None, ge=1, le=100)
+    """On the format's own scale. Null: 80 for JPEG and WebP, 50 for AVIF. PNG is lossless and has none."""
+
+
+CARD = NewOutput(name="card", width=512, height=512)
+
+
+class NewJob(Request):
+    """A recipe with subjects, or images, or both; the order given is the order of importance and of work."""
+
+    recipe: Label | None = None
+    subjects: dict[str, list[dict[str, Any]]] = Field(default={}, max_length=100)
+    """By the recipe's groups. Each subject has an `id`, which becomes its image's."""
+    images: list[NewImage] = Field(default=[], max_length=MAX_IMAGES)
+    defaults: Options = Options()
+    outputs: list[NewOutput] = Field(default=[CARD], max_length=8)
+    """None at all, `[]`: every picture is made, checked and paid for, and not kept."""
+    storage_prefix: str | None = Field(default=None, examples=["project_1/branch_2/scene_3"])
+    deadline_seconds: float = Field(default=3600.0, ge=1, le=86_400)
+    on_deadline: Literal["fail", "continue"] = "continue"
+    metadata: dict[MetadataKey, Annotated[str, Field(max_length=MAX_METADATA_CHARS)]] = Field(
+        default={}, max_length=MAX_METADATA_ENTRIES
+    )
+
+
+class NewCancellation(Request):
+    mode: Literal["finish", "abort"] = "finish"
+    """What happens to a call that was sent: it may end, and its picture is kept; or its socket is closed."""
+    images: list[ImageId] | None = Field(default=None, min_length=1, max_length=MAX_IMAGES)
+    """Null: all."""
+
+
+class NewRetry(Request):
+    only: list[RetryableState] | None = Field(default=None, min_length=1, max_length=4)
+    images: list[ImageId] | None = Field(default=None, min_length=1, max_length=MAX_IMAGES)
+    prompt_overrides: dict[ImageId, Prompt] = Field(default={}, max_length=MAX_IMAGES)

@@ -1,0 +1,1 @@
+"""What becomes of an event: shown to whoever watches, posted to whoever asked for it."""
