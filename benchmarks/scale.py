@@ -22,6 +22,9 @@ class Scale:
     render_turns: int
     pairs: int
     attempts: int
+    streams: int
+    held_clients: int
+    poll_seconds: float
 
 
 FULL = Scale(
@@ -38,6 +41,9 @@ FULL = Scale(
     render_turns=40,
     pairs=200,
     attempts=200,
+    streams=200,
+    held_clients=1000,
+    poll_seconds=10.0,
 )
 QUICK = Scale(
     runs=1,
@@ -53,4 +59,7 @@ QUICK = Scale(
     render_turns=3,
     pairs=10,
     attempts=14,
+    streams=10,
+    held_clients=20,
+    poll_seconds=0.5,
 )

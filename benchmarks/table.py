@@ -22,7 +22,7 @@ MARKS = ("<!-- Figures, written by `make bench`. Do not edit. -->", "<!-- End of
 """What stands around the table on a page."""
 
 _COLUMNS = ("what", "median", "of the runs", "goal", "met")
-_DECIMALS = {"ms": 1, "s": 2, "MB": 0, "images/s": 0, "×": 3}
+_DECIMALS = {"ms": 1, "s": 2, "MB": 0, "KiB": 0, "images/s": 0, "/s": 0, "×": 3}
 
 
 def machine() -> dict[str, Any]:

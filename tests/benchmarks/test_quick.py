@@ -22,6 +22,11 @@ GOALS = {
     "overhead_fal_p50",
     "admission_ratio_500",
     "admission_ratio_2000",
+    "event_p50",
+    "event_p99",
+    "stream_memory",
+    "polls",
+    "poll_p99",
     "rendering_ratio",
 }
 
