@@ -46,8 +46,10 @@ async def test_a_quick_run_measures_every_figure_and_leaves_nothing_behind(open_
     assert process.returncode == 0
 
     found = {each["name"]: each for each in json.loads(figures.read_text("utf-8"))["figures"]}
-    # What an adapter adds to a call is less than what calls differ by, so that of a few pairs it can be anything.
-    assert all(each["median"] > 0 for name, each in found.items() if not name.startswith("overhead_"))
+    # What an adapter adds to a call is less than what calls differ by, so that of a few pairs it can be anything; and
+    # a system that counts processor time in hundredths of a second may see none of it go to a few images.
+    steady = [each["median"] for name, each in found.items() if not name.startswith(("overhead_", "cpu_"))]
+    assert all(figure > 0 for figure in steady)
     assert {name for name, each in found.items() if each["goal"] is not None} == GOALS
     rows = [line for line in shown.decode().splitlines() if line.startswith("| ")]
     assert len(rows) == len(found) + 1, "a row for each figure, below the heading"
