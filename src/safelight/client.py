@@ -213,6 +213,10 @@ class SafelightClient:
                 return job
         raise AssertionError("a watch ends with a job that has ended")
 
+    async def call(self, method: str, path: str, *, may_repeat: bool = False, **request: Any) -> httpx2.Response:
+        """The answer to any call of the API; `may_repeat` says that sending it twice does no harm."""
+        return await self._send(method, path, may_repeat=may_repeat, **request)
+
     async def is_up(self) -> bool:
         """Whether something answers there; not whether it is ready."""
         try:

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[frozenset[str], NoDecode] = frozenset()
     """More names that clients may call the API by, separated by commas; loopback's and those of `bind` and `public_url`
     always are. `*` allows any."""
+    max_streams: int = Field(default=2000, ge=0, le=3000)
+    """Open event streams per API process, which holds 4000 connections in all; further ones are refused."""
     url: str = "http://127.0.0.1:8420"
     """The API that the command line talks to."""
     log_level: str = "info"
@@ -107,6 +109,11 @@ class Settings(BaseSettings):
     """How often what was lost is looked for and healed."""
     admission_seconds: float = Field(default=1.0, gt=0)
     """How often the backlog is looked at when nothing else gives reason to."""
+    schedule_seconds: float = Field(default=5.0, gt=0)
+    """How often every process looks for schedules whose time has come."""
+    ready_margin_seconds: float = Field(default=600.0, ge=0)
+    """What a schedule's job is taken to need until three of them are known: with less time left until its `ready_by`,
+    `schedule.at_risk` is told."""
     dequeue_seconds: float = Field(default=2.0, gt=0)
     """How often a worker looks into the queue when no notice came."""
     retry_unit_seconds: float = Field(default=1.0, ge=0)
@@ -120,12 +127,22 @@ class Settings(BaseSettings):
     """The longest such pause."""
     run_limit_seconds: float = Field(default=86_400.0, gt=0)
     """A run whose deadline lets it go on ends after this at the latest."""
+    stuck_seconds: float = Field(default=600.0, gt=0)
+    """An image that has not moved for this long, although nothing explains it, is told of as `image.stuck`."""
+    event_retention_days: float = Field(default=90.0, gt=0)
+    """Events of a job that ended are forgotten when its newest one is this old. The job itself stays."""
+    delivery_retention_days: float = Field(default=30.0, gt=0)
+    """Webhook messages that were delivered, or given up, are forgotten after this."""
     drain_seconds: float = Field(default=330.0, gt=0)
     """How long `serve` lets its worker finish calls that were sent before it stops waiting."""
 
     egress_allow: str = ""
     """What the egress guard lets through beyond public HTTPS on 443 and 8443, separated by commas: a scheme, a network
     and, if not the scheme's own, a port, such as `http://10.1.0.0/16:9000`."""
+
+    secret_key: SecretStr | None = None
+    """What webhook secrets are sealed under in the database: 32 bytes in URL-safe base64; several, separated by commas,
+    to change it, the newest first. Default: the one in `home/secret.key`, which is made when it is not there."""
 
     supervised: bool = False
     """Set by `serve` for its processes: they stop when their standard input ends, so that none outlives it."""

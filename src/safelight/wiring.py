@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from datetime import timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from safelight.db.pool import close_pool, open_pool
+from safelight.delivery.links import Links
+from safelight.delivery.webhooks.courier import Courier, forget_old
+from safelight.delivery.webhooks.vault import KEY_FILE, InvalidKey, Vault, vault_at
+from safelight.delivery.webhooks.visit import CourierPoint
 from safelight.domain.ids import WorkerId, new_worker_id
 from safelight.engine.admission import Admission
 from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.catalog import Catalog, ConfiguredProvider
-from safelight.engine.failpoints import Failpoints
+from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.keep import Keeper
 from safelight.engine.restore import Restored, after_restore
+from safelight.engine.retention import delete_orphans
+from safelight.engine.schedules import Place, Schedules
+from safelight.engine.stuck import Bounds, StuckWatch
 from safelight.engine.timing import Timing
 from safelight.engine.worker import Capacity, Databases, Worker, claim_store
 from safelight.imaging.pool import RenderPool
@@ -33,6 +41,9 @@ from safelight.storage.staging import Staging
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from safelight.domain.order import JobOrder
+    from safelight.domain.recipe import Recipe
+    from safelight.domain.style import Style
 
 _LEFT_BEHIND_SECONDS = 86_400.0
 """A file that was written half and not touched for a day has no writer any more. Chosen."""
@@ -50,15 +61,32 @@ def timing_of(settings: Settings) -> Timing:
         poll_seconds=settings.poll_seconds,
         probe_seconds=settings.probe_seconds,
         probe_max_seconds=settings.probe_max_seconds,
+        stuck_seconds=settings.stuck_seconds,
+        event_retention_days=settings.event_retention_days,
     )
 
 
 def fetch_of(settings: Settings) -> Fetch:
     """How this installation reads an address that somebody else named. Raises InvalidConfiguration."""
+    return guard_of(settings).fetch
+
+
+def guard_of(settings: Settings) -> EgressGuard:
+    """What stands before every address that somebody else named. Raises InvalidConfiguration."""
     try:
-        return EgressGuard(parse_allowances(settings.egress_allow)).fetch
+        return EgressGuard(parse_allowances(settings.egress_allow))
     except ValueError as error:
         raise InvalidConfiguration(f"egress_allow: {error}") from error
+
+
+def vault_of(settings: Settings) -> Vault:
+    """What seals webhooks' secrets; its key is made if there is none. Raises InvalidConfiguration."""
+    secret_key = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
+    try:
+        return vault_at(settings.home, secret_key)
+    except InvalidKey as error:
+        where = "secret_key" if secret_key else str(settings.home / KEY_FILE)
+        raise InvalidConfiguration(f"{where}: {error}") from error
 
 
 def config_of(settings: Settings, provider: ProviderSettings) -> ProviderConfig:
@@ -126,22 +154,31 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
         async def ready() -> None:
             await databases.pool.fetchval("SELECT 1")
 
+        recipes = load_recipes(settings.home / "recipes")
+        schedules = schedules_of(settings, databases.pool, placing(catalog, lambda: recipes), admission)
         app = create_app(
             ApiDependencies(
                 pool=databases.pool,
                 admission=admission,
                 catalog=catalog,
-                recipes=load_recipes(settings.home / "recipes"),
+                recipes=recipes,
                 blobs=LocalBlobStore(settings.blobs),
                 run_limit_seconds=settings.run_limit_seconds,
                 public_url=settings.public_url,
                 ready=ready,
+                vault=vault_of(settings),
+                check_url=guard_of(settings).check,
                 allowed_hosts=LOOPBACK_HOSTS | own_hosts(settings),
+                max_streams=settings.max_streams,
             )
         )
         admitting = asyncio.create_task(admission.run())
         try:
-            yield app
+            async with (
+                _alongside(schedules.run(tick_seconds=settings.schedule_seconds)),
+                _alongside(stuck_watch_of(settings, databases.pool, catalog).run()),
+            ):
+                yield app
         finally:
             admitting.cancel()
             for each in catalog.providers.values():
@@ -154,6 +191,41 @@ def own_hosts(settings: Settings) -> frozenset[str]:
     return settings.allowed_hosts | {host for address in addresses if (host := urlsplit(address).hostname)}
 
 
+def schedules_of(settings: Settings, pool: asyncpg.Pool, place: Place, admission: Admission) -> Schedules:
+    return Schedules(
+        pool,
+        place,
+        run_limit_seconds=settings.run_limit_seconds,
+        margin_seconds=settings.ready_margin_seconds,
+        nudge=admission.nudge,
+    )
+
+
+def placing(catalog: Catalog, recipes: Callable[[], Mapping[str, Recipe]]) -> Place:
+    """What makes an order of a job's body. Loads what reads requests when it is called, so that a worker does without
+    until a schedule's time has come there."""
+
+    def place(
+        document: Mapping[str, Any],
+        *,
+        account: str,
+        idempotency_key: str | None,
+        styles: Mapping[str, Style] | None = None,
+    ) -> JobOrder:
+        from safelight.api.ordering.order import place_order
+
+        return place_order(
+            document,
+            account=account,
+            idempotency_key=idempotency_key,
+            catalog=catalog,
+            recipes=recipes(),
+            styles=styles,
+        )
+
+    return place
+
+
 def admission_of(settings: Settings, queue: asyncpg.Pool, catalog: Catalog) -> Admission:
     return Admission(
         queue,
@@ -161,6 +233,12 @@ def admission_of(settings: Settings, queue: asyncpg.Pool, catalog: Catalog) -> A
         requests_per_minute=catalog.requests_per_minute(),
         timing=timing_of(settings),
     )
+
+
+def stuck_watch_of(settings: Settings, pool: asyncpg.Pool, catalog: Catalog) -> StuckWatch:
+    """Runs in the API too: that no worker lives is for somebody else to tell."""
+    bounds = Bounds(max_concurrency=catalog.max_concurrency(), requests_per_minute=catalog.requests_per_minute())
+    return StuckWatch(pool, bounds, timing=timing_of(settings))
 
 
 @asynccontextmanager
@@ -172,7 +250,7 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
     async with pools(dsn, name="worker", size=10) as databases:
         await claim_store(databases.pool, f"{await store.ensure_marker()} {await staging.ensure_marker()}")
         renderer = RenderPool(processes=settings.render_processes)
-        failpoints = Failpoints.parse(settings.failpoint)
+        failpoints = Failpoints.parse(settings.failpoint, (*Failpoint, *CourierPoint))
         pipeline = AttemptPipeline(
             pool=databases.pool,
             worker_id=worker_id or new_worker_id(),
@@ -190,20 +268,65 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
             failpoints=failpoints,
             draining=asyncio.Event(),
         )
+        admission = admission_of(settings, databases.queue, catalog)
+
+        @cache
+        def recipes() -> Mapping[str, Recipe]:
+            from safelight.domain.recipe import load_recipes
+
+            return load_recipes(settings.home / "recipes")
+
+        schedules = schedules_of(settings, databases.pool, placing(catalog, recipes), admission)
+        is_alone = worker_id is not None  # a process for one image sees to nothing else
+        ticking = nullcontext() if is_alone else _alongside(schedules.run(tick_seconds=settings.schedule_seconds))
+        stuck_watch = stuck_watch_of(settings, databases.pool, catalog)
+        kept_deliveries = timedelta(days=settings.delivery_retention_days)
+        watching = nullcontext() if is_alone else _alongside(stuck_watch.run())
         try:
-            yield Worker(
-                databases,
-                pipeline,
-                admission_of(settings, databases.queue, catalog),
-                capacity=Capacity(slots=settings.slots, finish_slots=settings.finish_slots),
-                timing=timing,
-                isolated_command=(sys.executable, "-m", "safelight", "worker", "--one"),
-                chores=(
-                    partial(staging.remove_incomplete, older_than_seconds=_LEFT_BEHIND_SECONDS),
-                    partial(store.remove_parts, older_than_seconds=_LEFT_BEHIND_SECONDS),
-                ),
-            )
+            async with ticking, watching, courier_of(settings, dsn, failpoints) as courier:
+                yield Worker(
+                    databases,
+                    pipeline,
+                    admission,
+                    capacity=Capacity(slots=settings.slots, finish_slots=settings.finish_slots),
+                    timing=timing,
+                    isolated_command=(sys.executable, "-m", "safelight", "worker", "--one"),
+                    chores=(
+                        partial(staging.remove_incomplete, older_than_seconds=_LEFT_BEHIND_SECONDS),
+                        partial(store.remove_parts, older_than_seconds=_LEFT_BEHIND_SECONDS),
+                        partial(forget_old, databases.pool, older_than=kept_deliveries),
+                        partial(delete_orphans, databases.pool, store),
+                    ),
+                    beside=(courier,),
+                )
         finally:
             await renderer.aclose()
             for each in catalog.providers.values():
                 await each.provider.aclose()
+
+
+@asynccontextmanager
+async def courier_of(settings: Settings, dsn: str, failpoints: Failpoints) -> AsyncIterator[Courier]:
+    """Posts webhooks, over connections of its own: images and webhooks never wait for each other's."""
+    pool = await open_pool(dsn, min_size=1, max_size=4, application_name="safelight webhooks")
+    try:
+        yield Courier(
+            pool,
+            post=guard_of(settings).post,
+            vault=vault_of(settings),
+            links=Links(settings.public_url),
+            reach=failpoints.reach,
+        )
+    finally:
+        await close_pool(pool)
+
+
+@asynccontextmanager
+async def _alongside(loop: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """The loop runs for as long as the block does."""
+    task = asyncio.create_task(loop)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.api.bad_urls import BAD_URLS
 from tests.api.conftest import image, job
 from tests.api.wire import Header
 
@@ -62,7 +63,32 @@ def bad_requests() -> Iterator[BadRequest]:
     for name, (action, document, status, slug) in BAD_CHANGES.items():
         target = f"/v1/jobs/{NOBODY}/{action}"
         yield BadRequest(name=name, status=status, slug=slug, target=target, body=json.dumps(document).encode())
+    for name, (fields, slug, *at) in BAD_SCHEDULES.items():
+        body = json.dumps({**SCHEDULE, **fields}).encode()
+        yield BadRequest(name=name, status=422, slug=slug, target="/v1/schedules", body=body, at=tuple(at))
+    yield from _bad_webhooks()
+    for name, (style, fields, slug, *at) in BAD_STYLES.items():
+        body = json.dumps({"prefix": "An ink drawing.", **fields}).encode()
+        where = tuple(at) or None
+        target = f"/v1/styles/{style}"
+        yield BadRequest(name=name, status=422, slug=slug, method="PUT", target=target, body=body, at=where)
     yield from UNSENDABLE
+
+
+def _bad_webhooks() -> Iterator[BadRequest]:
+    for name, (url, slug) in BAD_URLS.items():
+        for place, target, document in (
+            ("/webhook/url", "/v1/jobs", job(webhook={"url": url})),
+            ("/url", "/v1/webhooks", {"url": url}),
+        ):
+            body = json.dumps(document).encode()
+            yield BadRequest(name=f"{name}, {place}", status=422, slug=slug, target=target, body=body, at=(place,))
+    for name, (fields, slug, *at) in BAD_WEBHOOKS.items():
+        body = json.dumps({"url": "https://hooks.example/", **fields}).encode()
+        yield BadRequest(name=name, status=422, slug=slug, target="/v1/webhooks", body=body, at=tuple(at))
+    for name, (method, target, document, status, slug) in BAD_WEBHOOK_CALLS.items():
+        body = b"" if document is None else json.dumps(document).encode()
+        yield BadRequest(name=name, status=status, slug=slug, method=method, target=target, body=body)
 
 
 def _prompted(text: bytes) -> bytes:
@@ -129,7 +155,46 @@ INVALID, UNKNOWN_FIELD, SIZE, MODEL = "validation-error", "unknown-field", "unsu
 TOO_LONG, OPTION, FORMAT = "prompt-too-long", "unsupported-option", "unsupported-format"
 BAD_IMAGES: dict[str, tuple[Any, ...]] = {
     "a misspelt field": ({"promt": "x"}, UNKNOWN_FIELD, "promt"),
-    "a field that does not work yet": ({"references": []}, UNKNOWN_FIELD, "references"),
+    "a field that does not work yet": ({"mask": {"upload": "upl_1"}}, UNKNOWN_FIELD, "mask"),
+    "a reference to an image that the job does not have": (
+        {"references": [{"image": "nobody"}]},
+        INVALID,
+        "references/0/image",
+    ),
+    "a reference to itself": ({"references": [{"image": "fine"}, {"image": "bad"}]}, INVALID, "references/1/image"),
+    "the same reference twice": (
+        {"references": [{"image": "good"}, {"image": "good", "role": "style"}]},
+        INVALID,
+        "references/1/image",
+    ),
+    "a reference to one of its own count": (
+        {"count": 2, "references": [{"image": "bad-1"}]},
+        INVALID,
+        "references/0/image",
+    ),
+    "references for a model that takes none": (
+        {"references": [{"image": "good"}], **PICKY},
+        OPTION,
+        "references",
+    ),
+    "references for a fallback that takes none": (
+        {"references": [{"image": "good"}], "fallback": ["picky/picky-1"]},
+        OPTION,
+        "references",
+    ),
+    "17 references": ({"references": [{"image": f"i{n}"} for n in range(17)]}, INVALID, "references"),
+    "references that are null": ({"references": None}, INVALID, "references"),
+    "a reference that is a text": ({"references": ["good"]}, INVALID, "references/0"),
+    "a reference by address": (
+        {"references": [{"image": "good", "url": "https://example.com/a.png"}]},
+        UNKNOWN_FIELD,
+        "references/0/url",
+    ),
+    "a reference to an upload": (
+        {"references": [{"image": "good", "upload": "upl_1"}]},
+        UNKNOWN_FIELD,
+        "references/0/upload",
+    ),
     "no id": ({"id": None}, INVALID, "id"),
     "no prompt": ({"prompt": None}, INVALID, "prompt"),
     "an empty prompt": ({"prompt": ""}, INVALID, "prompt"),
@@ -161,11 +226,47 @@ BAD_IMAGES: dict[str, tuple[Any, ...]] = {
     "minus one rebuy": ({"max_rebuys": -1}, INVALID, "max_rebuys"),
     "an unknown rule for the uncertain": ({"on_uncertain": "ask"}, INVALID, "on_uncertain"),
     "the id of another image": ({"id": "good"}, INVALID, "id"),
+    "a style that nobody has": ({"style": "nior"}, INVALID, "style"),
+    "a style that is a number": ({"style": 7}, INVALID, "style"),
+    "a style for a model of short prompts": ({"style": "noir", **PICKY}, TOO_LONG, "prompt"),
 }
 
 BAD_JOBS: dict[str, tuple[Any, ...]] = {
-    "a priority": ({"priority": "urgent"}, UNKNOWN_FIELD, "/priority"),
-    "a time to begin": ({"not_before": "2026-11-20T10:00:00"}, UNKNOWN_FIELD, "/not_before"),
+    **{f"a priority of {bad!r}": ({"priority": bad}, INVALID, "/priority") for bad in ("urgent", "", 1, None)},
+    **{
+        f"a beginning at {bad!r}": ({"not_before": bad}, INVALID, "/not_before")
+        for bad in (
+            "2026-11-20T10:00:00",
+            "2026-11-20",
+            "tomorrow",
+            "2999-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+23:59",
+            "1700000000",
+            1_700_000_000,
+            True,
+        )
+    },
+    "a circle of references": (
+        {
+            "images": [
+                image("a", references=[{"image": "c"}]),
+                image("b", references=[{"image": "a"}]),
+                image("c", references=[{"image": "b"}]),
+            ]
+        },
+        INVALID,
+        "/images/1/references/0/image",
+    ),
+    "a reference to an image of several": (
+        {"images": [image("cover", count=3), image("back", references=[{"image": "cover"}])]},
+        INVALID,
+        "/images/1/references/0/image",
+    ),
+    "a reference to an image that has a fault of its own": (
+        {"images": [image("cover", prompt=""), image("back", references=[{"image": "cover"}])]},
+        INVALID,
+        "/images/0/prompt",
+    ),
     "an unknown default": ({"defaults": {"qualty": "high"}}, UNKNOWN_FIELD, "/defaults/qualty"),
     "no images": ({"images": []}, INVALID, ""),
     "images that are null": ({"images": None}, INVALID, "/images"),
@@ -176,6 +277,9 @@ BAD_JOBS: dict[str, tuple[Any, ...]] = {
     "an id that another's count makes": ({"images": [image("a-1"), image("a", count=3)]}, INVALID, "/images/1/id"),
     "501 images": ({"images": [image(f"i{n}") for n in range(501)]}, INVALID, "/images"),
     "510 images by their count": ({"images": [image(f"i{n}", count=10) for n in range(51)]}, INVALID, "/images"),
+    "an unknown style": ({"style": "nior"}, INVALID, "/style"),
+    "a style that is a list": ({"style": ["noir"]}, INVALID, "/style"),
+    "a style among the defaults": ({"defaults": {"style": "noir"}}, UNKNOWN_FIELD, "/defaults/style"),
     "an unknown recipe": ({"recipe": "no-such-recipe"}, INVALID, "/recipe"),
     "subjects without a recipe": ({"subjects": {"evidence": []}}, INVALID, "/subjects"),
     "a subject that is a number": (
@@ -238,6 +342,22 @@ BAD_JOBS: dict[str, tuple[Any, ...]] = {
         f"a deadline of {bad!r}": ({"deadline_seconds": bad}, INVALID, "/deadline_seconds")
         for bad in (0, -1, 86_401, "60", None, True)
     },
+    "a webhook that is a text": ({"webhook": "https://hooks.example/"}, INVALID, "/webhook"),
+    "a webhook without an address": ({"webhook": {}}, INVALID, "/webhook/url"),
+    "a webhook whose address is a number": ({"webhook": {"url": 7}}, INVALID, "/webhook/url"),
+    "a webhook with a field of the account's": (
+        {"webhook": {"url": "https://hooks.example/", "description": "mine"}},
+        UNKNOWN_FIELD,
+        "/webhook/description",
+    ),
+    **{
+        f"a job's webhook for {str(bad)!r}": (
+            {"webhook": {"url": "https://hooks.example/", "events": bad}},
+            INVALID,
+            f"/webhook/events{at}",
+        )
+        for bad, at in (([], ""), ("job.completed", ""), (["job.done"], "/0"), (["provider.paused"], "/0"), ([7], "/0"))
+    },
     "an unknown rule for the deadline": ({"on_deadline": "panic"}, INVALID, "/on_deadline"),
     "17 metadata entries": ({"metadata": {f"k{n}": "v" for n in range(17)}}, INVALID, "/metadata"),
     "a metadata value of 513 characters": ({"metadata": {"a": "v" * 513}}, INVALID, "/metadata/a"),
@@ -276,6 +396,14 @@ NOWHERE: dict[str, str] = {
     "an output of 10 000 characters": f"/v1/jobs/{NOBODY}/images/one/" + "a" * 10_000,
     "the log of a job that nobody has": f"/v1/jobs/{NOBODY}/events",
     "a wait for a job that nobody has": f"/v1/jobs/{NOBODY}?wait=20",
+    "a schedule that nobody has": "/v1/schedules/sch_01JD0000000000000000000000",
+    "the runs of a schedule that nobody has": "/v1/schedules/sch_01JD0000000000000000000000/runs",
+    "a style that nobody has": "/v1/styles/nior",
+    "a style called NUL": "/v1/styles/%00",
+    "a style of 10 000 characters": "/v1/styles/" + "a" * 10_000,
+    "a style that climbs": "/v1/styles/..%2f..%2fsecret.key",
+    "a recipe that nobody has": "/v1/recipes/no-such",
+    "a recipe called NUL": "/v1/recipes/%00",
     "a problem that does not exist": "/problems/nonsense",
 }
 
@@ -284,6 +412,8 @@ WRONG_METHODS: dict[str, tuple[str, str]] = {
     "putting a job": ("PUT", f"/v1/jobs/{NOBODY}"),
     "looking at a cancel": ("GET", f"/v1/jobs/{NOBODY}/cancel"),
     "posting to health": ("POST", "/healthz"),
+    "posting a style": ("POST", "/v1/styles"),
+    "putting a recipe": ("PUT", "/v1/recipes/mystery-case"),
     "tracing": ("TRACE", "/v1/jobs"),
     "asking for options": ("OPTIONS", "/v1/jobs"),
 }
@@ -321,8 +451,79 @@ BAD_QUERIES: dict[str, tuple[str, int, str]] = {
     "an unknown parameter of a job": (f"/v1/jobs/{NOBODY}?wiat=20", 422, UNKNOWN_FIELD),
     **{f"a wait of {bad!r}": (f"/v1/jobs/{NOBODY}?wait={bad}", 422, INVALID) for bad in ("-1", "61", "x", "1.5")},
     **{f"a seq of {bad!r}": (f"/v1/jobs/{NOBODY}?wait=1&after={bad}", 422, INVALID) for bad in ("-1", "x", 2**63)},
+    "an unknown parameter of styles": ("/v1/styles?name=noir", 422, UNKNOWN_FIELD),
+    "an unknown parameter of recipes": ("/v1/recipes?name=noir", 422, UNKNOWN_FIELD),
+    "101 schedules a page": ("/v1/schedules?limit=101", 422, INVALID),
+    "a cursor of another list of schedules": ("/v1/schedules?cursor=AAAAAAAAAAAAYQ", 400, "invalid-cursor"),
+    "an unknown filter of schedules": ("/v1/schedules?nmae=daily", 422, UNKNOWN_FIELD),
+    "NUL for a schedule's name": ("/v1/schedules?name=%00", 422, INVALID),
     "a page of the log before its beginning": (f"/v1/jobs/{NOBODY}/events?after=-1", 422, INVALID),
     "a page of the log with 1001 events": (f"/v1/jobs/{NOBODY}/events?limit=1001", 422, INVALID),
+    "a stream with a limit": (f"/v1/jobs/{NOBODY}/events?limit=3", 422, INVALID),
+    "a stream from a cursor": (f"/v1/jobs/{NOBODY}/events?cursor=x", 422, UNKNOWN_FIELD),
+    "a feed from a number": ("/v1/events?after=17", 400, "invalid-cursor"),
+    "a feed from a cursor that is too long": (f"/v1/events?after={'A' * 201}", 422, INVALID),
+    "a feed with 1001 events": ("/v1/events?limit=1001", 422, INVALID),
+    "a feed that waits for more than a minute": ("/v1/events?wait=61", 422, INVALID),
+    "a feed of a job": (f"/v1/events?job_id={NOBODY}", 422, UNKNOWN_FIELD),
+}
+
+SCHEDULE = {"name": "daily", "cron": "@daily", "timezone": "Europe/Berlin", "job": job()}
+_BADLY_NAMED = ("a%20b", "-a", "a.", "a" * 65, "%00", "%ff", "%C3%A9")
+BAD_STYLES: dict[str, tuple[Any, ...]] = {
+    **{f"a style called {bad[:9]}": (bad, {}, INVALID) for bad in _BADLY_NAMED},
+    "a style that says nothing": ("ink", {"prefix": None, "description": "x"}, INVALID, ""),
+    "a style with a misspelt field": ("ink", {"prefx": "x"}, UNKNOWN_FIELD, "/prefx"),
+    "a style with references": ("ink", {"references": []}, UNKNOWN_FIELD, "/references"),
+    "a style with a name in its body": ("ink", {"name": "ink"}, UNKNOWN_FIELD, "/name"),
+    **{
+        f"a style with a {part} of {kind}": ("ink", {part: bad}, slug, f"/{part}")
+        for part in ("prefix", "suffix", "negative_prompt")
+        for kind, bad, slug in (
+            ("4001 characters", "x" * 4001, INVALID),
+            ("white space", " \n", INVALID),
+            ("nothing", "", INVALID),
+            ("what shows nothing", "\u200b", INVALID),
+            ("a number", 7, INVALID),
+            ("NUL", "x\x00", "invalid-text"),
+            ("a bell", "x\x07", "invalid-text"),
+            ("a lone surrogate", "\ud800", "invalid-text"),
+        )
+    },
+    "a style described at length": ("ink", {"description": "x" * 1001}, INVALID, "/description"),
+}
+
+BAD_SCHEDULES: dict[str, tuple[Any, ...]] = {
+    "a schedule with a misspelt field": ({"time_zone": "UTC"}, UNKNOWN_FIELD, "/time_zone"),
+    **{
+        f"a schedule called {str(bad)[:9]!r}": ({"name": bad}, INVALID, "/name")
+        for bad in ("", " ", " a", "a\nb", "n" * 101, 7, None)
+    },
+    **{
+        f"a cron of {str(bad)[:9]!r}": ({"cron": bad}, INVALID, "/cron")
+        for bad in ("", "* * * *", "0 0 * * * *", "61 * * * *", "@often", "0 0 30 2 *", "*" * 5000, 5, None)
+    },
+    **{
+        f"a clock of {str(bad)[:9]!r}": ({"timezone": bad}, INVALID, "/timezone")
+        for bad in ("", "Berlin", "europe", "../../etc/passwd", "Europe/" + "x" * 5000, "localtime", 2, None)
+    },
+    **{
+        f"pictures wanted by {bad!r}": ({"ready_by": bad}, INVALID, "/ready_by") for bad in ("24:00", "8:00", "noon", 8)
+    },
+    "one job a week": ({"unique_per": "week"}, INVALID, "/unique_per"),
+    "a way to catch up that nobody knows": ({"catch_up": "some"}, INVALID, "/catch_up"),
+    "a schedule that is neither on nor off": ({"enabled": "yes"}, INVALID, "/enabled"),
+    "a schedule of no job": ({"job": None}, INVALID, "/job"),
+    "a schedule of a job that is a text": ({"job": "daily"}, INVALID, "/job"),
+    "a schedule of an empty job": ({"job": {}}, INVALID, "/job"),
+    "a scheduled image without a prompt": ({"job": job(images=[{"id": "a"}])}, INVALID, "/job/images/0/prompt"),
+    "a scheduled job with a misspelt field": ({"job": job(imges=[])}, UNKNOWN_FIELD, "/job/imges"),
+    "a scheduled job for a retired model": (
+        {"job": job(defaults={"model": "picky-0", "provider": "picky"})},
+        MODEL,
+        "/job/defaults/model",
+    ),
+    "a placeholder that nobody fills": ({"job": job(metadata={"a/b": "{week}"})}, INVALID, "/job/metadata/a~1b"),
 }
 
 BAD_CHANGES: dict[str, tuple[str, Any, int, str]] = {
@@ -337,6 +538,43 @@ BAD_CHANGES: dict[str, tuple[str, Any, int, str]] = {
     "a retry with a prompt longer than any": ("retry", {"prompt_overrides": {"one": "x" * 32_001}}, 422, TOO_LONG),
     "a retry with a prompt for no id": ("retry", {"prompt_overrides": {"a b": "x"}}, 422, INVALID),
     "a retry of a job that nobody has": ("retry", {"prompt_overrides": {"one": "x"}}, 404, "not-found"),
+}
+
+BAD_WEBHOOKS: dict[str, tuple[Any, ...]] = {
+    "a webhook for no event": ({"events": []}, INVALID, "/events"),
+    "a webhook for an unknown event": ({"events": ["job.completed", "job.done"]}, INVALID, "/events/1"),
+    "a webhook with a secret of the caller's": ({"secret": "whsec_abc"}, UNKNOWN_FIELD, "/secret"),
+    "a webhook with a blank description": ({"description": ""}, INVALID, "/description"),
+    **{
+        f"a webhook with pauses of {str(bad)[:12]!r}": ({"retry_seconds": bad}, INVALID, f"/retry_seconds{at}")
+        for bad, at in (([], ""), ([1] * 21, ""), ([0.5], "/0"), ([5, -1], "/1"), ([604_801], "/0"), (["5"], "/0"))
+    },
+}
+
+_WEBHOOK, _MESSAGE = "/v1/webhooks/whe_01JD0000000000000000000000", f"/v1/webhooks/deliveries/msg_{'0' * 32}"
+BAD_WEBHOOK_CALLS: dict[str, tuple[str, str, Any, int, str]] = {
+    "a webhook that nobody has": ("GET", _WEBHOOK, None, 404, "not-found"),
+    "a webhook with a malformed id": ("GET", "/v1/webhooks/whe_1", None, 404, "not-found"),
+    "a webhook called NUL": ("GET", "/v1/webhooks/%00", None, 404, "not-found"),
+    "a change of a webhook that nobody has": ("PATCH", _WEBHOOK, {}, 404, "not-found"),
+    "the end of a webhook that nobody has": ("DELETE", _WEBHOOK, None, 404, "not-found"),
+    "a test of a webhook that nobody has": ("POST", f"{_WEBHOOK}/test", None, 404, "not-found"),
+    "a new secret for a webhook that nobody has": ("POST", f"{_WEBHOOK}/rotate-secret", {}, 404, "not-found"),
+    **{
+        f"an overlap of {bad!r}": ("POST", "/v1/webhooks/default/rotate-secret", {"overlap_seconds": bad}, 422, INVALID)
+        for bad in (-1, 604_801, "1", None)
+    },
+    "a delivery that nobody has": ("GET", _MESSAGE, None, 404, "not-found"),
+    "a delivery called NUL": ("GET", "/v1/webhooks/deliveries/%00", None, 404, "not-found"),
+    "a delivery that nobody has, again": ("POST", f"{_MESSAGE}/redeliver", None, 404, "not-found"),
+    "deliveries of a malformed webhook": ("GET", "/v1/webhooks/deliveries?webhook_id=%00", None, 422, INVALID),
+    "deliveries of a malformed job": ("GET", "/v1/webhooks/deliveries?job_id=job_1", None, 422, INVALID),
+    "deliveries in an unknown state": ("GET", "/v1/webhooks/deliveries?status=lost", None, 422, INVALID),
+    "a page of 101 deliveries": ("GET", "/v1/webhooks/deliveries?limit=101", None, 422, INVALID),
+    "a forged cursor of deliveries": ("GET", "/v1/webhooks/deliveries?cursor=AAAA", None, 400, "invalid-cursor"),
+    "an unknown parameter of deliveries": ("GET", "/v1/webhooks/deliveries?job=x", None, 422, UNKNOWN_FIELD),
+    "an unknown parameter of webhooks": ("GET", "/v1/webhooks?limit=1", None, 422, UNKNOWN_FIELD),
+    "putting a webhook": ("PUT", _WEBHOOK, {}, 405, "method-not-allowed"),
 }
 
 _CHUNK = b"186a0\r\n" + b" " * 100_000 + b"\r\n"

@@ -18,11 +18,13 @@ import pytest
 from safelight.api.app import ApiDependencies, create_app
 from safelight.api.server import ApiServer, ServerConfig
 from safelight.db.pool import close_pool, open_pool
+from safelight.delivery.webhooks.vault import Vault, new_key
 from safelight.domain.money import Cost, CostBasis
 from safelight.domain.recipe import load_recipes
 from safelight.engine.admission import Admission
 from safelight.engine.catalog import Catalog, ConfiguredProvider
 from safelight.engine.timing import Timing
+from safelight.net.egress import EgressGuard
 from safelight.providers.placeholder import PlaceholderProvider
 from safelight.providers.provider import (
     Capabilities,
@@ -32,6 +34,7 @@ from safelight.providers.provider import (
     UnknownModel,
 )
 from safelight.storage.local import LocalBlobStore
+from tests.api.names import resolve_scripted
 
 
 class PickyProvider(ImageProvider):
@@ -96,10 +99,19 @@ class _Nothing:
 
 
 @asynccontextmanager
-async def serving(deps: ApiDependencies, *, head_seconds: float = 30.0) -> AsyncIterator[httpx2.AsyncClient]:
+async def serving(
+    deps: ApiDependencies,
+    *,
+    head_seconds: float = 30.0,
+    stall_seconds: float = 30.0,
+    send_buffer_bytes: int | None = None,
+) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the API, which listens on a free port for as long as the block lasts."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(ServerConfig(create_app(deps), head_seconds=head_seconds, stop_seconds=2))
+    if send_buffer_bytes is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+    app = create_app(deps)
+    server = _Server(ServerConfig(app, head_seconds=head_seconds, stop_seconds=2, stall_seconds=stall_seconds))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(10):
@@ -131,6 +143,8 @@ def deps(tmp_path: Path, pool: asyncpg.Pool, queue: asyncpg.Pool) -> ApiDependen
         run_limit_seconds=86_400.0,
         public_url=None,
         ready=partial(pool.fetchval, "SELECT 1"),
+        vault=Vault([new_key()]),
+        check_url=EgressGuard(resolve=resolve_scripted).check,
     )
 
 

@@ -20,6 +20,7 @@ FULL: dict[str, Any] = {
     "images": [image("a", group="g", count=2, seed=7), image("b", size="64x64", timeout_seconds=5.0, max_rebuys=0)],
     "defaults": {"provider": "placeholder", "max_attempts": 2, "on_uncertain": "hold"},
     "outputs": [{"name": "card", "width": 64, "height": 64, "fit": "cover", "format": "jpeg", "quality": 80}],
+    "style": "noir",
     "storage_prefix": "project/scene",
     "deadline_seconds": 300.0,
     "on_deadline": "continue",

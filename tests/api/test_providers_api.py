@@ -14,10 +14,12 @@ import pytest
 
 from safelight.api import schemas
 from safelight.api.schemas import ProviderModel
+from safelight.db.statements import load
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.ids import ImageRowId
 from safelight.engine.catalog import Catalog, ConfiguredProvider
 from safelight.engine.gates import report_failure
+from safelight.engine.health import MAX_CALLS
 from safelight.engine.timing import Timing
 from safelight.net.egress import EgressGuard
 from safelight.providers.gemini import GeminiProvider
@@ -159,3 +161,86 @@ async def test_without_its_database_the_list_is_unavailable(client: httpx2.Async
 
 async def test_a_parameter_that_does_not_exist_is_refused(client: httpx2.AsyncClient):
     refusal(await client.get("/v1/providers?kind=gemini"), 422, "unknown-field")
+
+
+async def test_a_provider_that_nobody_has_asked_has_no_health_to_speak_of(client: httpx2.AsyncClient):
+    assert [each["health"] for each in (await shown(client)).values()] == 3 * [
+        {
+            "last_success_at": None,
+            "last_failure_at": None,
+            "calls_last_hour": 0,
+            "success_rate": None,
+            "median_seconds": None,
+        }
+    ]
+
+
+async def test_a_provider_tells_how_its_latest_calls_went(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    await submitted(client, images=[{"id": "one", "prompt": "A brass key"}])
+    calls = [
+        # minutes ago, status, seconds, provider
+        (90, "settled", 100, "gemini"),
+        (50, "settled", 2, "gemini"),
+        (40, "received", 4, "gemini"),
+        (30, "settled", 9, "gemini"),
+        (20, "unbilled", 1, "gemini"),
+        (15, "refused", 1, "gemini"),
+        (10, "sent", None, "gemini"),
+        (70, "unknown", 60, "picky"),
+    ]
+    for number, (minutes, status, seconds, provider) in enumerate(calls, start=1):
+        await made(pool, number, minutes=minutes, status=status, seconds=seconds, provider=provider)
+    await made(pool, 9, minutes=5, status="unbilled", seconds=1, provider="gemini", error_code="NOT_SENT")
+
+    providers = await shown(client)
+
+    of_gemini, of_picky = providers["gemini"]["health"], providers["picky"]["health"]
+    assert (of_gemini["calls_last_hour"], of_gemini["success_rate"], of_gemini["median_seconds"]) == (4, 0.75, 4.0)
+    assert of_gemini["last_success_at"] < of_gemini["last_failure_at"]
+    assert (of_picky["calls_last_hour"], of_picky["success_rate"], of_picky["median_seconds"]) == (0, None, None)
+    assert (of_picky["last_success_at"], of_picky["last_failure_at"] is None) == (None, False)
+
+
+async def test_the_health_of_a_busy_provider_is_read_from_an_index_and_no_further_than_its_latest_calls(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+):
+    await submitted(client, images=[{"id": "one", "prompt": "A brass key"}])
+    await pool.execute(
+        "INSERT INTO attempts (id, image_row_id, number, run, status, provider, model, fingerprint, claim_token,"
+        "                      worker_id, sent_at, deadline_at, resolve_at, ended_at)"
+        " SELECT 'att_' || n, i.row_id, n, 1, 'settled', 'gemini', 'm', 'f', gen_random_uuid(), gen_random_uuid(),"
+        "        t.at, t.at, t.at, t.at FROM images AS i, generate_series(1, 5000) AS n,"
+        "        LATERAL (SELECT safelight.now() - n * interval '0.1 second' AS at) AS t"
+    )
+    await pool.execute("ANALYZE attempts")
+
+    assert (await shown(client))["gemini"]["health"]["calls_last_hour"] == MAX_CALLS
+    plan = await pool.fetch(f"EXPLAIN {load('health').health_of_providers}", ["gemini", "picky"], MAX_CALLS)
+    assert "attempts_by_provider" in str(plan)
+    assert "Seq Scan" not in str(plan)
+
+
+async def made(
+    pool: asyncpg.Pool,
+    number: int,
+    *,
+    minutes: int,
+    status: str,
+    seconds: int | None,
+    provider: str,
+    error_code: str | None = None,
+) -> None:
+    """A call of so long ago is in the book."""
+    await pool.execute(
+        "INSERT INTO attempts (id, image_row_id, number, run, status, provider, model, fingerprint, claim_token,"
+        "                      worker_id, sent_at, deadline_at, resolve_at, ended_at, error_code)"
+        " SELECT 'att_' || $1::int, row_id, $1::int, 1, $2, $3, 'm', 'f', gen_random_uuid(), gen_random_uuid(),"
+        "        t.at, t.at, t.at, t.at + make_interval(secs => $4), $6"
+        " FROM images, (SELECT safelight.now() - make_interval(mins => $5) AS at) AS t",
+        number,
+        status,
+        provider,
+        seconds,
+        minutes,
+        error_code,
+    )

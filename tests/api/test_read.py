@@ -123,6 +123,7 @@ async def test_the_log_of_a_job_is_read_page_by_page_without_a_gap(
 ):
     address = f"{finished['urls']['self']}/events"
 
+    client.headers["Accept"] = "application/json"
     everything = (await client.get(address)).json()
     first = (await client.get(f"{address}?limit=3")).json()
     rest = (await client.get(f"{address}?after={first['next_after']}")).json()

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from safelight.api.app import ApiDependencies, create_app
 from safelight.api.edge.closing import closing_of
 from safelight.api.waiting import preferred_wait
-from safelight.domain.events import EventType
+from safelight.domain.events import EventType, job_ended
 from safelight.domain.ids import JobId
+from safelight.domain.lifecycle import JobStatus
 from safelight.engine.journal import append_event
 from tests.api import wire
 from tests.api.bad_requests import JSON
@@ -23,15 +24,17 @@ from tests.api.conftest import Serve, job, submitted
 from tests.api.problems import refusal
 from tests.orders import until
 
-WAITS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '-- name: positions_of_jobs%' AND pid <> $1)"
+WAITS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '-- name: news%' AND pid <> $1)"
 
 
 async def somebody_waits(pool: asyncpg.Pool) -> None:
     await until(pool, WAITS, 0)
 
 
-async def end(pool: asyncpg.Pool, job_id: str, status: str = "completed") -> None:
-    await pool.execute("UPDATE jobs SET status = $2 WHERE id = $1", job_id, status)
+async def end(pool: asyncpg.Pool, job_id: str, status: JobStatus = JobStatus.COMPLETED) -> None:
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("UPDATE jobs SET status = $2 WHERE id = $1", job_id, status)
+        await append_event(conn, JobId(job_id), job_ended(status))  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_job_that_has_ended_is_not_waited_for(client: httpx2.AsyncClient, pool: asyncpg.Pool):
@@ -108,7 +111,7 @@ async def test_a_submit_whose_wait_is_over_is_accepted_all_the_same(client: http
 async def test_a_replay_that_prefers_to_wait_is_told_the_end_of_its_job(client: httpx2.AsyncClient, pool: asyncpg.Pool):
     headers = {"Idempotency-Key": "mine", "Prefer": "wait=30"}
     first = await client.post("/v1/jobs", json=job(), headers={"Idempotency-Key": "mine"})
-    await end(pool, first.json()["id"], "failed")
+    await end(pool, first.json()["id"], JobStatus.FAILED)
 
     again = await client.post("/v1/jobs", json=job(), headers=headers)
 
@@ -173,13 +176,11 @@ async def test_a_wait_outlives_the_loss_of_every_connection(client: httpx2.Async
     async with asyncio.timeout(50):
         waiting = asyncio.create_task(client.get(f"{accepted['urls']['self']}?wait=60"))
         await somebody_waits(pool)
-        conn = await pool.acquire()
-        await conn.execute(
+        await pool.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        await conn.execute("UPDATE jobs SET status = 'completed'")
-        await pool.release(conn)
+        await end(pool, accepted["id"])
         response = await waiting
 
     assert response.json()["status"] == "completed"
@@ -196,10 +197,10 @@ async def test_hundreds_wait_with_one_question_at_a_time(client: httpx2.AsyncCli
         waiting = [asyncio.create_task(wait(number)) for number in range(300)]
         await somebody_waits(pool)
         asking = await pool.fetchval(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND query LIKE '-- name: positions_of_jobs%'"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '-- name: news%'"
         )
-        await pool.execute("UPDATE jobs SET status = 'completed'")
+        for each in jobs:
+            await end(pool, each["id"])
         assert set(await asyncio.gather(*waiting)) == {"completed"}
     assert asking <= 2
 

@@ -10,16 +10,23 @@ import pytest
 SERVE = "import safelight.cli.main, safelight.cli.processes"
 API = "import safelight.cli.child, safelight.wiring, safelight.api.server"
 WORKER = "import safelight.cli.child, safelight.wiring"
+VENDORS = (
+    "from safelight.settings import ProviderSettings, Settings; from safelight.wiring import catalog_of; "
+    "account = lambda kind: ProviderSettings(kind=kind, api_key='a-key'); "
+    "catalog_of(Settings(providers={kind: account(kind) for kind in ('gemini', 'openai', 'replicate', 'fal')}))"
+)
+SDKS = {"google.genai", "openai", "replicate", "fal_client"}
 
 
 @pytest.mark.parametrize(
     ("imports", "unneeded"),
     [
         (SERVE, {"fastapi", "httpx2", "jinja2", "pgqueuer", "pyvips", "safelight.engine", "safelight.providers"}),
-        (WORKER, {"fastapi", "google.genai", "jinja2", "pyvips", "starlette", "typer"}),
-        (API, {"google.genai", "pyvips", "typer"}),
+        (WORKER, {"cryptography", "fastapi", "google.genai", "jinja2", "pyvips", "starlette", "typer"}),
+        (API, {"cryptography", "google.genai", "pyvips", "typer"}),
+        (f"{API}; {VENDORS}", SDKS),
     ],
-    ids=["serve", "worker", "api"],
+    ids=["serve", "worker", "api", "api with an account at every vendor"],
 )
 def test_a_process_loads_nothing_that_only_others_need(imports: str, unneeded: set[str]) -> None:
     shown = subprocess.run(

@@ -8,8 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from safelight.api.schemas import NewJob, Options, ProviderGate
+from safelight.api.schemas import (
+    NewJob,
+    NewSchedule,
+    NewStyle,
+    ProviderGate,
+    ProviderHealth,
+    Recipe,
+    RecipeGroup,
+    ScheduleRun,
+    Style,
+)
+from safelight.api.schemas.submission import StyledOptions
 from safelight.domain.events import EventType
+from safelight.domain.lifecycle import ImageStatus
+from safelight.domain.recipe import example_subjects, parse_recipe, render_recipe
+from safelight.domain.style import built_in_styles
+from safelight.engine.outcome import without_reference
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 JOBS = [block for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) if '"images"' in block]
@@ -26,7 +41,7 @@ def test_every_event_has_a_row(event: EventType) -> None:
     assert sum(f"`{event}`" in row for row in rows) == 1
 
 
-@pytest.mark.parametrize("option", Options.model_fields)
+@pytest.mark.parametrize("option", StyledOptions.model_fields)
 def test_every_option_of_an_image_has_a_row(option: str) -> None:
     rows = [line.split("|")[1] for line in section("## Who makes a picture").splitlines() if line.startswith("|")]
     assert sum(f"`{option}`" in row for row in rows) == 1
@@ -38,5 +53,57 @@ def test_every_field_of_a_gate_is_explained(field: str) -> None:
 
 
 def test_a_whole_example_is_a_body_that_the_service_takes() -> None:
-    assert len(JOBS) == 1
+    assert len(JOBS) >= 2
     assert [NewJob.model_validate(json.loads(block)).images for block in JOBS] != [[]]
+
+
+@pytest.mark.parametrize("field", sorted(NewSchedule.model_fields.keys() | ScheduleRun.model_fields.keys()))
+def test_every_field_of_a_schedule_and_of_its_runs_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## Schedules")
+
+
+def test_the_example_of_a_schedule_is_one_that_the_service_takes() -> None:
+    [block] = re.findall(r"^```json\n(.*?)^```$", section("## Schedules"), re.MULTILINE | re.DOTALL)
+    assert NewJob.model_validate(NewSchedule.model_validate(json.loads(block)).job).recipe == "mystery-case"
+
+
+@pytest.mark.parametrize("field", sorted(NewStyle.model_fields.keys() | Style.model_fields.keys() - {"name"}))
+def test_every_field_of_a_style_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## Styles")
+
+
+def test_the_example_of_a_style_is_one_that_the_service_takes_and_the_built_in_ones_are_named() -> None:
+    [block] = re.findall(r"^```json\n(.*?)^```$", section("## Styles"), re.MULTILINE | re.DOTALL)
+    assert NewStyle.model_validate(json.loads(block)).model_fields_set == NewStyle.model_fields.keys()
+    assert all(f"`{name}`" in section("## Styles") for name in built_in_styles())
+
+
+@pytest.mark.parametrize(
+    "field", sorted((Recipe.model_fields.keys() | RecipeGroup.model_fields.keys()) - {"name", "description"})
+)
+def test_every_field_of_a_recipe_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## Recipes")
+
+
+def test_the_example_of_a_recipe_is_one() -> None:
+    [block] = re.findall(r"^```toml\n(.*?)^```$", section("## Recipes"), re.MULTILINE | re.DOTALL)
+    recipe = parse_recipe(block, source="docs/api.md")
+    [image] = render_recipe(recipe, example_subjects(recipe))
+    assert image.options["style"] in built_in_styles()
+
+
+@pytest.mark.parametrize("field", ProviderHealth.model_fields)
+def test_every_field_of_a_providers_health_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## Providers")
+
+
+@pytest.mark.parametrize("field", ["priority", "not_before", "deadline_seconds", "on_deadline"])
+def test_every_field_of_a_job_that_says_when_has_a_row(field: str) -> None:
+    rows = [line.split("|")[1] for line in section("## What goes first").splitlines() if line.startswith("|")]
+    assert sum(f"`{field}`" in row for row in rows) == 1
+
+
+@pytest.mark.parametrize("ended", ["failed", "refused", "canceled", "uncertain"])
+def test_every_code_of_an_image_without_a_reference_is_named(ended: str) -> None:
+    code = without_reference("a", ImageStatus(ended)).code
+    assert re.search(rf"`(REFERENCE|…)_{code.removeprefix('REFERENCE_')}`", section("### Pictures made from pictures"))

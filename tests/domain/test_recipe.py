@@ -15,6 +15,7 @@ from safelight.domain.recipe import (
     Recipe,
     RecipeError,
     RecipeImage,
+    example_subjects,
     load_recipes,
     parse_recipe,
     render_recipe,
@@ -337,3 +338,23 @@ def test_the_example_case_is_fourteen_images_of_the_built_in_recipe():
     assert len({image.prompt for image in images}) == 14
     assert max(len(subject["name"]) for group in case["subjects"].values() for subject in group) <= 60
     assert case["metadata"]["case_id"] == CASE.stem
+
+
+def test_an_example_of_a_group_has_to_fit_its_prompt():
+    text = "name = 'a'\n[[groups]]\nname = 'g'\nprompt = '{{ name }}{{ id }}'\n[groups.example]\n"
+    assert parse_recipe(text + "name = 'x'", source="a.toml").groups[0].example == {"name": "x"}
+    assert list(faults_of_file(text + "nmae = 'x'")) == ["/groups/0/example/name"]
+    assert list(faults_of_file(text + "name = [1]")) == ["/groups/0/example/name"]
+    assert list(faults_of_file(text + "name = 'x'\nid = 'y'")) == ["/groups/0/example"]
+
+
+def test_fields_that_a_prompt_guards_are_optional_and_the_others_required():
+    group = recipe_of("{{ a }}{{ b | default('x') }}{% if c is defined %}{{ c }}{% endif %}{{ d }}").groups[0]
+    assert (group.required_fields, group.optional_fields) == (("a", "d"), ("b", "c"))
+
+
+def test_every_group_of_a_recipe_has_a_subject_to_begin_with():
+    recipe = parse_recipe(RECIPE, source="test")
+    subjects = example_subjects(recipe)
+    assert subjects["things"] == [{"id": "things-1", "name": "(name)", "description": "(description)"}]
+    assert [image.id for image in render_recipe(recipe, subjects)] == ["places-1", "things-1"]

@@ -37,6 +37,12 @@ ILLS = {
     "stopped": ["UPDATE images SET stop = 'cancel' WHERE position = 0"],
     "deadlines": ["UPDATE jobs SET deadline_at = now() - interval '1 s'"],
     "overdue": ["UPDATE jobs SET run_ends_at = now() - interval '1 s'"],
+    "unreleased": [
+        "INSERT INTO image_references SELECT b.row_id, 0, a.row_id FROM images AS a, images AS b"
+        " WHERE a.position = 0 AND b.position = 1",
+        "UPDATE images SET awaits_parents = true WHERE position = 1",
+        "UPDATE images SET status = 'completed' WHERE position = 0",
+    ],
     "unsettled": ["UPDATE images SET status = 'failed'"],
     "adopted": [
         ATTEMPT.format(id="att_1", status="received", open="1 s"),

@@ -17,8 +17,11 @@ from tests.engine.test_claim import register
 ADMIT = load("admission").admit
 
 
-async def fill(pool: asyncpg.Pool, *, jobs: int, images: int, model: str = "m") -> None:
+async def fill(
+    pool: asyncpg.Pool, *, jobs: int, images: int, model: str = "m", name: str | None = None, priority: int = 1
+) -> None:
     """Jobs of `images` each, a second after one another, all due."""
+    name = name or model
     await pool.execute(
         "INSERT INTO jobs (id, request_fingerprint, outputs, metadata, deadline_seconds, on_deadline, run_started_at,"
         " deadline_at, run_ends_at, created_at)"
@@ -26,18 +29,19 @@ async def fill(pool: asyncpg.Pool, *, jobs: int, images: int, model: str = "m") 
         " now() + interval '1 h', now() + interval '24 h', now()"
         " FROM generate_series(1, $1) AS n, (SELECT now() - interval '1 h' AS at) AS t",
         jobs,
-        model,
+        name,
     )
-    for row in await pool.fetch("SELECT id FROM jobs WHERE id LIKE 'job_' || $1 || '%'", model):
+    for row in await pool.fetch("SELECT id FROM jobs WHERE id LIKE 'job_' || $1 || '%'", name):
         await pool.execute(
             "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
-            " timeout_seconds, max_attempts, max_rebuys, on_uncertain, not_before, created_at, changed_at)"
+            " timeout_seconds, max_attempts, max_rebuys, on_uncertain, priority, not_before, created_at, changed_at)"
             " SELECT j.id, p, 'img-' || p, 'g', 'placeholder', $3, 'a prompt of some length ' || p, '{}', 'f', 60,"
-            " 3, 1, 'retry_once', j.run_started_at, now(), now() FROM jobs AS j, generate_series(0, $2 - 1) AS p"
+            " 3, 1, 'retry_once', $4, j.run_started_at, now(), now() FROM jobs AS j, generate_series(0, $2 - 1) AS p"
             " WHERE j.id = $1",
             row["id"],
             images,
             model,
+            priority,
         )
 
 
@@ -56,6 +60,7 @@ async def test_the_next_of_ten_thousand_images_are_found_by_index_and_in_order(
         "SELECT job_id, position FROM images WHERE admitted_at IS NOT NULL ORDER BY job_id, position"
     )
     expected = [("job_m001", n) for n in range(500)] + [("job_m002", n) for n in range(10)]
+    assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND priority = 1") == 510
     assert [(row["job_id"], row["position"]) for row in rows] == expected
     assert await admit(queue, max_concurrency={"placeholder": 510}, lease_seconds=15) == 0
     assert await pool.fetchval("SELECT count(*) FROM pgqueuer") == 510
@@ -109,3 +114,34 @@ async def test_a_hundred_thousand_images_of_a_shut_gate_are_passed_over_and_not_
     assert await looked_at(pool) < 100
     assert await admit(queue, max_concurrency={"placeholder": 16}, lease_seconds=15) == 8
     assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND model = 'ill'") == 1
+
+
+@pytest.mark.parametrize("statistics", [pytest.param("fresh", marks=pytest.mark.slow), "of an empty table"])
+async def test_a_hundred_thousand_urgent_images_that_are_not_due_or_await_pictures_are_not_walked(
+    statistics: str, pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    await pool.execute("ALTER TABLE images SET (autovacuum_enabled = false)")
+    if statistics == "of an empty table":
+        await pool.execute("ANALYZE")
+    await fill(pool, jobs=200, images=500, name="urgent", priority=0)
+    await pool.execute("UPDATE images SET not_before = not_before + interval '1 day' WHERE position % 2 = 0")
+    await pool.execute("UPDATE images SET awaits_parents = true WHERE position % 2 = 1")
+    await fill(pool, jobs=1, images=20, name="idle", priority=2)
+    await fill(pool, jobs=1, images=20, name="usual", priority=1)
+    await fill(pool, jobs=1, images=20, name="late", priority=3)
+    if statistics == "fresh":
+        await pool.execute("ANALYZE")
+    await register(pool, slots=600)
+
+    assert await looked_at(pool) < 150
+    for most, kind in ((8, "usual"), (30, "idle"), (60, "late")):
+        await admit(queue, max_concurrency={"placeholder": most}, lease_seconds=15)
+        last = "SELECT job_id FROM images WHERE admitted_at IS NOT NULL ORDER BY queue_row_id DESC LIMIT 1"
+        assert await pool.fetchval(last) == f"job_{kind}001"
+    assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL") == 60
+    assert await looked_at(pool) < 150, "nothing that is due is left"
+    await pool.execute("UPDATE images SET not_before = not_before - interval '2 days' WHERE job_id = 'job_urgent007'")
+    assert await looked_at(pool) < 150
+    assert await admit(queue, max_concurrency={"placeholder": 68}, lease_seconds=15) == 8
+    urgent = "SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND priority = 0"
+    assert await pool.fetchval(urgent) == 8

@@ -113,7 +113,8 @@ async def test_any_prompt_can_be_drawn(prompt: str, asked: dict[str, str]) -> No
         {"size": "64x64", "aspect_ratio": "1:1"},
         {"negative_prompt": "blur"},
         {"quality": "high"},
-        {"inputs": (ImageInput(role=InputRole.REFERENCE, mime="image/png", data=b"png"),)},
+        {"inputs": (ImageInput(role=InputRole.REFERENCE, mime="image/png", data=b"png"),) * 15},
+        {"inputs": (ImageInput(role=InputRole.MASK, mime="image/png", data=b"png"),)},
         {"model": "placeholder-2"},
     ],
 )

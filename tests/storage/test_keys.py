@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.storage.keys import InvalidKey, blob_key, split_key
+from safelight.storage.keys import InvalidKey, blob_key, row_id_of, split_key
 
 SHA256 = "9f86d081" + "0" * 56
 
@@ -82,3 +82,27 @@ def test_an_accepted_key_never_leads_upwards_or_to_a_root(key: str) -> None:
         return
     assert "/".join(segments) == key
     assert not {"", ".", ".."} & set(segments)
+
+
+@pytest.mark.parametrize("row_id", [1, 0xABCDEF, 2**32, 2**63 - 1])
+def test_a_key_tells_the_image_that_it_was_made_for(row_id: int) -> None:
+    named = {"group": "g.x-0", "image_id": "ev-1.card-0000000012345678", "output": "a.b-c", "extension": "jpg"}
+    key = blob_key(account=None, prefix="p/q", row_id=row_id, sha256="0123456789abcdef", **named)
+    assert row_id_of(key) == row_id
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "README.txt",
+        "a/b.jpg",
+        "a/ev.card-12345678.jpg",
+        "a/ev.card-00000001ABCDEF01.jpg",
+        "a/ev.card-0000000112345678",
+        "a/ev.card-0000000012345678.jpg",
+        f"a/ev.card-{'f' * 24}.jpg",
+        f"a/ev.card-{'1' * 40}.jpg",
+    ],
+)
+def test_another_file_tells_of_no_image(key: str) -> None:
+    assert row_id_of(key) is None

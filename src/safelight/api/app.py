@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 
 from safelight.api.dependencies import ApiDependencies
@@ -10,12 +11,21 @@ from safelight.api.edge.closing import closing_of
 from safelight.api.edge.gate import Gate, stopping
 from safelight.api.edge.openapi import Application
 from safelight.api.edge.request_id import RequestIds
+from safelight.api.events import event_routes
 from safelight.api.images import image_routes
 from safelight.api.jobs import job_routes
 from safelight.api.providers import provider_routes
 from safelight.api.queue import queue_routes
+from safelight.api.recipes import recipe_routes
+from safelight.api.schedules import schedule_routes
 from safelight.api.service import service_routes
+from safelight.api.stream import Streams
+from safelight.api.styles import style_routes
 from safelight.api.waiting import JobWatch
+from safelight.api.webhooks import webhook_routes
+from safelight.delivery.frames import event_frame
+from safelight.delivery.hub import EventHub
+from safelight.delivery.links import Links
 
 __all__ = ["ApiDependencies", "create_app"]
 
@@ -33,11 +43,22 @@ def create_app(deps: ApiDependencies) -> Application:
         generate_unique_id_function=lambda route: route.name,
     )
     closing = closing_of(app)
-    watch = JobWatch(deps.pool, closing=closing, acquire_seconds=deps.acquire_seconds, most=deps.max_waiting)
+    hub = EventHub(
+        deps.pool,
+        encode=partial(event_frame, links=Links(deps.public_url)),
+        closing=closing,
+        acquire_seconds=deps.acquire_seconds,
+    )
+    watch = JobWatch(hub, most=deps.max_waiting)
     app.include_router(job_routes(deps, watch))
+    app.include_router(event_routes(deps, Streams(hub, most=deps.max_streams), watch))
     app.include_router(image_routes(deps))
     app.include_router(queue_routes(deps))
     app.include_router(provider_routes(deps))
+    app.include_router(recipe_routes(deps))
+    app.include_router(style_routes(deps))
+    app.include_router(schedule_routes(deps))
+    app.include_router(webhook_routes(deps))
     app.include_router(service_routes(deps))
     failures.install(app)
     app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)

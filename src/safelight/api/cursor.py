@@ -10,31 +10,100 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import struct
+from dataclasses import dataclass
 
 from safelight.api.history import History
 from safelight.domain.errors import SafelightError
 from safelight.domain.ids import JobId, is_job_id
 
 _DIGEST_BYTES = 9
+_TAG_BYTES = 6
+_POSITION = struct.Struct(">QQ")
 
 
 def cursor_after(job_id: JobId, history: History) -> str:
-    position = job_id.encode()
-    return base64.urlsafe_b64encode(_digest(position, history) + position).decode().rstrip("=")
+    return _encoded(job_id.encode(), b"jobs\0" + history.identity())
 
 
 def job_before(cursor: str, history: History) -> JobId:
     """The last job of the page before. Raises SafelightError (`invalid-cursor`)."""
+    job_id = _decoded(cursor, b"jobs\0" + history.identity()).decode("ascii", "replace")
+    if not is_job_id(job_id):
+        raise _foreign()
+    return JobId(job_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPosition:
+    """The last event that was read. A notice has no job; its id stands for `seq`."""
+
+    xact: int
+    job_id: str
+    seq: int
+
+
+def feed_cursor(position: FeedPosition, *, account: str, numbering: str) -> str:
+    """`numbering` names what the position's numbers count in."""
+    numbers = _POSITION.pack(position.xact, position.seq)
+    return _encoded(_tag(numbering) + numbers + position.job_id.encode(), _feed_of(account))
+
+
+def feed_position(cursor: str, *, account: str, numbering: str) -> FeedPosition:
+    """Raises SafelightError (`invalid-cursor`), and says so when it is only the numbering that has changed."""
+    raw = _decoded(cursor, _feed_of(account))
+    if len(raw) < _TAG_BYTES + _POSITION.size:
+        raise _foreign()
+    if raw[:_TAG_BYTES] != _tag(numbering):
+        raise numbered_anew()
+    xact, seq = _POSITION.unpack_from(raw, _TAG_BYTES)
+    return FeedPosition(xact=xact, job_id=raw[_TAG_BYTES + _POSITION.size :].decode("ascii", "replace"), seq=seq)
+
+
+def numbered_anew() -> SafelightError:
+    return SafelightError(
+        "The database was restored since this cursor was given, and what comes after it is not known. "
+        "Start again without one.",
+        slug="invalid-cursor",
+    )
+
+
+def page_cursor(position: str, *of_list: str) -> str:
+    """`of_list` names the list, its account and its filters."""
+    return _encoded(position.encode(), "\0".join(of_list).encode())
+
+
+def page_position(cursor: str, *of_list: str) -> str:
+    """Raises SafelightError (`invalid-cursor`)."""
+    return _decoded(cursor, "\0".join(of_list).encode()).decode()
+
+
+def _encoded(position: bytes, of_list: bytes) -> str:
+    return base64.urlsafe_b64encode(_digest(position, of_list) + position).decode().rstrip("=")
+
+
+def _decoded(cursor: str, of_list: bytes) -> bytes:
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     digest, position = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-    job_id = position.decode("ascii", "replace")
-    if digest != _digest(position, history) or not is_job_id(job_id):
-        raise SafelightError("The cursor does not belong to this list.", slug="invalid-cursor")
-    return JobId(job_id)
+    if digest != _digest(position, of_list):
+        raise _foreign()
+    return position
 
 
-def _digest(position: bytes, history: History) -> bytes:
-    return hashlib.sha256(b"jobs\0" + history.identity() + b"\0" + position).digest()[:_DIGEST_BYTES]
+def _digest(position: bytes, of_list: bytes) -> bytes:
+    return hashlib.sha256(of_list + b"\0" + position).digest()[:_DIGEST_BYTES]
+
+
+def _feed_of(account: str) -> bytes:
+    return b"events\0" + account.encode()
+
+
+def _tag(numbering: str) -> bytes:
+    return hashlib.sha256(numbering.encode()).digest()[:_TAG_BYTES]
+
+
+def _foreign() -> SafelightError:
+    return SafelightError("The cursor does not belong to this list.", slug="invalid-cursor")

@@ -15,13 +15,13 @@ from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.problems import RequestFault
 from safelight.api.history import History
 from safelight.db.statements import load
-from safelight.delivery.envelope import Event, envelope
 from safelight.delivery.links import Links
 from safelight.domain import progress
 from safelight.domain.errors import InvalidRequest, NotFound
 from safelight.domain.ids import JobId, is_job_id
 from safelight.domain.lifecycle import ImageStatus, JobStatus
 from safelight.domain.money import format_usd
+from safelight.domain.order import Priority
 from safelight.storage.blob_store import BlobMissing
 
 MAX_INLINE_BYTES = 32_000_000
@@ -73,18 +73,6 @@ class JobReader:
                 rows = await conn.fetch(_SQL.newest_jobs_with_metadata, *wanted, dict(history.metadata))
             return await self._summaries(conn, rows[:limit]), len(rows) > limit
 
-    async def events(self, job_id: str, *, account: str, after: int, limit: int) -> schemas.EventPage:
-        if not is_job_id(job_id):
-            raise _no_such_job()
-        async with self._snapshot() as conn:
-            if await conn.fetchrow(_SQL.job, job_id, account) is None:
-                raise _no_such_job()
-            rows = await conn.fetch(_SQL.events_of_job, job_id, after, limit)
-        return schemas.EventPage(
-            events=[schemas.Event(**envelope(Event.of(row), self._links)) for row in rows],
-            next_after=rows[-1]["seq"] if rows else after,
-        )
-
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[Any]:
         """A connection whose statements all see the same moment."""
@@ -132,6 +120,8 @@ class JobReader:
             ),
             metadata=row["metadata"],
             retry_count=row["retry_count"],
+            priority=Priority(row["priority"]).word,
+            not_before=row["not_before"],
             deadline_at=row["deadline_at"],
             deadline_passed=row["deadline_passed"],
             created_at=row["created_at"],
@@ -139,6 +129,7 @@ class JobReader:
             completed_at=row["completed_at"],
             urls=schemas.JobUrls(
                 self=self._links.job(job_id),
+                events=self._links.job(job_id, "/events"),
                 cancel=self._links.job(job_id, "/cancel"),
                 retry=self._links.job(job_id, "/retry"),
             ),
@@ -146,7 +137,8 @@ class JobReader:
 
     def _image(self, job_id: str, row: asyncpg.Record, outputs: dict[str, schemas.Output] | None) -> schemas.Image:
         """Fields without a value of their own are left unset, and so are absent from the answer."""
-        more: dict[str, Any] = {name: row[name] for name in ("failure_stage", "error") if row[name] is not None}
+        optional = ("style", "references", "failure_stage", "error")
+        more: dict[str, Any] = {name: row[name] for name in optional if row[name] is not None}
         if row["status"] == ImageStatus.COMPLETED and outputs:
             more |= {"url": self._links.image(job_id, row["id"]), "outputs": outputs}
         return schemas.Image(

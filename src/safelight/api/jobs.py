@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -15,23 +14,25 @@ from safelight.api.dependencies import ACCOUNT, ApiDependencies
 from safelight.api.edge.body import read_object
 from safelight.api.edge.etag import is_known, tag_of
 from safelight.api.edge.faults import validated
+from safelight.api.edge.idempotency import KEY_PARAMETER, REPLAYED, idempotency_key
 from safelight.api.edge.openapi import Responses, documented, problems, request_body
 from safelight.api.history import history_of
 from safelight.api.job_view import JobReader
 from safelight.api.ordering.order import place_order
 from safelight.api.ordering.overrides import require_fitting_prompts
+from safelight.api.ordering.webhook import url_faults
 from safelight.api.waiting import MAX_WAIT_SECONDS, JobWatch, preferred_wait
 from safelight.db.statements import load
 from safelight.delivery.links import Links
-from safelight.domain.errors import InvalidRequest, NotFound, SafelightError
+from safelight.domain.errors import InvalidRequest, NotFound
 from safelight.domain.fingerprint import fingerprint
 from safelight.domain.ids import JobId, is_job_id
 from safelight.domain.lifecycle import RETRYABLE_IMAGE_STATUSES, TERMINAL_JOB_STATUSES, ImageStatus
 from safelight.engine.control import CancelMode, cancel, retry
+from safelight.engine.styles import styles_for
 from safelight.engine.submit import Accepted, submit
 
 _SUBMIT = load("submit")
-_KEY = re.compile(r"[!-~]{1,255}")
 _POLL_SECONDS = 2
 _ACCEPTED_HEADERS = {
     "Location": "The job's address.",
@@ -60,7 +61,7 @@ def job_routes(deps: ApiDependencies, watch: JobWatch) -> APIRouter:
         responses=documented(202, schemas.Job, "Accepted, and kept.", headers=_ACCEPTED_HEADERS)
         | documented(200, schemas.Job, "The job has ended, within the time that `Prefer: wait` gave it.")
         | problems(400, 408, 409, 413, 415, 422),
-        openapi_extra=request_body(schemas.NewJob, parameters=[_KEY_PARAMETER, _PREFER_PARAMETER]),
+        openapi_extra=request_body(schemas.NewJob, parameters=[KEY_PARAMETER, _PREFER_PARAMETER]),
     )
     async def submit_job(request: Request, _: NoQuery) -> Response:
         """Accepts a job: one transaction, and it is kept. The images are made in the background.
@@ -69,18 +70,18 @@ def job_routes(deps: ApiDependencies, watch: JobWatch) -> APIRouter:
         answer is held back until the job has ended, or so many seconds at most; the job itself never depends on it.
         """
         wait_seconds = preferred_wait(request)
-        key = _idempotency_key(request)
+        key = idempotency_key(request)
         document = await read_object(request, within_seconds=deps.body_seconds)
         accepted = await _accept(deps, document, key)
         deps.admission.nudge()
         headers = {"Location": links.job(accepted.job_id), "Retry-After": str(_POLL_SECONDS)}
         if accepted.replayed:
-            headers["Idempotency-Replayed"] = "true"
+            headers[REPLAYED] = "true"
         job = await reader.job(accepted.job_id, account=ACCOUNT)
         if wait_seconds is None:
             return _answer(job, 202, headers)
         if not _has_ended(job):
-            if not await watch.wait(request, job.id, seconds=wait_seconds):
+            if not await watch.wait(request, job.id, seq=job.seq, seconds=wait_seconds):
                 return _answer(job, 202, headers)
             job = await reader.job(job.id, account=ACCOUNT)
         headers["Preference-Applied"] = f"wait={wait_seconds}"
@@ -115,7 +116,7 @@ def job_routes(deps: ApiDependencies, watch: JobWatch) -> APIRouter:
         job = await reader.job(job_id, account=ACCOUNT, inline=query.inline)
         if not query.wait or _has_ended(job) or (query.after is not None and job.seq > query.after):
             return _tagged(request, job)
-        if not await watch.wait(request, job.id, seconds=query.wait, after=query.after):
+        if not await watch.wait(request, job.id, seq=job.seq, seconds=query.wait, after=query.after):
             return _tagged(request, job, {"Retry-After": str(_POLL_SECONDS)})
         return _tagged(request, await reader.job(job_id, account=ACCOUNT, inline=query.inline))
 
@@ -159,21 +160,8 @@ def job_routes(deps: ApiDependencies, watch: JobWatch) -> APIRouter:
         deps.admission.nudge()
         return _answer(await reader.job(job_id, account=ACCOUNT), 202, {"Retry-After": str(_POLL_SECONDS)})
 
-    @router.get("/{job_id}/events", responses=documented(200, schemas.EventPage, "A page.") | problems(404, 422))
-    async def list_events(job_id: str, query: Annotated[schemas.EventsQuery, Query()]) -> Response:
-        """The job's log in its order, from the event after `after` on; `seq` has no gap."""
-        return _answer(await reader.events(job_id, account=ACCOUNT, after=query.after, limit=query.limit))
-
     return router
 
-
-_KEY_PARAMETER: dict[str, Any] = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "Makes sending the request again safe. Kept as long as the job.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-}
 
 _PREFER_PARAMETER: dict[str, Any] = {
     "name": "Prefer",
@@ -193,10 +181,18 @@ _METADATA_PARAMETER: dict[str, Any] = {
 
 
 async def _accept(deps: ApiDependencies, document: dict[str, Any], key: str | None) -> Accepted:
-    """Submits the order. A request that was accepted once is never refused under its key, although a recipe
-    or a model that it names may be gone by now."""
+    """Submits the order. A request that was accepted once is never refused under its key, although a recipe,
+    a style or a model that it names may be gone by now."""
     try:
-        order = place_order(document, account=ACCOUNT, idempotency_key=key, catalog=deps.catalog, recipes=deps.recipes)
+        order = place_order(
+            document,
+            account=ACCOUNT,
+            idempotency_key=key,
+            catalog=deps.catalog,
+            recipes=deps.recipes,
+            styles=await styles_for(deps.pool, document, account=ACCOUNT, recipes=deps.recipes),
+            known_faults=await url_faults(document.get("webhook"), deps.check_url, pointer="/webhook/url"),
+        )
     except InvalidRequest:
         if key is None:
             raise
@@ -210,18 +206,6 @@ async def _accept(deps: ApiDependencies, document: dict[str, Any], key: str | No
 
 async def _optional_body(request: Request, deps: ApiDependencies) -> dict[str, Any]:
     return await read_object(request, within_seconds=deps.body_seconds, is_required=False)
-
-
-def _idempotency_key(request: Request) -> str | None:
-    """Raises SafelightError for a key that is none, or for two."""
-    sent = request.headers.getlist("idempotency-key")
-    if not sent:
-        return None
-    if len(sent) > 1 or not _KEY.fullmatch(sent[0]):
-        raise SafelightError(
-            "Send one Idempotency-Key of 1 to 255 visible ASCII characters.", slug="invalid-idempotency-key"
-        )
-    return sent[0]
 
 
 def _known(job_id: str) -> JobId:

@@ -12,10 +12,11 @@ from fastapi import APIRouter, Query
 from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
-from safelight.api.schemas import Provider, ProviderGate, ProviderModel, Providers, SizeRule
+from safelight.api.schemas import Provider, ProviderGate, ProviderHealth, ProviderModel, Providers, SizeRule
 from safelight.domain.money import format_usd
 from safelight.engine.catalog import ConfiguredProvider
 from safelight.engine.gates import GateState, gate_states
+from safelight.engine.health import Health, health_of
 from safelight.engine.offers import Offer, gates_of, offers_of, standing_of
 
 NoQuery = Annotated[schemas.NoQuery, Query()]
@@ -26,17 +27,21 @@ def provider_routes(deps: ApiDependencies) -> APIRouter:
 
     @router.get("", responses=problems(503))
     async def show_providers(_: NoQuery) -> Providers:
-        """Every configured provider, with its models and its gates. No vendor is asked."""
+        """Every configured provider, with its models, its gates and how it has answered of late. No vendor is asked."""
         gates = await gate_states(deps.pool)
+        health = await health_of(deps.pool, deps.catalog.providers)
         return Providers(
             default=deps.catalog.default,
-            providers=[_provider(name, each, gates_of(name, gates)) for name, each in deps.catalog.providers.items()],
+            providers=[
+                _provider(name, each, gates_of(name, gates), health[name])
+                for name, each in deps.catalog.providers.items()
+            ],
         )
 
     return router
 
 
-def _provider(name: str, configured: ConfiguredProvider, gates: Sequence[GateState]) -> Provider:
+def _provider(name: str, configured: ConfiguredProvider, gates: Sequence[GateState], health: Health) -> Provider:
     return Provider(
         name=name,
         kind=configured.kind,
@@ -45,6 +50,7 @@ def _provider(name: str, configured: ConfiguredProvider, gates: Sequence[GateSta
         requests_per_minute=configured.requests_per_minute,
         models=[_model(offer) for offer in offers_of(configured.provider, default_model=configured.model)],
         gates=[_gate(gate) for gate in gates],
+        health=_health(health),
     )
 
 
@@ -79,6 +85,17 @@ def _gate(gate: GateState) -> ProviderGate:
         probe_at=gate.probe_at,
         probing=gate.is_probing,
         limited_until=gate.limited_until,
+    )
+
+
+def _health(health: Health) -> ProviderHealth:
+    calls = health.successes + health.failures
+    return ProviderHealth(
+        last_success_at=health.last_success_at,
+        last_failure_at=health.last_failure_at,
+        calls_last_hour=calls,
+        success_rate=round(health.successes / calls, 4) if calls else None,
+        median_seconds=round(health.median_seconds, 3) if health.median_seconds is not None else None,
     )
 
 

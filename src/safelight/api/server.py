@@ -28,7 +28,8 @@ _MOST_CONNECTIONS = 4000
 
 class ServerConfig(uvicorn.Config):
     """`head_seconds` is the time a request may take to arrive up to its body; `stop_seconds` what is left to requests
-    that run when the server is told to stop."""
+    that run when the server is told to stop; `stall_seconds` how long more may wait for a client than is kept for one,
+    and how long its machine may be silent."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class ServerConfig(uvicorn.Config):
         port: int = 8420,
         head_seconds: float = 30.0,
         stop_seconds: int = 5,
+        stall_seconds: float = 30.0,
     ) -> None:
         super().__init__(
             app,
@@ -54,6 +56,7 @@ class ServerConfig(uvicorn.Config):
             timeout_graceful_shutdown=stop_seconds,
         )
         self.head_seconds = head_seconds
+        self.stall_seconds = stall_seconds
         self.closing = closing_of(app)
 
 
@@ -86,14 +89,29 @@ class _Connection(HttpToolsProtocol):
         self._has_moved = False
         self._is_refused = False
         self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # a machine that is gone says nothing: its silence has to be noticed
+            milliseconds = int(self.config.stall_seconds * 1000)
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_stall_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More waits for the client than is kept for one. If it does not take that, the connection is aborted: else it
+        would be kept for as long as the client likes."""
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(self.config.stall_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_stall_timer()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -144,6 +162,11 @@ class _Connection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _refuse(self, status: int) -> None:
         """The connection ends with this answer, or without one if another has begun.

@@ -1,7 +1,7 @@
 """A file with a job in it, as the body of `POST /v1/jobs`: JSON or TOML hold that body, CSV a row per image.
 
-    id,group,prompt,aspect_ratio,seed
-    the-tower,cards,"A tower struck by lightning, woodcut",2:3,7
+    id,group,prompt,aspect_ratio,seed,style
+    the-tower,cards,"A tower struck by lightning",2:3,7,watercolor
 
 What is wrong is said as `file:line: why` wherever the line is known.
 """
@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from safelight.cli.complaint import Complaint
 from safelight.domain.errors import Fault
 
-COLUMNS = ("id", "group", "prompt", "aspect_ratio", "seed")
+COLUMNS = ("id", "group", "prompt", "aspect_ratio", "seed", "style")
 REQUIRED_COLUMNS = ("id", "prompt")
 
 _FAULTS_SHOWN = 3

@@ -16,6 +16,9 @@ from safelight.cli.complaint import Complaint, complain, exit_code
 from safelight.cli.jobs import AsJson, Url, jobs
 from safelight.cli.providers import providers
 from safelight.cli.queue import queue
+from safelight.cli.recipes import recipes
+from safelight.cli.schedules import schedules
+from safelight.cli.styles import styles
 from safelight.domain.errors import SafelightError
 
 app = typer.Typer(
@@ -28,7 +31,10 @@ app = typer.Typer(
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 app.add_typer(queue, name="queue")
+app.add_typer(schedules, name="schedules")
 app.add_typer(providers, name="providers")
+app.add_typer(recipes, name="recipes")
+app.add_typer(styles, name="styles")
 app.add_typer(db, name="db")
 
 
@@ -135,7 +141,7 @@ def generate(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="JSON or TOML: the body of POST /v1/jobs. CSV: id,group,prompt,aspect_ratio,seed.",
+            help="JSON or TOML: the body of POST /v1/jobs. CSV: id,group,prompt,aspect_ratio,seed,style.",
         ),
     ],
     output: Annotated[

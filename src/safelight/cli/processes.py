@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import ipaddress
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_OPEN_FILES = 65_536
 _READY_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
 _RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
@@ -56,6 +58,7 @@ def run_serve(*, placeholder: bool, bind: str | None, workers: int | None, after
 
 def run_api() -> int:
     """The HTTP API alone."""
+    _allow_many_connections()
     with _complaining():
         return uvloop.run(_api(_settings()))
 
@@ -69,6 +72,14 @@ def run_worker(*, one: tuple[str, str, str, str] | None = None) -> int:
 def run_migrate() -> int:
     """Applies the migrations that are missing, and says which."""
     return uvloop.run(_migrate(_settings()))
+
+
+def _allow_many_connections() -> None:
+    """Each open stream is a file, and many systems let a process begin with 1024 although it may have more."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 @contextmanager

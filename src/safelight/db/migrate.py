@@ -16,6 +16,8 @@ from itertools import pairwise
 
 import asyncpg
 
+from safelight.db.renumber import renumber_restored
+
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _LOCK = int.from_bytes(sha256(b"safelight.migrations").digest()[:8], "big", signed=True)
 _LOCK_TIMEOUT = "60s"  # chosen: a long transaction must not make every later query queue up behind a migration
@@ -65,13 +67,17 @@ async def migrate(target: str | asyncpg.Connection, *, known: Sequence[Migration
     outside a transaction. Runners that meet wait for each other, and each file is applied by one of them.
 
     A migration that fails leaves those before it applied. Ones from a newer release are left alone, so that
-    the old release goes on during an upgrade. Raises MigrationChanged before it applies anything.
+    the old release goes on during an upgrade. Raises MigrationChanged before it applies anything. Events that came
+    out of another server's dump are numbered anew.
     """
+    is_whole = known is None
     known = migrations() if known is None else known
     applied: list[Migration] = []
     async with _connected(target) as connection:
         while migration := await _apply_next(connection, known):
             applied.append(migration)
+        if is_whole:
+            await renumber_restored(connection)
     return applied
 
 

@@ -25,6 +25,22 @@ class EventType(StrEnum):
     IMAGE_REFUSED = "image.refused"
     IMAGE_CANCELED = "image.canceled"
     IMAGE_UNCERTAIN = "image.uncertain"
+    IMAGE_STUCK = "image.stuck"
+
+
+PROGRESS = "job.progress"
+"""How far a job is, for webhooks that want it: derived when it is sent, and in no log."""
+
+JOB_ENDS = (EventType.JOB_COMPLETED, EventType.JOB_PARTIAL, EventType.JOB_FAILED, EventType.JOB_CANCELED)
+"""What ends a run."""
+
+
+class NoticeType(StrEnum):
+    """What concerns an account or the whole installation, and no job."""
+
+    PROVIDER_PAUSED = "provider.paused"
+    PROVIDER_RESUMED = "provider.resumed"
+    SCHEDULE_AT_RISK = "schedule.at_risk"
 
 
 def image_ended(status: ImageStatus) -> EventType:

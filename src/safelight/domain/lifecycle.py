@@ -20,7 +20,8 @@ class ImageStatus(StrEnum):
     """
 
     QUEUED = "queued"
-    """Waits for admission, which moves it on. Nothing runs; a crash leaves nothing."""
+    """Waits for admission, which moves it on; before that for its job's time, and for the pictures of images that it
+    references. Nothing runs; a crash leaves nothing."""
     PROCESSING = "processing"
     """A worker holds the claim and looks back at earlier attempts. After a crash it is claimed again."""
     GENERATING = "generating"

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Literal
 
 from safelight.domain.attempts import RetryBudget
 from safelight.domain.fallback import OnRefusal, Target
 from safelight.domain.fingerprint import fingerprint
+from safelight.domain.style import AppliedStyle
+
+
+class Priority(IntEnum):
+    """How urgent a job is. All that is due of a smaller number goes before anything of a greater one."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+    @property
+    def word(self) -> PriorityWord:
+        return _WORDS[self]
+
+
+PriorityWord = Literal["high", "normal", "low"]
+_WORDS: Mapping[Priority, PriorityWord] = {Priority.HIGH: "high", Priority.NORMAL: "normal", Priority.LOW: "low"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Another image of the same job, whose picture goes into the request. `role` is the caller's own word for it."""
+
+    image_id: str
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOrder:
     """One image to generate. `options` are the model's own: aspect_ratio, size, quality, seed, negative_prompt.
 
-    `fallbacks` are the providers to ask after this one, in order.
+    `fallbacks` are the providers to ask after this one, in order. It is not begun before every one of its `references`
+    has its picture; they lead in no circle.
     """
 
     id: str
@@ -30,6 +58,9 @@ class ImageOrder:
     fallbacks: tuple[Target, ...] = ()
     on_refusal: OnRefusal = OnRefusal.STOP
     alternate_prompt: str | None = None
+    references: tuple[Reference, ...] = ()
+    style: AppliedStyle | None = None
+    """What stands around the caller's words in both prompts."""
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -45,7 +76,16 @@ class ImageOrder:
 
     @property
     def fingerprint(self) -> str:
-        return request_fingerprint(self.provider, self.model, self.prompt, self.options)
+        parents = [reference.image_id for reference in self.references]
+        return request_fingerprint(self.provider, self.model, self.prompt, self.options, parents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookOrder:
+    """Where one job's events are posted to; `events` are the types wanted, None all of them."""
+
+    url: str
+    events: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +93,7 @@ class JobOrder:
     """One submission. Images are in the order of importance; `outputs` name the renditions of every image.
 
     `body_fingerprint` is that of the request as the caller sent it: the same key with another body is a mistake.
+    Nothing is begun before `not_before`, which has a time zone, and deadlines count from then.
     """
 
     account: str
@@ -64,8 +105,18 @@ class JobOrder:
     metadata: Mapping[str, str]
     deadline_seconds: float
     on_deadline: str
+    webhook: WebhookOrder | None = None
+    priority: Priority = Priority.NORMAL
+    not_before: datetime | None = None
 
 
-def request_fingerprint(provider: str, model: str, prompt: str, options: Mapping[str, Any]) -> str:
-    """Two images with the same fingerprint ask the vendor for the same picture."""
-    return fingerprint({"provider": provider, "model": model, "prompt": prompt, "options": dict(options)})
+def request_fingerprint(
+    provider: str, model: str, prompt: str, options: Mapping[str, Any], parents: Sequence[str] = ()
+) -> str:
+    """Two requests for one image with the same fingerprint ask the vendor for the same picture.
+
+    `parents` are the images that it references, in order. Their ids stand for their pictures: an image of a job gets
+    one and keeps it.
+    """
+    request = {"provider": provider, "model": model, "prompt": prompt, "options": dict(options)}
+    return fingerprint(request | {"references": list(parents)} if parents else request)

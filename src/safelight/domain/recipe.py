@@ -9,6 +9,10 @@
     [groups.defaults]
     aspect_ratio = "1:1"
 
+    [groups.example]
+    name = "A brass key"
+    description = "Bent, oily"
+
 A recipe is written by the operator, a subject by a stranger. Templates are compiled from the recipe's text
 alone, in a sandbox without globals; a subject's values are only ever printed, so `{{ … }}` in a description
 stays what it is.
@@ -51,16 +55,18 @@ class RecipeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeGroup:
-    """One kind of subject. `options` are the defaults of its images.
+    """One kind of subject. `options` are the defaults of its images, `example` the fields of one.
 
-    Every subject must have all `required_fields`; a field that the template guards with `is defined` or
-    `default(…)` is not among them.
+    Every subject must have all `required_fields`; those that the template guards with `is defined` or `default(…)` are
+    its `optional_fields`.
     """
 
     name: str
     prompt: str
     options: Mapping[str, Any]
+    example: Mapping[str, Any]
     required_fields: tuple[str, ...]
+    optional_fields: tuple[str, ...]
     template: Template
 
 
@@ -119,6 +125,16 @@ def render_recipe(recipe: Recipe, subjects: Mapping[str, Sequence[Mapping[str, A
     if faults:
         raise RecipeError(f"The subjects do not fit recipe `{recipe.name}`.", faults)
     return images
+
+
+def example_subjects(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
+    """One subject for each group; where the file gives no example, with words in the place of what the prompt needs."""
+    subjects: dict[str, list[dict[str, Any]]] = {}
+    for n, group in enumerate(recipe.groups, start=1):
+        subject_id = f"{group.name}-1" if len(group.name) < 60 else f"subject-{n}"
+        fields = group.example or {field: f"({field})" for field in group.required_fields if field != "id"}
+        subjects[group.name] = [{"id": subject_id, **fields}]
+    return subjects
 
 
 def load_recipes(*folders: Path) -> dict[str, Recipe]:
@@ -225,8 +241,11 @@ def _prompt(group: RecipeGroup, subject: Mapping[str, Any], pointer: str, faults
 
 
 def _parse_group(table: Mapping[str, Any], pointer: str, faults: list[Fault]) -> RecipeGroup | None:
-    found = list(_unknown_keys(table, ("name", "prompt", "defaults"), pointer))
+    found = list(_unknown_keys(table, ("name", "prompt", "defaults", "example"), pointer))
     name, prompt, options = table.get("name"), table.get("prompt"), table.get("defaults", {})
+    example = table.get("example", {})
+    if not isinstance(example, dict) or "id" in example:
+        found.append(Fault(f"{pointer}/example", "must be a table of a subject's fields, without an id"))
     if not _is_name(name):
         found.append(Fault(f"{pointer}/name", f"must be {_NAME_RULE}"))
     if not isinstance(options, dict) or not all(isinstance(v, str | int | float) for v in options.values()):
@@ -235,17 +254,28 @@ def _parse_group(table: Mapping[str, Any], pointer: str, faults: list[Fault]) ->
     faults += found
     if found or compiled is None:
         return None
-    template, required_fields = compiled
-    return RecipeGroup(
+    template, required_fields, optional_fields = compiled
+    group = RecipeGroup(
         name=str(name),
         prompt=str(prompt),
         options=options,
+        example=example,
         required_fields=required_fields,
+        optional_fields=optional_fields,
         template=template,
     )
+    if example:
+        wrong = list(_faults_of_fields(example, f"{pointer}/example", group))
+        if not wrong:
+            _prompt(group, {"id": "example", **example}, f"{pointer}/example", wrong)
+        faults += wrong
+    return group
 
 
-def _compiled(prompt: Any, pointer: str, faults: list[Fault]) -> tuple[Template, tuple[str, ...]] | None:
+def _compiled(
+    prompt: Any, pointer: str, faults: list[Fault]
+) -> tuple[Template, tuple[str, ...], tuple[str, ...]] | None:
+    """With the fields that it must have, and those that it may."""
     if not isinstance(prompt, str) or not prompt.strip():
         faults.append(Fault(pointer, "must be a prompt template"))
         return None
@@ -262,19 +292,20 @@ def _compiled(prompt: Any, pointer: str, faults: list[Fault]) -> tuple[Template,
     if list(meta.find_referenced_templates(tree)):
         faults.append(Fault(pointer, "must stand alone: it cannot include or extend another template"))
         return None
-    return template, _required_fields(tree)
+    return template, *_fields(tree)
 
 
-def _required_fields(tree: nodes.Template) -> tuple[str, ...]:
-    """The fields a template prints unguarded, in the order of their first use."""
+def _fields(tree: nodes.Template) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields a template prints unguarded, and the others, in the order of their first use."""
     guards = ("defined", "undefined", "default", "d")
     guarded = {
         node.node.name
         for node in tree.find_all((nodes.Test, nodes.Filter))
         if node.name in guards and isinstance(node.node, nodes.Name)
     }
-    required = meta.find_undeclared_variables(tree) - guarded
-    return tuple(dict.fromkeys(node.name for node in tree.find_all(nodes.Name) if node.name in required))
+    all_of_them = meta.find_undeclared_variables(tree)
+    in_order = tuple(dict.fromkeys(node.name for node in tree.find_all(nodes.Name) if node.name in all_of_them))
+    return tuple(f for f in in_order if f not in guarded), tuple(f for f in in_order if f in guarded)
 
 
 def _unknown_keys(table: Mapping[str, Any], known: Sequence[str], pointer: str) -> Iterator[Fault]:

@@ -52,7 +52,7 @@ async def admit(
         )
         if not rows:
             return 0
-        rows.sort(key=lambda row: (row["not_before"], row["job_id"], row["position"]))
+        rows.sort(key=lambda row: (row["priority"], row["not_before"], row["job_id"], row["position"]))
         admitted = [
             Admitted(
                 row_id=row["row_id"],

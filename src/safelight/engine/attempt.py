@@ -46,11 +46,13 @@ from safelight.engine.outcome import (
     no_such_provider,
     not_sent,
 )
+from safelight.engine.reference import NoReference, inputs_of
 from safelight.engine.remote import SUBMIT_SECONDS, RemoteJobs
 from safelight.engine.request import request_of
 from safelight.engine.timing import Timing
 from safelight.net.billable import BillableCall, CallNotSent, billable_call
 from safelight.providers.provider import (
+    ImageInput,
     ImageProvider,
     ImageResult,
     ProviderError,
@@ -213,7 +215,11 @@ class AttemptPipeline:
         by how it ends.
         """
         try:
-            answer = await self._answer(provider, lease, sent)
+            left_seconds = sent.deadline - time.monotonic()
+            inputs = await inputs_of(self.pool, self.keeper.blobs, lease, within_seconds=left_seconds)
+            answer = await self._answer(provider, lease, sent, inputs)
+        except NoReference as error:
+            return error.end, error.verdict
         except ProviderError as error:
             _let_go(error)
             await gates.report_failure(
@@ -235,7 +241,7 @@ class AttemptPipeline:
         await gates.report_answer(self.pool, provider=lease.provider, model=lease.model, row_id=lease.row_id)
 
     async def _answer(
-        self, provider: ImageProvider, lease: Lease, sent: Sent
+        self, provider: ImageProvider, lease: Lease, sent: Sent, inputs: tuple[ImageInput, ...]
     ) -> ImageResult | Refusal | RemoteHandle | tuple[AttemptEnd, Verdict]:
         """The call itself, under one wall-clock deadline. Raises ProviderError.
 
@@ -243,7 +249,8 @@ class AttemptPipeline:
         """
         remaining = sent.deadline - time.monotonic()
         with billable_call(timeout_seconds=remaining) as call:
-            submitted = asyncio.ensure_future(provider.submit(request_of(lease, attempt_key=sent.id)))
+            request = request_of(lease, attempt_key=sent.id, inputs=inputs)
+            submitted = asyncio.ensure_future(provider.submit(request))
             self._open_calls[lease.row_id] = submitted
             try:
                 # A complete answer counts even when the deadline passes while it is being read: it is paid for.

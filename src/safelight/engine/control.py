@@ -20,7 +20,9 @@ from safelight.domain.lifecycle import (
     JobStatus,
 )
 from safelight.domain.order import request_fingerprint
+from safelight.domain.style import AppliedStyle
 from safelight.engine.dispatch import notify_stop
+from safelight.engine.family import Family
 from safelight.engine.journal import append_event, end_job_if_done, locked_job, mark_canceling, reopen_job
 from safelight.engine.settle import end_queued
 
@@ -92,6 +94,11 @@ async def retry(
 ) -> int:
     """How many images went back to the backlog; what is completed is kept, and so is every earlier attempt.
 
+    Images without a picture that a retried one references come along, whatever `only` and `image_ids` say, since it
+    cannot be made without them; and images that ended only because a retried one had no picture.
+
+    A prompt that is given takes the place of the caller's own: the image's style stays around it.
+
     A picture that was bought for the same request after the image had ended is used, not bought again, and a job at the
     vendor that nobody waited for any more is asked after first. Raises NotFound,
     InvalidRequest on an unknown image and on a prompt that would not be used, Conflict when nothing can be retried.
@@ -102,7 +109,11 @@ async def retry(
         images = await conn.fetch(_SQL.lock_images, job_id)
         chosen = _chosen(images, image_ids, pointer="/images")
         wanted = RETRYABLE_IMAGE_STATUSES.intersection(only)
-        again = [i for i in images if i["id"] in chosen and ImageStatus(i["status"]) in wanted]
+        family = await Family.of(conn, job_id, images)
+        in_company = family.with_company(
+            i["row_id"] for i in images if i["id"] in chosen and ImageStatus(i["status"]) in wanted
+        )
+        again = [image for image in images if image["row_id"] in in_company]
         if not again:
             raise Conflict(f"Job `{job_id}` has no image to retry.", slug="nothing-to-retry")
         _require_use(prompts, {image["id"] for image in again})
@@ -111,8 +122,9 @@ async def retry(
         if job.status in TERMINAL_JOB_STATUSES:
             await reopen_job(conn, job_id, by_user=True, run_limit_seconds=run_limit_seconds)
         for image in again:
-            prompt: str = prompts.get(image["id"]) or image["prompt"]
-            fingerprint = request_fingerprint(image["provider"], image["model"], prompt, image["options"])
+            prompt = _prompt(image, prompts.get(image["id"]))
+            parents = family.parents_of(image["row_id"])
+            fingerprint = request_fingerprint(image["provider"], image["model"], prompt, image["options"], parents)
             await conn.fetchval(_SQL.retry_image, image["row_id"], prompt, fingerprint)
             await conn.fetchval(_SQL.ask_again, image["row_id"], fingerprint)
         await append_event(conn, job_id, EventType.JOB_RETRIED, data={"images": [image["id"] for image in again]})
@@ -131,6 +143,13 @@ def _chosen(images: Collection[asyncpg.Record], image_ids: Collection[str] | Non
     if unknown:
         raise InvalidRequest("The request names images that the job does not have.", faults=tuple(unknown))
     return set(image_ids)
+
+
+def _prompt(image: asyncpg.Record, given: str | None) -> str:
+    if given is None:
+        return image["prompt"]
+    kept = image["style"]
+    return AppliedStyle.found_in(image["prompt"], kept).around(given) if kept is not None else given
 
 
 def _require_use(prompts: Mapping[str, str], again: set[str]) -> None:

@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import asyncpg
@@ -234,20 +235,17 @@ class _WatchedDriver(AsyncpgPoolDriver):
 
 
 def _queries(driver: Driver, intake: _Intake | None = None) -> Queries:
-    names = _settings()
-    queries = _WatchedQueries(
-        driver,
-        qbe=QueryBuilderEnvironment(names),
-        qbq=QueryQueueBuilder(names),
-        qbs=QuerySchedulerBuilder(names),
-    )
+    environment, queue, scheduler = _builders()
+    queries = _WatchedQueries(driver, qbe=environment, qbq=queue, qbs=scheduler)
     queries.intake = intake
     return queries
 
 
-def _settings() -> DBSettings:
-    """PgQueuer's own names in our schema, whatever the environment says."""
-    return DBSettings(
+@cache
+def _builders() -> tuple[QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder]:
+    """What writes PgQueuer's SQL, with its own names in our schema, whatever the environment says. The same for every
+    connection, and dear to make: the names are settings that look for their values."""
+    names = DBSettings(
         prefix="",
         db_schema="safelight",
         channel=types.Channel("ch_pgqueuer"),
@@ -259,6 +257,7 @@ def _settings() -> DBSettings:
         trigger="tg_pgqueuer_changed",
         schedules_table="pgqueuer_schedules",
     )
+    return QueryBuilderEnvironment(names), QueryQueueBuilder(names), QuerySchedulerBuilder(names)
 
 
 def _detached(

@@ -15,7 +15,10 @@ from safelight.db.statements import load
 from safelight.domain.attempts import AttemptStatus
 from safelight.domain.checkup import Check, Verdict, worst
 from safelight.domain.money import format_usd
+from safelight.domain.stuck import remedy_of
 from safelight.engine import dispatch
+from safelight.engine.schedule_checkup import schedule_check
+from safelight.engine.stuck import Bounds, Suspect, suspects
 from safelight.engine.sweep import PATIENCE_WITH_LIMIT_SECONDS, Findings
 from safelight.engine.timing import Timing
 from safelight.storage.staging import Receipt
@@ -25,6 +28,7 @@ AREA = "work"
 _SQL = load("doctor")
 _SWEEP = load("sweep")
 _FALLBACK = load("fallback")
+_REFERENCES = load("references")
 
 _SHOULD_MOVE_SECONDS = 60.0
 
@@ -36,6 +40,7 @@ MEANINGS: Mapping[str, str] = {
     "stopped": "queued images that were asked to stop",
     "deadlines": "jobs past their deadline that have not said so",
     "overdue": "jobs past their end with open images",
+    "unreleased": "jobs with images that await pictures which have come or never will",
     "adopted": "ended images with a paid picture that they do not use",
     "unsettled": "open jobs whose images have all ended",
     "moved_on": "waiting images that could go to another provider than their paused one",
@@ -61,14 +66,6 @@ class DatabaseReport:
     checks: tuple[Check, ...]
     store_markers: str | None = None
     server_version: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How many calls each provider is given: at once, and in any 60 seconds."""
-
-    max_concurrency: Mapping[str, int]
-    requests_per_minute: Mapping[str, int]
 
 
 async def examine(
@@ -115,6 +112,7 @@ async def unhealed(conn: asyncpg.Connection, receipts: Sequence[Receipt], *, tim
         stopped=len(await conn.fetch(_SWEEP.stopped_in_queue)),
         deadlines=len(await conn.fetch(_SWEEP.jobs_past_deadline)),
         overdue=len(await conn.fetch(_SWEEP.jobs_past_end)),
+        unreleased=len(await conn.fetch(_REFERENCES.unsettled_children)),
         adopted=len(await conn.fetch(_SWEEP.late_receipts)),
         unsettled=len(await conn.fetch(_SWEEP.unsettled_jobs)),
         moved_on=len(await conn.fetch(_FALLBACK.waiting_at_shut_gates, PATIENCE_WITH_LIMIT_SECONDS)),
@@ -155,10 +153,13 @@ async def _examined(
     checks += [
         _workers(workers),
         await _backlog(conn, gates, bounds, timing),
+        _stuck(await suspects(conn, bounds, lease_seconds=timing.lease_seconds, for_seconds=timing.stuck_seconds)),
         *(_gate(gate) for gate in gates),
         await _unknown_calls(conn),
         _sweep(await unhealed(conn, receipts, timing=timing), is_served=is_served, timing=timing),
     ]
+    if schedules := await schedule_check(conn, area=AREA):
+        checks.append(schedules)
     if strangers := await _strangers(conn, receipts):
         checks.append(strangers)
     return DatabaseReport(
@@ -213,6 +214,20 @@ async def _backlog(conn: asyncpg.Connection, gates: Sequence[asyncpg.Record], bo
     )
 
 
+def _stuck(found: Sequence[Suspect]) -> Check:
+    """Of work that stands still, what has done so for longest."""
+    if not found:
+        return _check("stuck", Verdict.OK, "nothing stands still without a reason")
+    longest, others = found[0], f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return _check(
+        "stuck",
+        Verdict.PROBLEM if longest.has_workers else Verdict.WARNING,
+        f"`{longest.id}` of {longest.job_id} ({longest.status}) has stood still for {_span(longest.seconds)}{others}",
+        longest.why,
+        remedy_of(longest.cause, provider=longest.provider, has_workers=longest.has_workers),
+    )
+
+
 def _gate(gate: asyncpg.Record) -> Check:
     """A gate that keeps calls back."""
     name = f"gate {gate['provider']}" + (f" {gate['model']}" if gate["model"] else "")
@@ -255,7 +270,11 @@ def _why_it_waits(image: asyncpg.Record, gate: asyncpg.Record | None, bounds: Bo
         return Verdict.OK, f"An earlier call for it may still answer for {_span(seconds)}.", ""
     if image["is_at_vendor"]:
         return Verdict.OK, f"`{provider}` works on it, and is asked how it stands.", ""
-    if (seconds := image["waits_seconds"]) > 0:
+    if image["awaits_parents"]:
+        return Verdict.OK, "It awaits the pictures of images that it references.", ""
+    if (seconds := image["waits_seconds"]) > 0 and image["is_job_not_due"]:
+        return Verdict.OK, f"Its job is not to begin for another {_span(seconds)}.", ""
+    if seconds > 0:
         return Verdict.OK, f"It is to be tried again in {_span(seconds)}.", ""
     if image["is_paused"]:
         return Verdict.OK, "Buying is paused.", ""

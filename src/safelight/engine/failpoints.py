@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -44,24 +45,26 @@ _SPEC = re.compile(r"(?P<name>\w+):(?P<action>kill|stop)@(?P<at>[1-9]\d*)")
 class Failpoints:
     """At most one armed point. Not armed, `reach` is one comparison."""
 
-    name: Failpoint | None = None
+    name: str | None = None
     action: str = "kill"
     at: int = 1
     _reached: int = field(default=0, init=False)
 
     @classmethod
-    def parse(cls, spec: str | None) -> Failpoints:
-        """From `name:action@n`; nothing armed when empty. Raises ValueError on an unknown name or form."""
+    def parse(cls, spec: str | None, names: Iterable[str] = Failpoint) -> Failpoints:
+        """From `name:action@n`; nothing armed when empty. Raises ValueError on a form or name that is none of them."""
         if not spec:
             return cls()
         match = _SPEC.fullmatch(spec)
         if match is None:
             raise ValueError(f"a failpoint reads `name:kill@n` or `name:stop@n`, not {spec!r}")
-        return cls(Failpoint(match["name"]), match["action"], int(match["at"]))
+        if match["name"] not in (known := [str(name) for name in names]):
+            raise ValueError(f"there is no failpoint {match['name']!r}; there are {', '.join(known)}")
+        return cls(match["name"], match["action"], int(match["at"]))
 
-    def reach(self, name: Failpoint) -> None:
+    def reach(self, name: str) -> None:
         """Does not return when this is the armed point's moment (or returns when thawed)."""
-        if name is not self.name:
+        if name != self.name:
             return
         self._reached += 1
         if self._reached == self.at:

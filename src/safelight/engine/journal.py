@@ -1,4 +1,6 @@
-"""The job's side of a change: its lock, its event log, and its end when the last image has ended."""
+"""The job's side of a change: its lock, its event log, and what follows when an image has ended: others that awaited
+its picture go on or end too, and the last one ends the job.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ import asyncpg
 
 from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
-from safelight.domain.events import EventType, job_ended
+from safelight.domain.events import EventType, image_ended, job_ended
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus, JobStatus, ended_job_status
 from safelight.domain.progress import Counts, count
+from safelight.engine.outcome import without_reference
 
 _SQL = load("jobs")
+_REFERENCES = load("references")
+_SETTLE = load("settle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,12 @@ async def reopen_job(conn: asyncpg.Connection, job_id: JobId, *, by_user: bool, 
 
 
 async def end_job_if_done(conn: asyncpg.Connection, job_id: JobId) -> JobStatus | None:
-    """Ends the run when its last image has ended: one terminal event per run."""
-    if await conn.fetchval(_SQL.has_open_images, job_id):
+    """Ends the run when its last image has ended, those included that await a picture which will not come: one terminal
+    event per run. Every transaction that ends an image comes by here, last."""
+    unfinished = await conn.fetchval(_SQL.unfinished, job_id)
+    if unfinished == "awaiting" and await settle_children(conn, job_id):
+        unfinished = await conn.fetchval(_SQL.unfinished, job_id)
+    if unfinished is not None:
         return None
     counts = await counts_of(conn, job_id)
     status = ended_job_status(total=counts.total, completed=counts.completed, canceled=counts.canceled)
@@ -95,6 +104,19 @@ async def end_job_if_done(conn: asyncpg.Connection, job_id: JobId) -> JobStatus 
         },
     )
     return status
+
+
+async def settle_children(conn: asyncpg.Connection, job_id: JobId) -> int:
+    """How many images of a locked job await no picture any more: those whose parents have all got theirs may begin, and
+    those with a parent that will have none have ended, and so on down the line."""
+    settled = len(await conn.fetch(_REFERENCES.release_children, job_id))
+    while lost := await conn.fetch(_REFERENCES.lost_children, job_id):
+        for row in lost:
+            why = without_reference(row["parent_id"], ImageStatus(row["parent_status"])).as_json()
+            await conn.fetchrow(_SETTLE.end_queued_image, row["row_id"], ImageStatus.FAILED.value, why)
+            await append_event(conn, job_id, image_ended(ImageStatus.FAILED), image_id=row["id"], data={"error": why})
+        settled += len(lost)
+    return settled
 
 
 async def counts_of(conn: asyncpg.Connection, job_id: JobId) -> Counts:

@@ -36,6 +36,7 @@ from safelight.engine.outcome import (
     not_stored,
     picture_lost,
 )
+from safelight.engine.reference import SOURCE
 from safelight.engine.timing import Timing
 from safelight.imaging.pool import ChildDied, RenderPool
 from safelight.imaging.rendition import NotAnImage, Rendered, wanted_output
@@ -156,10 +157,12 @@ class Keeper:
             return None
 
     async def _render(self, lease: Lease, data: bytes) -> dict[str, Rendered]:
-        """The job's outputs by the keys they belong under, from one decode of the whole picture."""
+        """The job's outputs by the keys they belong under, from one decode of the whole picture; the original too, when
+        another image is made from it."""
         job = await self.firmly(lambda: self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id))
         assert job is not None
-        _, rendered = await self.renderer.examine(data, [wanted_output(fields) for fields in job["outputs"]])
+        outputs = [wanted_output(fields) for fields in job["outputs"]]
+        _, rendered = await self.renderer.examine(data, [*outputs, SOURCE] if lease.is_referenced else outputs)
         return {
             blob_key(
                 account=None,
@@ -293,4 +296,5 @@ def _stored(key: str, rendition: Rendered) -> settle.StoredRendition:
         height_px=rendition.height_px,
         length=len(rendition.data),
         sha256=rendition.sha256,
+        is_internal=rendition.name == SOURCE.name,
     )

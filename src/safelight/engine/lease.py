@@ -43,7 +43,8 @@ class Hint:
 class Lease:
     """An image and the right to write to it, as claimed; `status` is the state that the owner last gave it.
 
-    `is_fresh`: no call was ever made for it, and only its owner can make one.
+    `is_fresh`: no call was ever made for it, and only its owner can make one. `has_references`: pictures of other
+    images go into its calls; `is_referenced`: its own goes into theirs.
     """
 
     row_id: ImageRowId
@@ -71,6 +72,8 @@ class Lease:
     on_refusal: OnRefusal
     has_next_provider: bool
     has_alternate_prompt: bool
+    has_references: bool
+    is_referenced: bool
 
     def moved(self, status: ImageStatus) -> Lease:
         return replace(self, status=status)
@@ -132,4 +135,6 @@ def _lease(row: asyncpg.Record) -> Lease:
         on_refusal=OnRefusal(row["on_refusal"]),
         has_next_provider=bool(row["has_next_provider"]),
         has_alternate_prompt=row["has_alternate_prompt"],
+        has_references=row["has_references"],
+        is_referenced=row["is_referenced"],
     )

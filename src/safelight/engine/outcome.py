@@ -161,6 +161,33 @@ def no_such_provider(name: str) -> ImageError:
     )
 
 
+def without_reference(parent_id: str, ended: ImageStatus) -> ImageError:
+    """An image that it was to be made from has no picture; nothing was asked of any vendor."""
+    return ImageError(
+        kind=ErrorKind.DEPENDENCY,
+        code=f"REFERENCE_{ended.value.upper()}",
+        message=f"Image `{parent_id}`, which this one references, ended without a picture: {ended.value}.",
+        billed=Billed.NO,
+    )
+
+
+def reference_not_read(parent_id: str) -> tuple[AttemptEnd, Verdict]:
+    """The store did not give the picture that was to go into the call, which was not made: tried again later."""
+    return _without_call("REFERENCE_NOT_READ", f"The picture of image `{parent_id}` cannot be read now."), TryAgain()
+
+
+def reference_gone(parent_id: str) -> tuple[AttemptEnd, Verdict]:
+    """The picture that was to go into the call is not there any more: the call was not made and never can be."""
+    return _without_call("REFERENCE_GONE", f"The picture of image `{parent_id}` is not kept any more."), End(
+        ImageStatus.FAILED
+    )
+
+
+def _without_call(code: str, message: str) -> AttemptEnd:
+    error = ImageError(kind=ErrorKind.STORAGE, code=code, message=message, billed=Billed.NO)
+    return AttemptEnd(status=AttemptStatus.UNBILLED, cost=FREE, error=error)
+
+
 def not_stored(error: Exception) -> ImageError:
     return ImageError(
         kind=ErrorKind.STORAGE,

@@ -16,7 +16,7 @@ from safelight.db.statements import load
 from safelight.engine.pause import pause
 from safelight.storage.staging import Staging
 
-_SQL = load("restore")
+_SQL, _FEED = load("restore"), load("feed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +40,12 @@ class Restored:
 async def after_restore(
     pool: asyncpg.Pool, staging: Staging, *, has_picture: Callable[[str, str, int], bool]
 ) -> Restored:
-    """Buying is paused, staged purchases are booked, and what is still open is listed.
+    """Buying is paused, staged purchases are booked, what is still open is listed, and readers of the feed start again.
 
     `has_picture(prefix, image_id, row_id)` asks the store for any rendition of an image.
     """
     await pause(pool, reason="the database was restored from a backup")
+    await pool.execute(_FEED.raise_feed_epoch)
     recovered = 0
     for receipt in await staging.pending():
         async with pool.acquire() as conn, conn.transaction():

@@ -78,7 +78,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRendition:
-    """One output that lies in the blob store under `key`."""
+    """One output that lies in the blob store under `key`. An internal one is shown nowhere."""
 
     name: str
     key: str
@@ -88,6 +88,7 @@ class StoredRendition:
     height_px: int
     length: int
     sha256: str
+    is_internal: bool = False
 
 
 async def attempt_facts(conn: Database, row_id: ImageRowId) -> list[AttemptFact]:
@@ -274,7 +275,7 @@ async def complete(
             is_settled = await conn.fetchval(_SETTLE.is_settled, attempt_id)
             return Ended(ImageStatus.COMPLETED) if is_settled else LEASE_LOST
         if renditions:
-            columns = ("name", "key", "format", "mime", "width_px", "height_px", "length", "sha256")
+            columns = ("name", "key", "format", "mime", "width_px", "height_px", "length", "sha256", "is_internal")
             await conn.execute(
                 _SETTLE.insert_renditions, lease.row_id, *([getattr(r, c) for r in renditions] for c in columns)
             )

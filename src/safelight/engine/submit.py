@@ -11,7 +11,7 @@ from safelight.db.pool import ACQUIRE_SECONDS, CONNECTION_LOST
 from safelight.db.statements import load
 from safelight.domain.errors import InvalidRequest, Unavailable
 from safelight.domain.events import EventType
-from safelight.domain.ids import JobId, new_job_id
+from safelight.domain.ids import JobId, new_endpoint_id, new_job_id
 from safelight.domain.order import ImageOrder, JobOrder
 from safelight.engine.journal import append_event
 
@@ -68,10 +68,15 @@ async def _create(pool: asyncpg.Pool, job_id: JobId, order: JobOrder, run_limit_
             order.deadline_seconds,
             order.on_deadline,
             run_limit_seconds,
+            order.priority.value,
+            order.not_before,
         )
         if created is None:
             return False
         await _insert_images(conn, job_id, order)  # pyright: ignore[reportArgumentType]
+        if (hook := order.webhook) is not None:
+            events = None if hook.events is None else list(hook.events)
+            await conn.execute(_SQL.insert_webhook, new_endpoint_id(), order.account, job_id, hook.url, events)
         await append_event(
             conn,  # pyright: ignore[reportArgumentType]
             job_id,
@@ -102,7 +107,21 @@ async def _insert_images(conn: asyncpg.Connection, job_id: JobId, order: JobOrde
         [_targets(image) for image in images],
         [image.on_refusal.value for image in images],
         [image.alternate_prompt for image in images],
+        [bool(image.references) for image in images],
+        [image.style.as_json() if image.style is not None else None for image in images],
     )
+    await _insert_references(conn, job_id, order)
+
+
+async def _insert_references(conn: asyncpg.Connection, job_id: JobId, order: JobOrder) -> None:
+    positions = {image.id: position for position, image in enumerate(order.images)}
+    rows = [
+        (positions[image.id], n, positions[reference.image_id], reference.role)
+        for image in order.images
+        for n, reference in enumerate(image.references)
+    ]
+    if rows:
+        await conn.execute(_SQL.insert_references, job_id, *(list(column) for column in zip(*rows, strict=True)))
 
 
 def _targets(image: ImageOrder) -> str | None:

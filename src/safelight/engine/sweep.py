@@ -18,7 +18,8 @@ from safelight.domain.attempts import AttemptStatus
 from safelight.domain.events import EventType
 from safelight.domain.ids import ImageRowId, JobId
 from safelight.engine import dispatch, gates
-from safelight.engine.journal import append_event, end_job_if_done, locked_job
+from safelight.engine.journal import append_event, end_job_if_done, locked_job, settle_children
+from safelight.engine.retention import forget_events
 from safelight.engine.settle import adopt_late_receipt, end_queued, insert_receipt
 from safelight.engine.timing import Timing
 from safelight.storage.staging import Receipt, Staging
@@ -27,6 +28,7 @@ _SQL = load("sweep")
 _SETTLE = load("settle")
 _CONTROL = load("control")
 _FALLBACK = load("fallback")
+_REFERENCES = load("references")
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +57,8 @@ class Findings:
     """Jobs whose deadline had passed unsaid."""
     overdue: int = 0
     """Jobs whose run was over with images still open."""
+    unreleased: int = 0
+    """Jobs with images that awaited pictures which had come, or never would."""
     adopted: int = 0
     """Images that had ended without their paid picture."""
     unsettled: int = 0
@@ -103,6 +107,7 @@ async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timin
         stopped=await found("stopped", _end_stopped(pool)),
         deadlines=await found("deadlines", _pass_deadlines(pool)),
         overdue=await found("overdue", _stop_overdue(pool)),
+        unreleased=await found("unreleased", _settle_children(pool)),
         adopted=await found("adopted", _adopt_late(pool, queue, timing)),
         unsettled=await found("unsettled", _settle_jobs(pool)),
         moved_on=await found("moved_on", _leave_shut_providers(pool)),
@@ -110,6 +115,7 @@ async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timin
     await pool.execute(_SQL.forget_workers, _FORGET_WORKERS_SECONDS)
     await dispatch.prune_log(pool, older_than=_KEEP_QUEUE_LOG)
     await gates.forget_notices(pool)
+    await found("forgotten", forget_events(pool, older_than=timedelta(days=timing.event_retention_days)))
     return findings
 
 
@@ -194,8 +200,11 @@ async def _end_stopped(pool: asyncpg.Pool) -> int:
 
 async def _pass_deadlines(pool: asyncpg.Pool) -> int:
     async def say(conn: asyncpg.Connection, job_id: JobId) -> bool:
-        if await conn.fetchval(_SQL.pass_deadline, job_id) is None:
+        policy = await conn.fetchval(_SQL.pass_deadline, job_id)
+        if policy is None:
             return False
+        if policy == "continue":
+            await conn.execute(_SQL.drop_behind, job_id)
         await append_event(conn, job_id, EventType.JOB_DEADLINE_PASSED)
         return True
 
@@ -237,6 +246,15 @@ async def _adopt_late(pool: asyncpg.Pool, queue: asyncpg.Pool, timing: Timing) -
 async def _leave_shut_providers(pool: asyncpg.Pool) -> int:
     waiting = await pool.fetch(_FALLBACK.waiting_at_shut_gates, PATIENCE_WITH_LIMIT_SECONDS)
     return len(await pool.fetch(_FALLBACK.leave_shut_gates, [row["row_id"] for row in waiting]))
+
+
+async def _settle_children(pool: asyncpg.Pool) -> int:
+    async def settle(conn: asyncpg.Connection, job_id: JobId) -> bool:
+        moved = await settle_children(conn, job_id)
+        await end_job_if_done(conn, job_id)
+        return moved > 0
+
+    return await _each_job(pool, _REFERENCES.unsettled_children, settle)
 
 
 async def _settle_jobs(pool: asyncpg.Pool) -> int:

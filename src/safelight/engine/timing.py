@@ -12,7 +12,8 @@ class Timing:
     `grace_seconds` pass after an attempt's deadline before its outcome counts as lost. `retry_unit_seconds` scales the
     backoff. `run_limit_seconds` is the end of a run whose deadline lets it continue. A vendor's job is asked after
     every `poll_seconds`. A provider that is paused is tried `probe_seconds` later, then after twice that, and so on up
-    to `probe_max_seconds`.
+    to `probe_max_seconds`. What has not moved for `stuck_seconds` although nothing explains it is told of. Events of
+    a job that ended are forgotten when the newest is `event_retention_days` old.
     """
 
     lease_seconds: float = 15.0
@@ -26,6 +27,8 @@ class Timing:
     probe_seconds: float = 10.0
     probe_max_seconds: float = 300.0
     render_seconds: float = 30.0
+    stuck_seconds: float = 600.0
+    event_retention_days: float = 90.0
 
     @property
     def beat_seconds(self) -> float:

@@ -12,6 +12,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import asyncpg
 import structlog
@@ -36,6 +37,18 @@ log = structlog.get_logger(__name__)
 
 Chore = Callable[[], Awaitable[object]]
 """Something that is worth doing now and then, and may be done by any worker at any time."""
+
+
+class Beside(Protocol):
+    """Something else that a worker process does while it lives, and that ends in good order when it drains."""
+
+    async def run(self) -> None:
+        """Until `stop`, and then until what it had begun has ended. Survives any loss of the database."""
+        ...
+
+    def stop(self) -> None:
+        """Nothing new is begun. Returns at once."""
+        ...
 
 
 class StoreMismatch(Exception):
@@ -72,7 +85,7 @@ async def claim_store(pool: asyncpg.Pool, marker: str) -> None:
 class Worker:
     """One process. `isolated_command` starts a process that runs a single image, for images that kill workers.
 
-    `chores` are done at the start and every hour.
+    `chores` are done at the start and every hour; `beside` runs along, and is stopped by `drain`.
     """
 
     def __init__(
@@ -85,6 +98,7 @@ class Worker:
         timing: Timing,
         isolated_command: Sequence[str],
         chores: Sequence[Chore] = (),
+        beside: Sequence[Beside] = (),
     ) -> None:
         self._databases = databases
         self._pipeline = pipeline
@@ -100,6 +114,7 @@ class Worker:
             self._dispatcher(buying, slots=capacity.slots, name="images"),
             self._dispatcher({FINISH: self._handle}, slots=capacity.finish_slots, name="finish"),
         ]
+        self._beside = tuple(beside)
 
     async def run(self) -> None:
         """Until `drain` was called and the last image in hand has come to rest."""
@@ -113,7 +128,7 @@ class Worker:
                 loops.create_task(self._tidy_for_ever()),
                 loops.create_task(self._announce_drain()),
             ]
-            await asyncio.gather(*(each.run() for each in self._dispatchers))
+            await asyncio.gather(*(each.run() for each in (*self._dispatchers, *self._beside)))
             for task in background:
                 task.cancel()
         await self._leave()
@@ -133,8 +148,8 @@ class Worker:
     def drain(self) -> None:
         """Nothing new is taken; calls that were sent run to their end. Returns at once."""
         self._pipeline.draining.set()
-        for dispatcher in self._dispatchers:
-            dispatcher.stop()
+        for each in (*self._dispatchers, *self._beside):
+            each.stop()
 
     def _dispatcher(self, handlers: Mapping[str, Handler], *, slots: int, name: str) -> Dispatcher:
         return Dispatcher(

@@ -1,9 +1,10 @@
-"""The guard on what this process reads at addresses that somebody else named: a vendor's result, a caller's reference.
+"""The guard on what this process asks at addresses that somebody else named: a vendor's result, a caller's reference, a
+receiver of webhooks.
 
 A name is resolved once; all of its addresses are checked; then one of those very addresses is connected to, whatever
 the name leads to by then. TLS and the Host header still speak of the name:
 
-    url ── form ── resolve once ── check every address ── connect to a checked one ── TLS for the name ── GET
+    url ── form ── resolve once ── check every address ── connect to a checked one ── TLS for the name ── GET, POST
 
 There is no HTTP client above the connection pool, so there are no redirects, cookies, credentials or proxies to turn
 off, and the address is in no log: it may carry a signature.
@@ -14,11 +15,13 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from socket import SOCK_STREAM
+from typing import Any
 
 import httpcore2
 import httpx2
@@ -28,16 +31,22 @@ from safelight.net.billable import CONNECT_TIMEOUT_SECONDS
 from safelight.net.capped import AnswerTooLarge, CappedResponse
 from safelight.net.fetch import Fetched, FetchFailed, FetchRefused
 from safelight.net.pinned import PinnedNetwork
+from safelight.net.post import Posted
 from safelight.net.tls import public_authorities
 
 RESOLVE_TIMEOUT_SECONDS = 1.0
 """Chosen: a resolver that knows the name answers in milliseconds."""
+
+MAX_REPLY_BYTES = 64 << 10
+"""Read of the answer to a POST. Chosen: more is not waited for, and its status says what matters."""
 
 _MAX_URL_CHARS = 2048
 _PORTS = {"http": 80, "https": 443}
 _PUBLIC_PORTS = {443, 8443}
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity", "connection": "close", "user-agent": "safelight"}
 _AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_PRIVATE_NAME = re.compile(r"(?:.*\.)?(?:localhost|local|internal|home\.arpa)\.?")
+"""Names that no public resolver knows, now or later."""
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
@@ -117,7 +126,7 @@ class _Destination:
 
 
 class EgressGuard:
-    """Reads addresses on the public internet over HTTPS on port 443 or 8443, and what `allow` lets through.
+    """Asks addresses on the public internet over HTTPS on port 443 or 8443, and what `allow` lets through.
 
     The rest is for tests: `resolve` in place of the machine's resolver, `network` of the TCP connections, `tls` of the
     public certificate authorities.
@@ -150,8 +159,39 @@ class EgressGuard:
         except TimeoutError:
             raise FetchFailed(f"there was no whole answer within {timeout_seconds:g} s", is_final=False) from None
 
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Posted:
+        """What was answered, with any status. `timeout_seconds` bounds everything: past it no first byte leaves, not
+        even from a process that was stopped meanwhile. Of the answer's body `MAX_REPLY_BYTES` are read at most; one
+        that breaks off, or takes too long, is as good as its beginning.
+
+        Raises FetchRefused before anything was connected to, and FetchFailed when no status was answered. No message
+        holds more of the URL than its host.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        reply = bytearray()
+        head: httpcore2.Response | None = None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                to = await self._destination(url)
+                request = httpx2.Request("POST", to.url, headers={**_HEADERS, **headers}, content=body)
+                async with self._answer(to, request, deadline=deadline) as head:
+                    async for part in head.aiter_stream():
+                        reply += part
+                        if len(reply) >= MAX_REPLY_BYTES:
+                            break
+        except TimeoutError:
+            if head is None:
+                raise FetchFailed(f"there was no answer within {timeout_seconds:g} s", is_final=False) from None
+        except _CANNOT_BE_READ as error:
+            if head is None:
+                host = httpx2.URL(url).host
+                raise FetchFailed(f"`{host}` could not be asked: {_why(error)}", is_final=False) from error
+        assert head is not None, "without an answer there was an error"
+        names = {name.decode("latin-1").lower(): text.decode("latin-1") for name, text in head.headers}
+        return Posted(http_status=head.status, headers=names, reply=bytes(reply[:MAX_REPLY_BYTES]))
+
     async def check(self, url: str) -> None:
-        """Returns when `url` may be fetched now. Resolves its host, and connects to nothing.
+        """Returns when `url` may be asked now. Resolves its host, and connects to nothing.
 
         Raises FetchRefused, and Unresolvable for a host that leads nowhere.
         """
@@ -182,21 +222,16 @@ class EgressGuard:
                 addresses = tuple(dict.fromkeys(map(ip_address, await self._resolve(host, port))))
         except (OSError, ValueError):  # a TimeoutError is an OSError, a UnicodeError is a ValueError
             addresses = ()
+        if not addresses and _PRIVATE_NAME.fullmatch(host):
+            raise FetchRefused(f"`{host}` is a name of a private network")
         if not addresses:
             raise Unresolvable(f"`{host}` leads to no address")
         return addresses
 
     async def _get(self, to: _Destination, *, max_bytes: int) -> Fetched:
         request = httpx2.Request("GET", to.url, headers=_HEADERS)
-        target = httpcore2.URL(scheme=to.url.raw_scheme, host=to.url.raw_host, port=to.port, target=to.url.raw_path)
-        connecting = {"timeout": {"connect": CONNECT_TIMEOUT_SECONDS}}
-        network = PinnedNetwork(to.host, to.port, to.addresses, network=self._network)
-        tls = self._tls or public_authorities()
         try:
-            async with (
-                httpcore2.AsyncConnectionPool(tls, network_backend=network) as pool,
-                pool.stream("GET", target, headers=request.headers.raw, extensions=connecting) as answer,
-            ):
+            async with self._answer(to, request) as answer:
                 if answer.status != 200:
                     raise _no_success(to.host, answer.status)
                 body = httpx2.Response(200, headers=answer.headers, stream=_Body(answer))
@@ -206,8 +241,34 @@ class EgressGuard:
         except AnswerTooLarge as error:
             raise FetchFailed(f"`{to.host}`: {error}", is_final=True, http_status=200) from error
         except _CANNOT_BE_READ as error:
-            why = str(error)[:200] or type(error).__name__
-            raise FetchFailed(f"`{to.host}` could not be read: {why}", is_final=False) from error
+            raise FetchFailed(f"`{to.host}` could not be read: {_why(error)}", is_final=False) from error
+
+    @asynccontextmanager
+    async def _answer(
+        self, to: _Destination, request: httpx2.Request, *, deadline: float | None = None
+    ) -> AsyncIterator[httpcore2.Response]:
+        """The answer's head, over a connection of its own to an address that was checked. With a monotonic `deadline`
+        the request stays here when that has passed with the connection open and nothing sent."""
+
+        async def before_each_step(event: str, _info: dict[str, Any]) -> None:
+            if deadline is not None and event.endswith("send_request_headers.started") and time.monotonic() >= deadline:
+                raise TimeoutError
+
+        target = httpcore2.URL(scheme=to.url.raw_scheme, host=to.url.raw_host, port=to.port, target=to.url.raw_path)
+        extensions = {"timeout": {"connect": CONNECT_TIMEOUT_SECONDS}, "trace": before_each_step}
+        network = PinnedNetwork(to.host, to.port, to.addresses, network=self._network)
+        tls = self._tls or public_authorities()
+        async with (
+            httpcore2.AsyncConnectionPool(tls, network_backend=network) as pool,
+            pool.stream(
+                request.method,
+                target,
+                headers=request.headers.raw,
+                content=request.content or None,
+                extensions=extensions,
+            ) as answer,
+        ):
+            yield answer
 
 
 def _parsed(text: str) -> httpx2.URL:
@@ -228,6 +289,10 @@ def _parsed(text: str) -> httpx2.URL:
     if not url.raw_host or (url.port is not None and not 1 <= url.port <= 65535):
         raise FetchRefused("it has no host, or a port that there is not")
     return url
+
+
+def _why(error: Exception) -> str:
+    return str(error)[:200] or type(error).__name__
 
 
 def _no_success(host: str, status: int) -> FetchFailed:

@@ -1,4 +1,4 @@
-"""Google's Gemini image models, over the official SDK with everything it does by itself switched off.
+"""Google's Gemini image models, over the official SDK, which the first call imports.
 
 What an answer becomes:
 
@@ -24,17 +24,13 @@ What an answer becomes:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from typing import Any, Self
-
-import httpx2
-from google import genai
-from google.genai import errors, types
+from typing import TYPE_CHECKING, Any, Self
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.money import FREE, Cost
-from safelight.net.billable import CallNotSent, billable_client
-from safelight.net.tls import public_authorities
+from safelight.net.billable import billable_client
 from safelight.providers import retry_after
 from safelight.providers.configuration import checked_url, model_table, required_key
 from safelight.providers.failures import (
@@ -57,6 +53,11 @@ from safelight.providers.provider import (
 )
 from safelight.providers.redaction import redact
 from safelight.providers.registry import ProviderConfig
+
+if TYPE_CHECKING:
+    from google.genai import errors, types
+
+    from safelight.providers.gemini_client import GeminiClient
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com/"
 
@@ -88,22 +89,7 @@ class GeminiProvider(ImageProvider):
         self._base_url = base_url or DEFAULT_BASE_URL
         self._models = models
         self._http = billable_client()
-        # The SDK makes a client for calls that block, which are never made; this one costs no reading of authorities.
-        self._unused = httpx2.Client(verify=public_authorities(), trust_env=False)
-        # Each argument turns something off: the environment's Vertex switch, API version and base URL, a
-        # silent change to aiohttp (which sends twice), and an infinite read timeout. Retry options stay
-        # unset, which is one attempt. The client is kept: its models stop working once it is collected.
-        self._client = genai.Client(
-            enterprise=False,
-            api_key=api_key,
-            http_options=types.HttpOptions(
-                base_url=self._base_url,
-                api_version="v1",
-                timeout=180_000,
-                httpx_async_client=self._http,
-                httpx_client=self._unused,
-            ),
-        )
+        self._client: GeminiClient | None = None
 
     @classmethod
     def from_config(cls, name: str, config: ProviderConfig) -> Self:
@@ -123,14 +109,14 @@ class GeminiProvider(ImageProvider):
 
     async def submit(self, request: ImageRequest) -> ImageResult | Refusal:
         model = buyable(request, self._models)
+        client = await self._connected()
         try:
-            answer = await self._client.aio.models.generate_content(
-                model=request.model, contents=request.prompt, config=_config(request)
-            )
-        except (errors.APIError, *CALL_FAILURES) as error:
-            # Without the cause: the SDK's error texts carry the whole answer, which may quote the prompt or
-            # the key.
-            raise self._failure(error, request) from None
+            answer = await client.generate(request)
+        # Without the cause: the SDK's error texts carry the whole answer, which may quote the prompt or the key.
+        except client.APIError as error:
+            raise self._from_status(error, request) from None
+        except CALL_FAILURES as error:
+            raise failure_without_status(error, api_key=self._api_key, prompt=request.prompt) from None
         return self._outcome(answer, request, model)
 
     async def check_key(self) -> str | None:
@@ -140,7 +126,16 @@ class GeminiProvider(ImageProvider):
 
     async def aclose(self) -> None:
         await self._http.aclose()
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
+
+    async def _connected(self) -> GeminiClient:
+        """Imports the SDK in a thread, so that a worker's other images, and its beats, go on meanwhile."""
+        if self._client is None:
+            client = await asyncio.to_thread(_client_type)
+            if self._client is None:  # no other call was faster
+                self._client = client(api_key=self._api_key, base_url=self._base_url, http=self._http)
+        return self._client
 
     def _outcome(
         self, answer: types.GenerateContentResponse, request: ImageRequest, model: Model
@@ -182,11 +177,6 @@ class GeminiProvider(ImageProvider):
             usage=usage,
         )
 
-    def _failure(self, error: Exception, request: ImageRequest) -> ProviderError | CallNotSent:
-        if isinstance(error, errors.APIError):
-            return self._from_status(error, request)
-        return failure_without_status(error, api_key=self._api_key, prompt=request.prompt)
-
     def _from_status(self, error: errors.APIError, request: ImageRequest) -> ProviderError:
         details = list(_details(error))
         is_daily = any("PerDay" in quota for quota in _quota_ids(details))
@@ -212,15 +202,10 @@ class GeminiProvider(ImageProvider):
         )
 
 
-def _config(request: ImageRequest) -> types.GenerateContentConfig:
-    ratio = request.aspect_ratio
-    return types.GenerateContentConfig(
-        response_modalities=["IMAGE"],
-        image_config=types.ImageConfig(aspect_ratio=ratio) if ratio is not None else None,
-        seed=request.seed,
-        automatic_continuation=False,
-        http_options=types.HttpOptions(timeout=max(1, round(request.timeout_seconds * 1000))),
-    )
+def _client_type() -> type[GeminiClient]:
+    from safelight.providers.gemini_client import GeminiClient
+
+    return GeminiClient
 
 
 def _picture(answer: types.GenerateContentResponse) -> tuple[bytes, str] | None:

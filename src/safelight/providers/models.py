@@ -66,7 +66,8 @@ class ExpectedTokens:
 class Model:
     """`price` is None for a model that cannot be bought any more, and for one whose price nobody wrote down.
 
-    `sizes_by_ratio` is for a vendor that takes sizes only. `fields` are the vendor's own names and values, as its
+    `sizes_by_ratio` is for a vendor that takes sizes only. `reference_tokens` are those of input that a reference
+    picture counts at most, where `expected_tokens` do not say. `fields` are the vendor's own names and values, as its
     adapter reads them. `is_own`: the operator described it, so that no price list of ours or of others applies.
     """
 
@@ -75,6 +76,7 @@ class Model:
     price: Price | None
     expected_tokens: ExpectedTokens | None = None
     sizes_by_ratio: Mapping[str, str] = field(default_factory=dict)
+    reference_tokens: int = 0
     fields: Mapping[str, Any] = field(default_factory=dict)
     is_own: bool = False
 
@@ -172,6 +174,7 @@ def _live(model: str, entry: Mapping[str, Any]) -> Model:
         price=_price(entry),
         expected_tokens=_expected_tokens(entry),
         sizes_by_ratio=MappingProxyType(sizes_by_ratio),
+        reference_tokens=int(entry.get("reference_tokens", 0)),
         fields=MappingProxyType(_table(entry, "fields")),
     )
 
@@ -243,6 +246,7 @@ _ENTRY_FIELDS = frozenset(
         "seed",
         "negative_prompt",
         "max_references",
+        "reference_tokens",
         "mask",
         "remote_job",
         "prompt_max_chars",

@@ -1,5 +1,5 @@
-"""OpenAI's image models and every server that speaks the same protocol, over the official SDK with everything it does
-by itself switched off.
+"""OpenAI's image models and every server that speaks the same protocol, over the official SDK, which the first call
+imports.
 
 What an answer becomes:
 
@@ -26,16 +26,13 @@ say how the server speaks:
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
-import openai
-from openai import AsyncOpenAI, Omit, omit
-from openai.types import Image, ImagesResponse
-from openai.types.images_response import Usage
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
@@ -59,11 +56,15 @@ from safelight.providers.provider import (
     ImageProvider,
     ImageRequest,
     ImageResult,
-    InputRole,
     ProviderError,
     Refusal,
 )
 from safelight.providers.registry import InvalidConfiguration, ProviderConfig
+
+if TYPE_CHECKING:
+    from openai import APIStatusError
+
+    from safelight.providers.openai_client import Answer, OpenAIClient, Picture
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -78,26 +79,8 @@ _ACCOUNT_SPENT = frozenset({"INSUFFICIENT_QUOTA", "BILLING_HARD_LIMIT_REACHED", 
 _OURS = frozenset({"model", "prompt", "n", "size", "quality", "image", "mask", "stream", "seed"})
 
 _MASKED_KEY = re.compile(r"[\w-]*\*{3,}[\w-]*")
-_DATA_URI = re.compile(r"data:[\w.+/-]*(?:;[\w=-]+)*;base64,", re.ASCII)
 
 _BASE64 = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
-
-
-class _Client(AsyncOpenAI):
-    """The SDK's client without what it takes from the environment and offers no argument for."""
-
-    def __init__(self, *, api_key: str, base_url: str, http_client: httpx2.AsyncClient) -> None:
-        super().__init__(api_key=api_key, base_url=base_url, max_retries=0, http_client=http_client)
-        self.organization = self.project = self.admin_api_key = None
-        self._custom_headers = {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Picture:
-    """Where an answer has its picture: inline, or else behind an address."""
-
-    base64: str
-    url: str
 
 
 class OpenAIProvider(ImageProvider):
@@ -111,7 +94,8 @@ class OpenAIProvider(ImageProvider):
         self._models = models
         self._fetch = fetch
         self._http = billable_client()
-        self._client = _Client(api_key=api_key or _NO_KEY, base_url=base_url, http_client=self._http)
+        self._base_url = base_url
+        self._client: OpenAIClient | None = None
 
     @classmethod
     def from_config(cls, name: str, config: ProviderConfig) -> Self:
@@ -140,60 +124,56 @@ class OpenAIProvider(ImageProvider):
 
     async def submit(self, request: ImageRequest) -> ImageResult | Refusal:
         model = buyable(request, self._models)
+        client = await self._connected()
         try:
-            answer = await self._send(request, model)
-            if not isinstance(answer, ImagesResponse):
-                raise ValueError("the answer is no JSON object")
-        except openai.APIStatusError as error:
+            answer = await client.send(request, model)
+        except client.APIStatusError as error:
             outcome = self._of_status(error, request, model)
             if isinstance(outcome, Refusal):
                 return outcome
             raise outcome from None
-        except (openai.OpenAIError, *CALL_FAILURES) as error:
-            # Without the cause, which may quote the prompt or the key.
+        # Without the cause, which may quote the prompt or the key.
+        except client.APIConnectionError as error:
+            # What the SDK wraps is the HTTP client's, or what the client let through of the TLS below it.
+            cause = error.__cause__
+            wrapped = cause if isinstance(cause, httpx2.HTTPError) else httpx2.ReadError(type(cause).__name__)
+            raise self._without_status(wrapped, request) from None
+        except (client.OpenAIError, *CALL_FAILURES) as error:
             raise self._without_status(error, request) from None
         return await self._outcome(answer, request, model)
 
     async def check_key(self) -> str | None:
         """What the server says against the key; None when it takes it. Costs nothing. Raises KeyNotChecked."""
-        url = f"{str(self._client.base_url).rstrip('/')}/models"
+        url = f"{self._base_url.rstrip('/')}/models"
         return await why_key_is_bad(url, headers={"authorization": f"Bearer {self._api_key or _NO_KEY}"})
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def _send(self, request: ImageRequest, model: Model) -> object:
-        """The one request. The answer is typed as what the SDK claims, which it does not check."""
-        asked: dict[str, Any] = {
-            "model": request.model,
-            "prompt": request.prompt,
-            "n": 1,
-            "size": requested_size(request, model) or omit,
-            "quality": request.quality or omit,
-            "output_format": model.fields.get("output_format") or omit,
-            "extra_body": _extra_body(request, model) or None,
-            "timeout": httpx2.Timeout(request.timeout_seconds),
-        }
-        if not request.inputs:
-            return await self._client.images.generate(**asked)
-        return await self._client.images.edit(image=_references(request), mask=_mask(request), **asked)
+    async def _connected(self) -> OpenAIClient:
+        """Imports the SDK in a thread, so that a worker's other images, and its beats, go on meanwhile."""
+        if self._client is None:
+            client = await asyncio.to_thread(_client_type)
+            if self._client is None:  # no other call was faster
+                self._client = client(api_key=self._api_key or _NO_KEY, base_url=self._base_url, http=self._http)
+        return self._client
 
-    async def _outcome(self, answer: ImagesResponse, request: ImageRequest, model: Model) -> ImageResult | Refusal:
-        usage, picture, request_id = _usage(answer), _picture(answer), answer._request_id
+    async def _outcome(self, answer: Answer, request: ImageRequest, model: Model) -> ImageResult | Refusal:
+        usage, picture, request_id = answer.usage, answer.picture, answer.request_id
         cost = openai_cost(
             usage,
             model=model,
             table=self._models,
             has_image=picture is not None,
             has_references=bool(request.inputs),
-            size=answer.size if isinstance(answer.size, str) else requested_size(request, model),
+            size=answer.size or requested_size(request, model),
         )
         if picture is not None:
             data, mime = await self._bytes(picture, request, cost=cost, usage=usage, request_id=request_id)
             mime = mime or f"image/{answer.output_format or model.fields.get('output_format') or 'png'}"
             return ImageResult(data=data, claimed_mime=mime, cost=cost, usage=usage, request_id=request_id)
         is_charged = has_charge(usage)
-        if isinstance(answer.data, list) and not answer.data:
+        if answer.is_empty:
             return Refusal(
                 code="EMPTY_DATA",
                 message="the vendor answered with an empty list of pictures",
@@ -203,7 +183,7 @@ class OpenAIProvider(ImageProvider):
                 request_id=request_id,
             )
         raise ProviderError(
-            self._without_secrets(_said(answer.model_extra), request) or "the vendor answered without a picture",
+            self._without_secrets(_said(answer.more), request) or "the vendor answered without a picture",
             kind=ErrorKind.TEMPORARY,
             billed=Billed.YES if is_charged else Billed.UNKNOWN,
             code="EMPTY_ANSWER",
@@ -214,7 +194,7 @@ class OpenAIProvider(ImageProvider):
         )
 
     async def _bytes(
-        self, picture: _Picture, request: ImageRequest, *, cost: Cost, usage: dict[str, Any], request_id: str | None
+        self, picture: Picture, request: ImageRequest, *, cost: Cost, usage: Mapping[str, Any], request_id: str | None
     ) -> tuple[bytes, str | None]:
         """The file and the type that its server calls it. Raises ProviderError: it was made, and cannot be had."""
         try:
@@ -240,7 +220,7 @@ class OpenAIProvider(ImageProvider):
                 usage=usage,
             ) from None
 
-    def _of_status(self, error: openai.APIStatusError, request: ImageRequest, model: Model) -> ProviderError | Refusal:
+    def _of_status(self, error: APIStatusError, request: ImageRequest, model: Model) -> ProviderError | Refusal:
         status = error.status_code
         code = vendor_code(error.code) or vendor_code(error.type)
         message = _MASKED_KEY.sub("[key]", _said(error.body))
@@ -261,9 +241,7 @@ class OpenAIProvider(ImageProvider):
             request_id=error.request_id,
         )
 
-    def _refusal(
-        self, code: str, message: str, error: openai.APIStatusError, request: ImageRequest, model: Model
-    ) -> Refusal:
+    def _refusal(self, code: str, message: str, error: APIStatusError, request: ImageRequest, model: Model) -> Refusal:
         usage = _usage_beside(error)
         is_charged = has_charge(usage)
         cost = openai_cost(usage, model=model, table=self._models, has_image=False, has_references=bool(request.inputs))
@@ -277,10 +255,6 @@ class OpenAIProvider(ImageProvider):
         )
 
     def _without_status(self, error: Exception, request: ImageRequest) -> ProviderError | CallNotSent:
-        if isinstance(error, openai.APIConnectionError):
-            # What the SDK wraps is the HTTP client's, or what the client let through of the TLS below it.
-            cause = error.__cause__
-            error = cause if isinstance(cause, httpx2.HTTPError) else httpx2.ReadError(type(cause).__name__)
         return failure_without_status(
             error, api_key=self._api_key, prompt=request.prompt, negative_prompt=request.negative_prompt
         )
@@ -303,43 +277,10 @@ def _check_fields(name: str, model: Model) -> None:
         raise InvalidConfiguration(f"provider `{name}`, model `{model.id}`: {problem}")
 
 
-def _extra_body(request: ImageRequest, model: Model) -> dict[str, Any]:
-    """What only compatible servers take."""
-    fields = model.fields
-    extra: dict[str, Any] = dict(fields.get("body", {}))
-    if request.seed is not None:
-        extra["seed"] = request.seed
-    if request.negative_prompt is not None:
-        extra[fields.get("negative_prompt", "negative_prompt")] = request.negative_prompt
-    if request.aspect_ratio is not None and request.aspect_ratio not in model.sizes_by_ratio:
-        extra[fields["aspect_ratio"]] = request.aspect_ratio
-    return extra
+def _client_type() -> type[OpenAIClient]:
+    from safelight.providers.openai_client import OpenAIClient
 
-
-def _references(request: ImageRequest) -> list[tuple[str, bytes, str]]:
-    references = [given for given in request.inputs if given.role is InputRole.REFERENCE]
-    return [
-        (f"reference-{number}.{given.mime.rpartition('/')[2]}", given.data, given.mime)
-        for number, given in enumerate(references, start=1)
-    ]
-
-
-def _mask(request: ImageRequest) -> tuple[str, bytes, str] | Omit:
-    masks = (given for given in request.inputs if given.role is InputRole.MASK)
-    return next((("mask.png", given.data, given.mime) for given in masks), omit)
-
-
-def _picture(answer: ImagesResponse) -> _Picture | None:
-    """The first: one was asked for. Servers put an empty `url` beside the bytes, and the other way round."""
-    first = answer.data[0] if isinstance(answer.data, list) and answer.data else None
-    if not isinstance(first, Image):
-        return None
-    inline = first.b64_json if isinstance(first.b64_json, str) else ""
-    url = first.url if isinstance(first.url, str) else ""
-    uri = _DATA_URI.match(inline or url)
-    if uri is not None:
-        inline = (inline or url)[uri.end() :]
-    return _Picture(base64=inline, url=url) if inline or url else None
+    return OpenAIClient
 
 
 def _decoded(text: str) -> bytes:
@@ -348,12 +289,6 @@ def _decoded(text: str) -> bytes:
         return _BASE64.validate_strings(text)
     except ValidationError:
         return base64.b64decode(text, validate=True)
-
-
-def _usage(answer: ImagesResponse) -> dict[str, Any]:
-    """As on the wire."""
-    usage = answer.usage
-    return usage.to_dict(mode="json", exclude_none=True, warnings=False) if isinstance(usage, Usage) else {}
 
 
 def _said(body: object) -> str:
@@ -369,7 +304,7 @@ def _said(body: object) -> str:
             return ""
 
 
-def _usage_beside(error: openai.APIStatusError) -> dict[str, Any]:
+def _usage_beside(error: APIStatusError) -> dict[str, Any]:
     """The usage in an error's answer, if it counts any."""
     try:
         body = error.response.json()

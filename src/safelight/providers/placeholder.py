@@ -54,6 +54,7 @@ _CAPABILITIES = Capabilities(
     sizes=frozenset(_SIZES),
     seed=True,
     negative_prompt=False,
+    max_references=14,
     timeout_seconds=30.0,
 )
 _TABLE = ModelTable(
@@ -107,11 +108,12 @@ class PlaceholderProvider(ImageProvider):
 
 
 def _draw(request: ImageRequest) -> bytes:
-    """PNG: hills under a sun, and below them the prompt on a paper label."""
+    """PNG: hills under a sun, a patch of colour for each reference, and below them the prompt on a paper label."""
     width_px, height_px = _dimensions(request)
     shape = request.size or request.aspect_ratio
     seed = hashlib.sha256(f"{request.prompt}\0{request.seed}\0{shape}".encode()).digest()
     picture = _landscape(width_px, height_px, seed)
+    _patches(picture, [given.data for given in request.inputs])
     _caption(picture, request.prompt)
     encoded = io.BytesIO()
     picture.save(encoded, "PNG", compress_level=3)
@@ -148,6 +150,15 @@ def _landscape(width_px: int, height_px: int, seed: bytes) -> Image.Image:
         shade = _colour(hue + 0.5 + seed[12 + layer] / 2048, 0.35, 0.46 - 0.1 * layer)
         draw.polygon([*ridge, (width_px, height_px), (0, height_px)], fill=shade)
     return picture
+
+
+def _patches(picture: Image.Image, references: list[bytes]) -> None:
+    """A row along the top, each in the colour of its bytes: they are a vendor's, and are not decoded here."""
+    draw = ImageDraw.Draw(picture)
+    side_px = min(picture.height // 10, picture.width // (len(references) + 1))
+    for n, data in enumerate(references):
+        red, green, blue = hashlib.sha256(data).digest()[:3]
+        draw.rectangle((n * side_px, 0, (n + 1) * side_px - 2, side_px - 2), fill=(red, green, blue), outline=_PAPER)
 
 
 def _colour(hue: float, saturation: float, lightness: float) -> _Colour:

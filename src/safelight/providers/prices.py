@@ -108,11 +108,14 @@ def estimated_cost(request: ImageRequest, *, model: Model, table: ModelTable) ->
 def _expected_usd(request: ImageRequest, model: Model) -> Decimal | None:
     """All but the prompt."""
     expected, price = model.expected_tokens, model.price
-    if price is None or price.tokens is None or expected is None:
+    references = sum(given.role is InputRole.REFERENCE for given in request.inputs)
+    if price is None or price.tokens is None:
         return price.image_usd if price is not None else None
+    if expected is None:
+        reference_usd = references * model.reference_tokens * price.tokens.image_input
+        return price.image_usd + reference_usd if price.image_usd is not None else None
     image = expected.by_quality.get(request.quality or "") or max(expected.by_quality.values())
     times = max(Decimal(1), Decimal(requested_pixels(request, model) or 0) / expected.pixels)
-    references = sum(given.role is InputRole.REFERENCE for given in request.inputs)
     usd = (image * times + expected.planning) * price.tokens.image
     return usd + references * expected.per_reference * price.tokens.image_input
 

@@ -30,9 +30,9 @@ from safelight.sandbox.job_outputs import JobOrder
 from safelight.sandbox.jobs import JOB_FAULTS, Job, Jobs, Standing
 from safelight.sandbox.pictures import Sort
 from safelight.sandbox.protocol import Rejected
-from safelight.sandbox.references import of_a_megapixel, shape_px
+from safelight.sandbox.references import file_in, of_a_megapixel, shape_px
 from safelight.sandbox.spoiling import bad_gateway, retry_after
-from safelight.sandbox.vendor import Call
+from safelight.sandbox.vendor import Call, sha256
 from safelight.sandbox.wire import Answer
 
 FAULTS = COMMON | JOB_FAULTS | {Fault.ABORTED, Fault.NSFW}
@@ -155,7 +155,11 @@ async def _read_order(request: Request, call: Call) -> Asked:
     if not isinstance(given, dict):
         detail = [complaint(("body",), "json_invalid", "Input should be a JSON object", value=None)]
         raise Rejected(_model_error(422, detail), reason="INVALID_JSON")
-    return _order(call.model, MODELS[call.model], given, deadline_seconds=_seconds_to_start(request))
+    order = _order(call.model, MODELS[call.model], given, deadline_seconds=_seconds_to_start(request))
+    url = str(given.get("image_url", ""))
+    if not order.complaints and url.startswith("data:"):
+        call.references_sha256 = (sha256(file_in(url)),)
+    return order
 
 
 def _order(endpoint: str, model: Model, given: Mapping[str, Any], *, deadline_seconds: float | None) -> Asked:
@@ -191,7 +195,7 @@ def _sort(given: Mapping[str, Any]) -> Sort:
     if "image_url" in given:
         url: str = given["image_url"]
         is_elsewhere = url.startswith(("https://", "http://"))
-        shape = NAMED_PX["square_hd"] if is_elsewhere else shape_px(url)
+        shape = NAMED_PX["square_hd"] if is_elsewhere else shape_px(file_in(url))
         width_px, height_px = of_a_megapixel(*shape, step_px=_STEP_PX)
     return Sort(
         width_px=width_px,

@@ -115,7 +115,9 @@ async def read_order(request: Request, call: Call) -> GeminiOrder:
     payload = read_body(await request.body())
     prompt = read_prompt(payload)
     call.prompt_sha256 = sha256(prompt)
-    return read_call(payload, model_id=call.model, model=model, prompt=prompt)
+    order = read_call(payload, model_id=call.model, model=model, prompt=prompt)
+    call.references_sha256 = tuple(map(sha256, _references(payload)))
+    return order
 
 
 async def _list_models(request: Request) -> Answer:
@@ -179,7 +181,7 @@ def read_call(payload: Mapping[str, Any], *, model_id: str, model: Model, prompt
         model_id=model_id,
         model=model,
         prompt=prompt,
-        reference_count=_count_references(payload),
+        reference_count=len(list(_references(payload))),
         aspect_ratio=ratio,
         size=size,
     )
@@ -314,8 +316,7 @@ def _object(parent: Mapping[str, Any], name: str, *, known: frozenset[str]) -> M
     return fields
 
 
-def _count_references(payload: Mapping[str, Any]) -> int:
-    count = 0
+def _references(payload: Mapping[str, Any]) -> Iterator[bytes]:
     for part in _parts(payload):
         inline = _either(part, "inlineData")
         if inline is None:
@@ -324,11 +325,14 @@ def _count_references(payload: Mapping[str, Any]) -> int:
         if not isinstance(mime, str) or not mime.startswith("image/"):
             raise invalid("Unsupported MIME type")
         try:
-            base64.b64decode(inline.get("data") or "", altchars=b"-_", validate=True)
+            yield _decoded(inline.get("data") or "")
         except (binascii.Error, TypeError, ValueError):
             raise invalid("Invalid value at 'inline_data.data' (TYPE_BYTES), Base64 decoding failed") from None
-        count += 1
-    return count
+
+
+def _decoded(data: str) -> bytes:
+    """Either alphabet. Raises ValueError or TypeError."""
+    return base64.b64decode(data.replace("-", "+").replace("_", "/"), validate=True)
 
 
 def _either(fields: Mapping[str, Any], camel: str) -> Any:

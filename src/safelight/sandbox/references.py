@@ -12,14 +12,22 @@ _MEGAPIXEL = 1024 * 1024
 _LONGEST_PX = 2048
 
 
-def shape_px(data_uri: str) -> tuple[int, int]:
-    """Width and height. Raises ValueError for what is no picture."""
+def file_in(data_uri: str) -> bytes:
+    """Raises ValueError for what is said to be no picture."""
     head, _, encoded = data_uri.partition(",")
     if not head.startswith("data:image/") or not head.endswith(";base64"):
         raise ValueError("not a picture in a data: URI")
     try:
-        return Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))).size
-    except (binascii.Error, UnidentifiedImageError):
+        return base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        raise ValueError("not a picture") from None
+
+
+def shape_px(picture: bytes) -> tuple[int, int]:
+    """Width and height. Raises ValueError for what is no picture."""
+    try:
+        return Image.open(io.BytesIO(picture)).size
+    except UnidentifiedImageError:
         raise ValueError("not a picture") from None
 
 

@@ -29,10 +29,10 @@ from safelight.sandbox.job_outputs import JobOrder
 from safelight.sandbox.jobs import JOB_FAULTS, Job, Jobs, Standing
 from safelight.sandbox.pictures import Sort
 from safelight.sandbox.protocol import Rejected
-from safelight.sandbox.references import of_a_megapixel, shape_px
+from safelight.sandbox.references import file_in, of_a_megapixel, shape_px
 from safelight.sandbox.replicate_models import MODELS, RATIO_PX, Model, complaints, openapi_schema
 from safelight.sandbox.spoiling import bad_gateway, retry_after
-from safelight.sandbox.vendor import Call
+from safelight.sandbox.vendor import Call, sha256
 from safelight.sandbox.wire import Answer
 
 FAULTS = COMMON | JOB_FAULTS | {Fault.ABORTED}
@@ -150,7 +150,9 @@ async def _read_order(request: Request, call: Call) -> Asked:
     model = MODELS[call.model]
     if wrong := list(complaints(model, given)):
         raise _unprocessable(wrong)
-    width_px, height_px = _size_px(model, given)
+    reference = _reference(model, given)
+    call.references_sha256 = (sha256(reference),) if reference is not None else ()
+    width_px, height_px = _size_px(model, given, reference)
     return Asked(
         model=call.model,
         prompt=given["prompt"],
@@ -202,16 +204,23 @@ def _read_version(fields: Mapping[str, Any]) -> tuple[str, str]:
     raise Rejected(_problem(422, "Invalid version or not permitted", detail), reason="INVALID_VERSION")
 
 
-def _size_px(model: Model, given: Mapping[str, Any]) -> tuple[int, int]:
-    """That of a reference, where the model keeps it and it need not be fetched. Raises Rejected."""
+def _reference(model: Model, given: Mapping[str, Any]) -> bytes | None:
+    """The picture that came along, where it need not be fetched. Raises Rejected."""
+    if not model.image or not given.get(model.image, "").startswith("data:"):
+        return None
+    try:
+        picture = file_in(given[model.image])
+        shape_px(picture)
+    except ValueError:
+        raise _unprocessable([(model.image, "Does not match format 'uri'")]) from None
+    return picture
+
+
+def _size_px(model: Model, given: Mapping[str, Any], reference: bytes | None) -> tuple[int, int]:
+    """That of the reference, where the model keeps it."""
     ratio = given.get("aspect_ratio", "1:1")
-    if model.image and given.get(model.image, "").startswith("data:"):
-        try:
-            shape = shape_px(given[model.image])
-        except ValueError:
-            raise _unprocessable([(model.image, "Does not match format 'uri'")]) from None
-        if model.keeps_shape:
-            return of_a_megapixel(*shape, step_px=_STEP_PX)
+    if reference is not None and model.keeps_shape:
+        return of_a_megapixel(*shape_px(reference), step_px=_STEP_PX)
     if ratio == "custom":
         width_px, height_px = (given.get(side, 1024) // _STEP_PX * _STEP_PX for side in ("width", "height"))
         return width_px, height_px

@@ -37,6 +37,7 @@ class Call:
     model: str
     key_sha256: str | None
     prompt_sha256: str | None = None
+    references_sha256: tuple[str, ...] = ()
     outcome: str | None = None
     caller_gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -49,6 +50,7 @@ class Call:
             "path": self.path,
             "model": self.model,
             "prompt_sha256": self.prompt_sha256,
+            "references_sha256": list(self.references_sha256),
             "key_sha256": self.key_sha256,
             "outcome": self.outcome,
         }
@@ -300,8 +302,8 @@ class Vendor:
         return random.Random(f"{self._config.seed}/{purpose}/{call.number}")  # noqa: S311
 
 
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def sha256(text: str | bytes) -> str:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
 
 
 def _understood_rate(rate: FaultRate, wire: Wire) -> FaultRate:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
@@ -12,6 +14,14 @@ class BlobInfo:
 
     length: int
     sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKey:
+    """`put_at`: when the blob was last put, also if it was there by then."""
+
+    key: str
+    put_at: datetime
 
 
 class BlobMissing(LookupError):
@@ -29,7 +39,8 @@ class BlobStore(Protocol):
     """
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:
-        """Afterwards the blob is durable. The same bytes again are fine; others raise BlobConflict."""
+        """Afterwards the blob is durable, and young again if it was there. The same bytes are fine; others raise
+        BlobConflict."""
         ...
 
     async def get(self, key: str) -> bytes:
@@ -42,4 +53,13 @@ class BlobStore(Protocol):
 
     async def delete(self, key: str) -> None:
         """Afterwards the blob is gone, whether or not it was there."""
+        ...
+
+    async def delete_old(self, key: str, *, older_than_seconds: float) -> bool:
+        """As `delete`, unless somebody has put the blob since; whether it is gone because of this."""
+        ...
+
+    def keys(self, *, older_than_seconds: float) -> AsyncGenerator[Sequence[StoredKey]]:
+        """Every blob that was last put that long ago, some at a time, in no order. Never holds all of them; what is put
+        or deleted meanwhile may be among them or not."""
         ...

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_NAME = re.compile(r".+\..+-([0-9a-f]{8,16})[0-9a-f]{8}\.[a-z0-9]+", re.ASCII)
+_MAX_ROW_ID = 2**63 - 1
 _MAX_KEY_CHARS = 1024
 
 
@@ -47,6 +50,22 @@ def split_key(key: str) -> list[str]:
     for segment in segments:
         _check_segment(segment)
     return segments
+
+
+def is_key(segments: Sequence[str]) -> bool:
+    """Whether these names, one below the other, spell a key."""
+    try:
+        split_key("/".join(segments))
+    except InvalidKey:
+        return False
+    return True
+
+
+def row_id_of(key: str) -> int | None:
+    """The image that a key of `blob_key` was made for; None for any other key."""
+    named = _NAME.fullmatch(key.rpartition("/")[2])
+    row_id = int(named[1], 16) if named else 0
+    return row_id if 0 < row_id <= _MAX_ROW_ID else None
 
 
 def _check_segment(segment: str) -> None:

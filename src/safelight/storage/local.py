@@ -11,17 +11,24 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from safelight.storage import durable
-from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing
-from safelight.storage.keys import InvalidKey, split_key
+from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing, StoredKey
+from safelight.storage.keys import InvalidKey, is_key, split_key
+from safelight.storage.walk import FoundFile, Walk
 
 MARKER = ".safelight-store"
 """The file that tells this store from every other."""
 _PARTS = ".safelight-parts"
+_OURS = frozenset({MARKER, _PARTS})
+
+_ENTRIES_AT_ONCE = 500
+"""How many of a folder's entries are looked at before others get their turn. Chosen."""
 
 
 class LocalBlobStore:
@@ -51,6 +58,19 @@ class LocalBlobStore:
     async def delete(self, key: str) -> None:
         await asyncio.to_thread(self._delete, _segments(key))
 
+    async def delete_old(self, key: str, *, older_than_seconds: float) -> bool:
+        return await asyncio.to_thread(self._delete_old, _segments(key), older_than_seconds)
+
+    async def keys(self, *, older_than_seconds: float) -> AsyncGenerator[Sequence[StoredKey]]:
+        put_before = time.time() - older_than_seconds
+        walk = await asyncio.to_thread(Walk, self._root, passes_over=_OURS.__contains__)
+        try:
+            while (found := await asyncio.to_thread(walk.some, _ENTRIES_AT_ONCE)) is not None:
+                if old := [_stored(file) for file in found if file.written_at <= put_before and is_key(file.path)]:
+                    yield old
+        finally:
+            walk.close()
+
     async def ensure_marker(self) -> str:
         """The random id that the store keeps from its first use on: equal ids mean one and the same store."""
         return await asyncio.to_thread(durable.ensure_marker, self._root, MARKER)
@@ -65,14 +85,24 @@ class LocalBlobStore:
     def _put(self, segments: list[str], data: bytes) -> None:
         with self._walk(segments[:-1], create=True) as folders:
             with _durable_part(self._root, data) as (parts, part):
-                try:
-                    os.link(part, segments[-1], src_dir_fd=parts, dst_dir_fd=folders[-1])
-                except FileExistsError:
-                    if self._read(segments, folders[-1]) != data:
-                        raise BlobConflict(f"`{'/'.join(segments)}` holds other bytes") from None
+                while not self._placed(segments, data, folders[-1], part=part, parts=parts):
+                    continue
             # Whoever made a folder or the entry may not have synced it yet: these cover the whole way.
             for folder in reversed(folders):
                 durable.sync(folder)
+
+    def _placed(self, segments: list[str], data: bytes, folder: int, *, part: str, parts: int) -> bool:
+        """False when the blob that was there is deleted just now: its name is free again."""
+        try:
+            os.link(part, segments[-1], src_dir_fd=parts, dst_dir_fd=folder)
+            return True
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                if self._read(segments, folder) != data:
+                    raise BlobConflict(f"`{'/'.join(segments)}` holds other bytes") from None
+                os.utime(segments[-1], dir_fd=folder, follow_symlinks=False)  # wanted, however old
+                return True
+            return False
 
     def _get(self, segments: list[str]) -> bytes:
         try:
@@ -85,6 +115,13 @@ class LocalBlobStore:
         with suppress(FileNotFoundError), self._walk(segments[:-1], create=False) as folders:
             os.unlink(segments[-1], dir_fd=folders[-1])
             durable.sync(folders[-1])
+
+    def _delete_old(self, segments: list[str], older_than_seconds: float) -> bool:
+        with suppress(FileNotFoundError), self._walk(segments[:-1], create=False) as folders:
+            if durable.remove_old(folders[-1], segments[-1:], older_than_seconds=older_than_seconds):
+                durable.sync(folders[-1])
+                return True
+        return False
 
     def _remove_parts(self, older_than_seconds: float) -> int:
         with self._walk([_PARTS], create=False) as folders:
@@ -136,6 +173,10 @@ def _durable_part(root: Path, data: bytes) -> Iterator[tuple[int, str]]:
 
 def _segments(key: str) -> list[str]:
     segments = split_key(key)
-    if segments[0] in (MARKER, _PARTS):
+    if segments[0] in _OURS:
         raise InvalidKey(f"`{segments[0]}` is the store's own")
     return segments
+
+
+def _stored(file: FoundFile) -> StoredKey:
+    return StoredKey(key="/".join(file.path), put_at=datetime.fromtimestamp(file.written_at, UTC))

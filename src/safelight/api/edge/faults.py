@@ -27,6 +27,7 @@ _SLUGS: Mapping[str, Mapping[str, str]] = {
     "height": _BOX,
     "fit": {"literal_error": "unsupported-size"},
     "format": {"literal_error": "unsupported-format"},
+    "url": {"string_too_long": "url-not-allowed"},
 }
 """By the field's name, then by the kind of error: where that is more than a `validation-error`."""
 

@@ -88,10 +88,28 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Nothing to retry",
         "No image of those named has ended without a picture. Completed images are kept.",
     ),
+    "schedule-exists": ProblemType(
+        409, "Schedule exists", "There is a schedule of this name already. Change that one, or choose another name."
+    ),
     "image-not-ready": ProblemType(
         409,
         "Image not ready",
         "The image has no picture, or none yet. Its job says where it stands and whether to wait.",
+    ),
+    "endpoint-disabled": ProblemType(
+        409, "Webhook disabled", "The webhook is disabled or deleted: nothing is sent there. Enable it first."
+    ),
+    "too-many-webhooks": ProblemType(409, "Too many webhooks", "The account has 100 webhooks. Delete one first."),
+    "built-in-style": ProblemType(
+        409,
+        "Built-in style",
+        "The style comes with Safelight and cannot be deleted. One of your own under its name goes before it.",
+    ),
+    "too-many-styles": ProblemType(409, "Too many styles", "The account has 100 styles. Delete one first."),
+    "precondition-failed": ProblemType(
+        412,
+        "Precondition failed",
+        "What is there is not what `If-Match` or `If-None-Match` expects: somebody has changed it. Look at it again.",
     ),
     "payload-too-large": ProblemType(413, "Payload too large", "A request body has at most 8 MB."),
     "unsupported-media-type": ProblemType(
@@ -139,10 +157,27 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "No provider",
         "The request names no provider and there is no obvious one. Name one, or configure a default.",
     ),
+    "url-not-allowed": ProblemType(
+        422,
+        "URL not allowed",
+        "Safelight asks addresses that others name over HTTPS only, on port 443 or 8443, without a user, a password or "
+        "a fragment, and only where every address that the host leads to is public. `SAFELIGHT_EGRESS_ALLOW` adds to "
+        "that.",
+    ),
+    "url-unresolvable": ProblemType(
+        422, "URL not resolvable", "The URL's host leads to no address at the moment.", is_retryable=True
+    ),
     "idempotency-key-reused": ProblemType(
         422,
         "Idempotency-Key reused",
         "This Idempotency-Key belongs to a job that was made by a different request. Use a key of its own.",
+    ),
+    "too-many-streams": ProblemType(
+        429,
+        "Too many streams",
+        "The process holds as many open streams as it may (`SAFELIGHT_MAX_STREAMS`). Come back later, or ask for the "
+        "job's events page by page.",
+        is_retryable=True,
     ),
     "internal-error": ProblemType(
         500,

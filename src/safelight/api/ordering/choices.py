@@ -9,16 +9,29 @@ from typing import Any
 from pydantic import ValidationError
 
 from safelight.api.edge.problems import RequestFault
+from safelight.api.ordering.styling import find_style, styled, why_too_long
 from safelight.api.ordering.wishes import OPTION_NAMES, Wish
 from safelight.api.schemas import Options
+from safelight.api.schemas.submission import StyledOptions
 from safelight.domain.attempts import OnUncertain, RetryBudget
 from safelight.domain.fallback import OnRefusal, Target
 from safelight.domain.order import ImageOrder
+from safelight.domain.recipe import MAX_PROMPT_CODE_POINTS
+from safelight.domain.style import Style
 from safelight.engine.catalog import Catalog
-from safelight.providers.provider import Capabilities, ImageProvider, ImageRequest, UnknownModel
+from safelight.providers.provider import (
+    Capabilities,
+    ImageInput,
+    ImageProvider,
+    ImageRequest,
+    InputRole,
+    UnknownModel,
+)
 
 _MAX_ATTEMPTS = 3
 _MAX_REBUYS = 1
+_SOME_PICTURE = ImageInput(role=InputRole.REFERENCE, mime="image/png", data=b"")
+"""In the place of one that does not exist yet: a price depends on how many there are."""
 _MODEL_OPTIONS = ("aspect_ratio", "size", "quality", "seed", "negative_prompt")
 
 
@@ -43,36 +56,54 @@ class _Target:
 class Chooser:
     """Orders images one by one, with one request's defaults."""
 
-    def __init__(self, catalog: Catalog, defaults: Options) -> None:
+    def __init__(
+        self, catalog: Catalog, defaults: Options, *, style: str | None = None, styles: Mapping[str, Style]
+    ) -> None:
         self._catalog = catalog
+        self._styles = styles
+        self._style_of_all = {"style": style} if style is not None else {}
         chosen = {name: getattr(defaults, name) for name in OPTION_NAMES}
         self._defaults = {name: value for name, value in chosen.items() if value is not None}
+
+    def style_faults(self) -> list[RequestFault]:
+        """A style that the request names for all images and that does not exist, whether an image has it or not."""
+        found = [find_style(name, "/style", self._styles) for name in self._style_of_all.values()]
+        return [each for each in found if isinstance(each, RequestFault)]
 
     def order(self, wish: Wish) -> ImageOrder | list[RequestFault]:
         """The image, ready to be stored, or everything that speaks against it."""
         try:
-            Options.model_validate(dict(wish.recipe_options))
+            StyledOptions.model_validate(dict(wish.recipe_options))
         except ValidationError:
             why = f"The recipe's own options for group `{wish.group}` are wrong; correct the recipe."
             return [RequestFault("/recipe", why)]
         choices = self._choices(wish)
+        style = self._style(choices)
+        faults = [style] if isinstance(style, RequestFault) else []
         target = self._target(choices)
         if isinstance(target, RequestFault):
-            return [target]
+            return [*faults, target]
         fallbacks = self._fallbacks(choices)
-        faults = [
+        others = [each for each in fallbacks if isinstance(each, _Target)]
+        if isinstance(style, Style):
+            takes_negative = all(each.can.negative_prompt for each in (target, *others))
+            wish = styled(wish, style, takes_negative=takes_negative)
+            if takes_negative:
+                faults += _add_negative(choices, style)
+        faults += [
             *_shape_faults(choices, target),
             *_option_faults(choices, target),
             *_prompt_faults(wish, target),
+            *_reference_faults(wish, target),
             *_refusal_faults(choices, wish),
         ]
-        others = [each for each in fallbacks if isinstance(each, _Target)]
         faults += [each for each in fallbacks if isinstance(each, RequestFault)]
         for other in others:
             faults += [
                 *_shape_faults(choices, other),
                 *_option_faults(choices, other),
                 *_prompt_faults(wish, other),
+                *_reference_faults(wish, other),
             ]
         return faults or _order(wish, choices, target, others)
 
@@ -82,6 +113,7 @@ class Chooser:
         choices: dict[str, _Choice] = {}
         layers = (
             (wish.recipe_options, "/recipe"),
+            (self._style_of_all, ""),
             (self._defaults, "/defaults"),
             (wish.own_options, wish.pointer),
         )
@@ -95,6 +127,12 @@ class Chooser:
             for name, value in layer.items():
                 choices[name] = _Choice(value, place if place == "/recipe" else f"{place}/{name}")
         return choices
+
+    def _style(self, choices: Mapping[str, _Choice]) -> Style | RequestFault | None:
+        choice = choices.get("style")
+        if choice is None or choice.value is None:
+            return None
+        return find_style(choice.value, choice.pointer, self._styles)
 
     def _target(self, choices: Mapping[str, _Choice]) -> _Target | RequestFault:
         name = _value(choices, "provider") or self._catalog.default
@@ -183,6 +221,14 @@ def _option_faults(choices: Mapping[str, _Choice], target: _Target) -> list[Requ
     return faults
 
 
+def _reference_faults(wish: Wish, target: _Target) -> list[RequestFault]:
+    most = target.can.max_references
+    if len(wish.references) <= most:
+        return []
+    why = f"takes at most {most} references" if most else "takes no references"
+    return [RequestFault(f"{wish.pointer}/references", f"`{target.model}` {why}.", "unsupported-option")]
+
+
 def _refusal_faults(choices: Mapping[str, _Choice], wish: Wish) -> list[RequestFault]:
     """A policy that has nothing to go by."""
     policy = _value(choices, "on_refusal")
@@ -198,8 +244,20 @@ def _refusal_faults(choices: Mapping[str, _Choice], wish: Wish) -> list[RequestF
 def _prompt_faults(wish: Wish, target: _Target) -> list[RequestFault]:
     most = target.can.prompt_max_chars
     prompts = ((wish.prompt, wish.prompt_pointer), (wish.alternate_prompt or "", f"{wish.pointer}/alternate_prompt"))
-    why = f"A prompt for `{target.model}` has at most {most} characters."
-    return [RequestFault(place, why, "prompt-too-long") for prompt, place in prompts if len(prompt) > most]
+    found = [(place, why_too_long(prompt, wish, model=target.model, most=most)) for prompt, place in prompts]
+    return [RequestFault(place, why, "prompt-too-long") for place, why in found if why is not None]
+
+
+def _add_negative(choices: dict[str, _Choice], style: Style) -> list[RequestFault]:
+    """The style's words go into the negative prompt, after the request's own."""
+    joined = style.joined_negative(_value(choices, "negative_prompt"))
+    place = _pointer(choices, "negative_prompt", choices["style"].pointer)
+    if joined is not None:
+        choices["negative_prompt"] = _Choice(joined, place)
+    if len(joined or "") > MAX_PROMPT_CODE_POINTS:
+        why = f"With that of the style `{style.name}`, it has more than {MAX_PROMPT_CODE_POINTS} characters."
+        return [RequestFault(place, why, "prompt-too-long")]
+    return []
 
 
 def _order(wish: Wish, choices: Mapping[str, _Choice], target: _Target, others: list[_Target]) -> ImageOrder:
@@ -223,6 +281,8 @@ def _order(wish: Wish, choices: Mapping[str, _Choice], target: _Target, others: 
         fallbacks=tuple(fallbacks),
         on_refusal=OnRefusal(_value(choices, "on_refusal") or OnRefusal.STOP),
         alternate_prompt=wish.alternate_prompt,
+        style=wish.style,
+        references=wish.references,
     )
 
 
@@ -234,6 +294,7 @@ def _way(target: _Target, wish: Wish, choices: Mapping[str, _Choice], options: M
             prompt=max(wish.prompt, wish.alternate_prompt or "", key=lambda text: len(text.encode())),
             attempt_key="estimate",
             timeout_seconds=timeout_seconds,
+            inputs=(_SOME_PICTURE,) * len(wish.references),
             **options,
         )
     )

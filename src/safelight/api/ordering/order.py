@@ -6,7 +6,7 @@ when others are wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,17 +16,21 @@ from safelight.api.edge.pointer import pointer
 from safelight.api.edge.problems import RequestFault
 from safelight.api.ordering.choices import Chooser
 from safelight.api.ordering.outputs import output_faults, output_order
+from safelight.api.ordering.references import ids_in, reference_faults
+from safelight.api.ordering.webhook import webhook_order
 from safelight.api.ordering.wishes import Wish, expanded
 from safelight.api.schemas import MAX_IMAGES, NewJob
 from safelight.domain.errors import Fault
 from safelight.domain.fingerprint import fingerprint
-from safelight.domain.order import ImageOrder, JobOrder
+from safelight.domain.order import ImageOrder, JobOrder, Priority
 from safelight.domain.recipe import Recipe, RecipeError, render_recipe
+from safelight.domain.style import Style, built_in_styles
 from safelight.engine.catalog import Catalog
 from safelight.storage.keys import InvalidKey, split_key
 
 _MAX_PREFIX_CHARS = 600
 """A blob's key has 1024; what comes after the prefix takes less than 400."""
+_OF_RECIPE = ("/recipe", "/subjects")
 _IN_PARTS = ("images", "defaults")
 
 
@@ -37,11 +41,18 @@ def place_order(
     idempotency_key: str | None,
     catalog: Catalog,
     recipes: Mapping[str, Recipe],
+    styles: Mapping[str, Style] | None = None,
+    known_faults: Iterable[Fault] = (),
 ) -> JobOrder:
-    """The order that a parsed request body stands for. Raises InvalidRequest that lists every fault."""
+    """The order that a parsed request body stands for. Raises InvalidRequest that lists every fault, those that were
+    found before too.
+
+    `styles` are those that the account can use (`engine.styles`); None: the built-in ones alone.
+    """
     draft = _Draft(document)
     job = draft.job
     faults: list[Fault] = [*draft.faults, *output_faults(job.outputs), *_prefix_faults(job.storage_prefix)]
+    faults += known_faults
     wishes = [*_rendered(draft, recipes, faults), *draft.wishes(faults)]
     if not wishes and not faults:
         faults.append(RequestFault("", "Name a recipe with subjects, or images, or both: at least one image."))
@@ -49,7 +60,14 @@ def place_order(
         faults.append(RequestFault("/images", f"The job has {len(wishes)} images; {MAX_IMAGES} are the most."))
         wishes = []
     faults += _doubled_ids(wishes)
-    images = _image_orders(wishes, job, catalog, faults) if draft.is_sound("defaults") else ()
+    faults += reference_faults(
+        wishes,
+        job.images,
+        other_ids=draft.unsound_ids(),
+        is_complete=draft.is_sound("images") and not any(fault.pointer.startswith(_OF_RECIPE) for fault in faults),
+    )
+    styles = built_in_styles() if styles is None else styles
+    images = _image_orders(wishes, job, catalog, styles, faults) if draft.is_sound("defaults") else ()
     if faults:
         raise refused(faults)
     return JobOrder(
@@ -62,6 +80,9 @@ def place_order(
         metadata=job.metadata,
         deadline_seconds=job.deadline_seconds,
         on_deadline=job.on_deadline,
+        webhook=webhook_order(job.webhook),
+        priority=Priority[job.priority.upper()],
+        not_before=job.not_before,
     )
 
 
@@ -73,6 +94,7 @@ class _Draft:
         self.faults: list[RequestFault] = []
         self._unsound: set[str] = set()
         self._positions: list[int] | None = None
+        self._unsound_images: list[object] = []
         try:
             self.job = NewJob.model_validate(document)
         except ValidationError as error:
@@ -81,6 +103,10 @@ class _Draft:
 
     def is_sound(self, field: str) -> bool:
         return field not in self._unsound
+
+    def unsound_ids(self) -> set[str]:
+        """The ids of images that were left out, as far as they can be read."""
+        return {image_id for image in self._unsound_images for image_id in ids_in(image)}
 
     def wishes(self, faults: list[Fault]) -> list[Wish]:
         """The sound images, each as many times as it was ordered."""
@@ -102,6 +128,7 @@ class _Draft:
                 self._unsound.add("defaults")
         bad_images = {place[1] for place in places if place[0] == "images" and len(place) > 1}
         if bad_images and self.is_sound("images"):
+            self._unsound_images = [part["images"][int(n)] for n in bad_images]
             self._positions = [n for n in range(len(part["images"])) if n not in bad_images]
             part["images"] = [part["images"][n] for n in self._positions]
         return part
@@ -142,11 +169,13 @@ def _doubled_ids(wishes: list[Wish]) -> list[Fault]:
     return list(dict.fromkeys(faults))
 
 
-def _image_orders(wishes: list[Wish], job: NewJob, catalog: Catalog, faults: list[Fault]) -> tuple[ImageOrder, ...]:
+def _image_orders(
+    wishes: list[Wish], job: NewJob, catalog: Catalog, styles: Mapping[str, Style], faults: list[Fault]
+) -> tuple[ImageOrder, ...]:
     """What can be ordered as it stands; a fault that many images share is listed once."""
-    chooser = Chooser(catalog, job.defaults)
+    chooser = Chooser(catalog, job.defaults, style=job.style, styles=styles)
     orders: list[ImageOrder] = []
-    found: dict[Fault, None] = {}
+    found: dict[Fault, None] = dict.fromkeys(chooser.style_faults())
     for wish in wishes:
         order = chooser.order(wish)
         if isinstance(order, ImageOrder):

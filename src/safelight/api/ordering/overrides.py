@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.faults import refused
@@ -10,6 +11,7 @@ from safelight.api.edge.pointer import pointer
 from safelight.api.edge.problems import RequestFault
 from safelight.db.statements import load
 from safelight.domain.ids import JobId
+from safelight.domain.recipe import MAX_PROMPT_CODE_POINTS
 from safelight.engine.catalog import Catalog
 from safelight.providers.provider import UnknownModel
 
@@ -25,23 +27,28 @@ async def require_fitting_prompts(
         return
     async with deps.pool.acquire(timeout=deps.acquire_seconds) as conn:
         rows = await conn.fetch(_SQL.models_of_images, job_id, account, list(prompts))
-    models = {row["id"]: (row["provider"], row["model"]) for row in rows}
+    asked = {row["id"]: row for row in rows}
     faults = [
-        RequestFault(
-            pointer("prompt_overrides", image_id),
-            f"A prompt for `{models[image_id][1]}` has at most {most} characters.",
-            "prompt-too-long",
-        )
+        RequestFault(pointer("prompt_overrides", image_id), why, "prompt-too-long")
         for image_id, prompt in prompts.items()
-        if image_id in models and (most := _most_chars(deps.catalog, *models[image_id])) and len(prompt) > most
+        if image_id in asked and (why := _why_too_long(deps.catalog, asked[image_id], len(prompt))) is not None
     ]
     if faults:
         raise refused(faults)
 
 
+def _why_too_long(catalog: Catalog, image: Mapping[str, Any], chars: int) -> str | None:
+    most = _most_chars(catalog, image["provider"], image["model"])
+    if most is None or chars + image["style_chars"] <= most:
+        return None
+    with_style = f", of which the image's style takes {image['style_chars']}" if image["style_chars"] else ""
+    return f"A prompt for `{image['model']}` has at most {most} characters{with_style}."
+
+
 def _most_chars(catalog: Catalog, provider: str, model: str) -> int | None:
     configured = catalog.providers.get(provider)
     try:
-        return configured.provider.capabilities(model).prompt_max_chars if configured else None
+        most = configured.provider.capabilities(model).prompt_max_chars if configured else None
     except UnknownModel:
         return None
+    return min(most, MAX_PROMPT_CODE_POINTS) if most is not None else None

@@ -9,12 +9,16 @@ from typing import Any
 
 from safelight.api.edge.problems import RequestFault
 from safelight.api.schemas import NewImage, Options
+from safelight.api.schemas.submission import StyledOptions
 from safelight.domain.errors import Fault
 from safelight.domain.ids import IMAGE_ID_PATTERN
+from safelight.domain.order import Reference
 from safelight.domain.recipe import RecipeImage
+from safelight.domain.style import AppliedStyle
 
 _ID = re.compile(IMAGE_ID_PATTERN)
 OPTION_NAMES = tuple(Options.model_fields)
+_OWN_NAMES = tuple(StyledOptions.model_fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,8 @@ class Wish:
     recipe_options: Mapping[str, Any]
     own_options: Mapping[str, Any]
     alternate_prompt: str | None = None
+    style: AppliedStyle | None = None
+    references: tuple[Reference, ...] = ()
 
     @staticmethod
     def of_recipe(image: RecipeImage) -> Wish:
@@ -53,7 +59,7 @@ def expanded(image: NewImage, pointer: str, faults: list[Fault]) -> list[Wish]:
     if not _ID.fullmatch(ids[-1]):
         faults.append(RequestFault(f"{pointer}/id", "With the number that `count` adds, the id is too long."))
         return []
-    own = {name: getattr(image, name) for name in OPTION_NAMES if name in image.model_fields_set}
+    own = {name: getattr(image, name) for name in _OWN_NAMES if name in image.model_fields_set}
     return [
         Wish(
             id=each,
@@ -63,6 +69,7 @@ def expanded(image: NewImage, pointer: str, faults: list[Fault]) -> list[Wish]:
             recipe_options={},
             own_options=own,
             alternate_prompt=image.alternate_prompt,
+            references=tuple(Reference(image_id=each.image, role=each.role) for each in image.references),
         )
         for each in ids
     ]

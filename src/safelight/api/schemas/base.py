@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from safelight.domain.ids import IMAGE_ID_PATTERN
+from safelight.domain.order import PriorityWord as PriorityWord
 from safelight.domain.recipe import MAX_PROMPT_CODE_POINTS
 from safelight.imaging.rendition import MAX_SIDE_PX
 
@@ -21,7 +23,13 @@ MAX_METADATA_CHARS = 512
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 """Characters that show nothing though Unicode files them under letters, marks and symbols."""
 
+MAX_REFERENCES = 16
+MAX_DAYS_AHEAD = 366
+
 _FIRST_MOMENT, _LAST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+_WRITTEN_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
 
 
 def _prompt(text: str) -> str:
@@ -40,6 +48,19 @@ def moment(value: datetime) -> datetime:
     return value
 
 
+def _written(value: object) -> object:
+    if not isinstance(value, str) or not _WRITTEN_MOMENT.match(value):
+        raise PydanticCustomError("moment_form", "Must be a time with its offset from UTC: `2026-11-20T06:00:00Z`.")
+    return value
+
+
+def _soon(value: datetime) -> datetime:
+    """By this process's own clock: it only keeps a slip of the pen out."""
+    if value > datetime.now(UTC) + timedelta(days=MAX_DAYS_AHEAD):
+        raise PydanticCustomError("moment_range", "Must be at most {most} days ahead.", {"most": MAX_DAYS_AHEAD})
+    return value
+
+
 def _metadata_key(key: str) -> str:
     if key == "__proto__":
         raise PydanticCustomError("forbidden_key", "This key is not allowed.")
@@ -53,6 +74,13 @@ Prompt = Annotated[
 ]
 ImageId = Annotated[str, Field(pattern=rf"^(?:{IMAGE_ID_PATTERN})$", examples=["evidence-3"])]
 Group = Annotated[str, Field(pattern=rf"^(?:{IMAGE_ID_PATTERN})?$", examples=["evidence"])]
+StartTime = Annotated[
+    AwareDatetime,
+    Field(strict=False, examples=["2026-11-20T06:00:00Z"]),
+    BeforeValidator(_written),
+    AfterValidator(moment),
+    AfterValidator(_soon),
+]
 Label = Annotated[str, Field(min_length=1, max_length=200)]
 SidePx = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_metadata_key)]

@@ -19,3 +19,10 @@ class EventPage(Answer):
     events: list[Event]
     next_after: int
     """`after` of the next page; the same again when nothing has happened since."""
+
+
+class FeedPage(Answer):
+    events: list[Event]
+    """Notices that belong to no job are among them."""
+    next_cursor: str
+    """`after` of the next page; the same again when nothing has happened since."""

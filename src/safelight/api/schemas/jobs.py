@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from safelight.api.schemas.base import Answer, ImageState, JobState, Usd
+from safelight.api.schemas.base import Answer, ImageState, JobState, PriorityWord, Usd
 
 
 class Counts(Answer):
@@ -50,9 +50,18 @@ class Output(Answer):
     sha256: str
 
 
+class Reference(Answer):
+    image: str
+    role: str | None
+
+
 class Image(Answer):
     id: str
     group: str
+    style: str | None = None
+    """Whose words stand around its prompt, where there is one."""
+    references: list[Reference] | None = None
+    """The images of this job that it is made from, where there are any."""
     status: ImageState
     failure_stage: Literal["processing", "generating", "uploading", "persisting"] | None = None
     error: ImageError | None = None
@@ -70,6 +79,7 @@ class Image(Answer):
 
 class JobUrls(Answer):
     self: str
+    events: str
     cancel: str
     retry: str
 
@@ -88,6 +98,9 @@ class JobSummary(Answer):
     cost: JobCost
     metadata: dict[str, str]
     retry_count: int
+    priority: PriorityWord
+    not_before: datetime | None
+    """As ordered; a retry does not wait for it."""
     deadline_at: datetime
     deadline_passed: bool
     created_at: datetime

@@ -64,6 +64,20 @@ class ProviderGate(Answer):
     limited_until: datetime | None
 
 
+class ProviderHealth(Answer):
+    """Of its latest 1000 calls. A refusal is an answer: it counts neither way."""
+
+    last_success_at: datetime | None
+    """When a call last brought a picture. Null: none of these."""
+    last_failure_at: datetime | None
+    calls_last_hour: int
+    """That were sent in the last hour and have ended well or badly."""
+    success_rate: float | None
+    """Of those, from 0 to 1. Null: there were none."""
+    median_seconds: float | None
+    """That a call of the last hour took to bring a picture."""
+
+
 class Provider(Answer):
     name: str
     """What requests call it."""
@@ -75,6 +89,7 @@ class Provider(Answer):
     models: list[ProviderModel]
     gates: list[ProviderGate]
     """Those that have something to say; every other one is open."""
+    health: ProviderHealth
 
 
 class Providers(Answer):

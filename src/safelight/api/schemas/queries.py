@@ -41,5 +41,15 @@ class HistoryQuery(BaseModel):
 
 
 class EventsQuery(NoQuery):
-    after: int = Field(default=0, ge=0, le=MAX_SEED)
+    after: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    """Events later than this one. Without it a page begins with the first one, a stream with the job as it is."""
+    limit: int | None = Field(default=None, ge=1, le=1000)
+    """Of a page: 100 when it is not said. A stream has none."""
+
+
+class FeedQuery(NoQuery):
+    after: str | None = Field(default=None, max_length=200)
+    """`next_cursor` of the page before; without it the feed begins with the oldest event that is kept."""
     limit: int = Field(default=100, ge=1, le=1000)
+    wait: int = Field(default=0, ge=0, le=60)
+    """When there is nothing new, answer as soon as there is, or after so many seconds."""

@@ -10,16 +10,20 @@ from safelight.api.schemas.base import (
     MAX_IMAGES,
     MAX_METADATA_CHARS,
     MAX_METADATA_ENTRIES,
+    MAX_REFERENCES,
     MAX_SEED,
     Group,
     ImageId,
     Label,
     MetadataKey,
+    PriorityWord,
     Prompt,
     Request,
     RetryableState,
     SidePx,
+    StartTime,
 )
+from safelight.api.schemas.webhooks import NewJobWebhook
 
 
 class Options(Request):
@@ -52,12 +56,29 @@ class Options(Request):
     `alternate_prompt`."""
 
 
-class NewImage(Options):
+class StyledOptions(Options):
+    """What an image of a request, or a group of a recipe, may say."""
+
+    style: Label | None = Field(default=None, examples=["noir"])
+    """Words around the prompt. Null, at an image: none, whatever the job says."""
+
+
+class NewReference(Request):
+    image: ImageId
+    """Another image of this job, whose picture goes into the request for this one."""
+    role: Label | None = Field(default=None, examples=["style"])
+    """What it is for, in your own words. Kept and shown, and told to nobody."""
+
+
+class NewImage(StyledOptions):
     id: ImageId
     group: Group = ""
     prompt: Prompt
     alternate_prompt: Prompt | None = None
     """Asked with when the vendor refuses `prompt` and `on_refusal` is `alternate_prompt`."""
+    references: list[NewReference] = Field(default=[], max_length=MAX_REFERENCES)
+    """What the image is made from, in the order in which the model is to see it. It waits for these pictures, and fails
+    when one of them does not come. As many as the model takes, and each of `fallback`."""
     count: int = Field(default=1, ge=1, le=10)
     """More than one makes images of their own, `{id}-1` to `{id}-{count}`."""
 
@@ -90,14 +111,23 @@ class NewJob(Request):
     """By the recipe's groups. Each subject has an `id`, which becomes its image's."""
     images: list[NewImage] = Field(default=[], max_length=MAX_IMAGES)
     defaults: Options = Options()
+    style: Label | None = Field(default=None, examples=["noir"])
+    """Of every image that names none of its own."""
     outputs: list[NewOutput] = Field(default=[CARD], max_length=8)
     """None at all, `[]`: every picture is made, checked and paid for, and not kept."""
     storage_prefix: str | None = Field(default=None, examples=["project_1/branch_2/scene_3"])
+    priority: PriorityWord = "normal"
+    """All images that are due of a higher priority go before any of a lower one, whoever ordered them."""
+    not_before: StartTime | None = None
+    """Nothing of the job is begun before, at most 366 days ahead; deadlines count from then."""
     deadline_seconds: float = Field(default=3600.0, ge=1, le=86_400)
+    """From the submit, from `not_before`, or from a retry."""
     on_deadline: Literal["fail", "continue"] = "continue"
+    """`fail` ends what is unfinished then; `continue` goes on with it behind everything else."""
     metadata: dict[MetadataKey, Annotated[str, Field(max_length=MAX_METADATA_CHARS)]] = Field(
         default={}, max_length=MAX_METADATA_ENTRIES
     )
+    webhook: NewJobWebhook | None = None
 
 
 class NewCancellation(Request):

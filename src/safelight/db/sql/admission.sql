@@ -3,16 +3,19 @@
 SELECT pg_advisory_xact_lock(hashtext('safelight.admission'));
 
 -- name: admit
--- Picks the images that can start now, in order, and marks them admitted: never more than a provider's free
--- concurrency ($1, $2), what is left of its requests per minute ($3, NULL for no limit) and the free slots of live
--- workers ($4 = lease in seconds), and only of providers that a live worker serves. A call that may still answer counts
--- against its provider, whoever made it. An image with such a call or with staged bytes goes to the finish lane.
+-- Picks the images that can start now, in order (priority, then time due, job, importance within it), and marks them
+-- admitted: never more than a provider's free concurrency ($1, $2), what is left of its requests per minute ($3, NULL
+-- for no limit) and the free slots of live workers ($4 = lease in seconds), and only of providers that a live worker
+-- serves. A call that may still answer counts against its provider, whoever made it. An image with such a call or with
+-- staged bytes goes to the finish lane, and one that awaits the picture of another nowhere.
 --
 -- Nothing is bought behind a shut gate, but for one image as its probe when that is due; the probe has its own timeout
 -- and $5 seconds of grace for its answer. A gate of a whole account that is shut gets one probe over all of its models.
 --
 -- The shape keeps the planner from walking the whole backlog when its statistics are old: what is waited for is found by
--- stepping over the index, candidates come by index and limit, and are then found again by their row ids.
+-- stepping over the index, by provider and model, and each of the four priorities is looked into for itself: one whose
+-- images are not due yet costs no more than an empty one. Candidates come by index and limit, and are then found again by
+-- their row ids.
 WITH RECURSIVE live AS (
     SELECT providers, slots, finish_slots FROM workers
     WHERE NOT draining AND heartbeat_at > safelight.now() - make_interval(secs => $4)
@@ -45,7 +48,7 @@ WITH RECURSIVE live AS (
     SELECT p.name AS provider, first.model FROM provider AS p
     CROSS JOIN LATERAL (
         SELECT i.model FROM images AS i
-        WHERE i.provider = p.name AND i.status = 'queued' AND i.admitted_at IS NULL
+        WHERE i.provider = p.name AND i.status = 'queued' AND i.admitted_at IS NULL AND NOT i.awaits_parents
         ORDER BY i.provider, i.model LIMIT 1
     ) AS first
     WHERE p.free > 0 AND (SELECT to_buy FROM room) > 0
@@ -53,7 +56,8 @@ WITH RECURSIVE live AS (
     SELECT w.provider, next.model FROM waiting AS w
     CROSS JOIN LATERAL (
         SELECT i.model FROM images AS i
-        WHERE i.provider = w.provider AND i.model > w.model AND i.status = 'queued' AND i.admitted_at IS NULL
+        WHERE i.provider = w.provider AND i.model > w.model
+          AND i.status = 'queued' AND i.admitted_at IS NULL AND NOT i.awaits_parents
         ORDER BY i.provider, i.model LIMIT 1
     ) AS next
 ), target AS MATERIALIZED (
@@ -71,10 +75,12 @@ WITH RECURSIVE live AS (
     ) AS gate
     WHERE NOT gate.lets_nothing_pass
 ), candidate AS MATERIALIZED (
-    SELECT t.provider, t.model, t.most_of_provider, c.* FROM target AS t
+    SELECT t.provider, t.model, t.most, t.most_of_provider, c.* FROM target AS t
+    CROSS JOIN (VALUES (0::smallint), (1::smallint), (2::smallint), (3::smallint)) AS level (priority)
     CROSS JOIN LATERAL (
-        SELECT i.row_id, i.timeout_seconds, i.not_before, i.job_id, i.position FROM images AS i
-        WHERE i.provider = t.provider AND i.model = t.model AND i.status = 'queued' AND i.admitted_at IS NULL
+        SELECT i.row_id, i.timeout_seconds, i.priority, i.not_before, i.job_id, i.position FROM images AS i
+        WHERE i.provider = t.provider AND i.model = t.model AND i.priority = level.priority
+          AND i.status = 'queued' AND i.admitted_at IS NULL AND NOT i.awaits_parents
           AND i.stop IS NULL AND i.not_before <= safelight.now()
           AND NOT EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id
                           AND (a.status IN ('sent', 'submitted')
@@ -85,10 +91,14 @@ WITH RECURSIVE live AS (
     ) AS c
 ), buy AS MATERIALIZED (
     SELECT * FROM (
-        SELECT *, row_number() OVER (PARTITION BY provider ORDER BY not_before, job_id, position) AS place FROM candidate
+        SELECT *, row_number() OVER (PARTITION BY provider ORDER BY priority, not_before, job_id, position) AS place
+        FROM (SELECT *, row_number() OVER (PARTITION BY provider, model ORDER BY priority, not_before, job_id, position)
+                         AS place_at_model
+              FROM candidate) AS c
+        WHERE c.place_at_model <= c.most
     ) AS c
     WHERE c.place <= c.most_of_provider
-    ORDER BY c.not_before, c.job_id, c.position
+    ORDER BY c.priority, c.not_before, c.job_id, c.position
     LIMIT (SELECT to_buy FROM room)
 ), probe AS (
     UPDATE gates AS g
@@ -105,7 +115,7 @@ WITH RECURSIVE live AS (
     CROSS JOIN LATERAL (SELECT * FROM images WHERE images.row_id = bought.image_row_id OFFSET 0) AS i
     WHERE i.status = 'queued' AND i.admitted_at IS NULL AND i.not_before <= safelight.now()
       AND (bought.is_open OR i.fingerprint = ANY(bought.received))
-    ORDER BY i.not_before, i.job_id, i.position
+    ORDER BY i.priority, i.not_before, i.job_id, i.position
     LIMIT (SELECT to_finish FROM room)
 ), finish_locked AS MATERIALIZED (
     SELECT i.row_id FROM images AS i WHERE i.row_id = ANY(ARRAY(SELECT row_id FROM finish)) FOR UPDATE SKIP LOCKED
@@ -115,7 +125,7 @@ SET generation = generation + 1, admitted_at = safelight.now(), queue_row_id = N
     lane = CASE WHEN i.row_id = ANY(ARRAY(SELECT row_id FROM finish_locked)) THEN 'finish' ELSE 'buy' END
 WHERE i.row_id = ANY(ARRAY(SELECT row_id FROM buy UNION ALL SELECT row_id FROM finish_locked))
   AND (i.status || '' = 'queued') AND coalesce(i.admitted_at, '-infinity') = '-infinity'
-RETURNING i.row_id, i.generation, i.lane, i.provider, i.not_before, i.job_id, i.position;
+RETURNING i.row_id, i.generation, i.lane, i.provider, i.priority, i.not_before, i.job_id, i.position;
 
 -- name: note_queue_rows
 -- Remembers which queue row carries which admitted image.

@@ -20,7 +20,9 @@ RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt
           i.broken_steps, i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage,
           i.attempt_count, i.stop, i.on_refusal,
           i.target + 1 < jsonb_array_length(i.targets) AS has_next_provider,
-          i.alternate_prompt IS NOT NULL AND i.original_prompt IS NULL AS has_alternate_prompt;
+          i.alternate_prompt IS NOT NULL AND i.original_prompt IS NULL AS has_alternate_prompt,
+          EXISTS (SELECT FROM image_references AS r WHERE r.child_row_id = i.row_id) AS has_references,
+          EXISTS (SELECT FROM image_references AS r WHERE r.parent_row_id = i.row_id) AS is_referenced;
 
 -- name: hand_back
 -- Back to the backlog, due at $4, because a step broke off; the answer is how many have in a row.
@@ -38,7 +40,9 @@ SELECT row_id, job_id, id, image_group, provider, model, prompt, options, finger
        timeout_seconds, max_attempts, max_rebuys, on_uncertain, run, failures, broken_steps, lane, claim_token, worker_id, status,
        crash_count, furthest_stage, attempt_count, stop, on_refusal,
        target + 1 < jsonb_array_length(targets) AS has_next_provider,
-       alternate_prompt IS NOT NULL AND original_prompt IS NULL AS has_alternate_prompt
+       alternate_prompt IS NOT NULL AND original_prompt IS NULL AS has_alternate_prompt,
+       EXISTS (SELECT FROM image_references AS r WHERE r.child_row_id = row_id) AS has_references,
+       EXISTS (SELECT FROM image_references AS r WHERE r.parent_row_id = row_id) AS is_referenced
 FROM images WHERE worker_id = $1 AND status IN ('processing', 'generating', 'uploading');
 
 -- name: owner

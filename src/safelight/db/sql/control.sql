@@ -1,8 +1,8 @@
 -- name: lock_images
 -- The images of a locked job, in their order, with what a cancel or a retry needs to know of them.
-SELECT i.row_id, i.id, i.status, i.stop, i.queue_row_id, coalesce(i.original_prompt, i.prompt) AS prompt,
+SELECT i.row_id, i.id, i.status, i.error ->> 'kind' AS error_kind, i.stop, i.queue_row_id, coalesce(i.original_prompt, i.prompt) AS prompt,
        coalesce(i.targets -> 0 ->> 'provider', i.provider) AS provider, coalesce(i.targets -> 0 ->> 'model', i.model) AS model,
-       coalesce(i.targets -> 0 -> 'options', i.options) AS options, i.run, i.retry_count,
+       coalesce(i.targets -> 0 -> 'options', i.options) AS options, i.style, i.run, i.retry_count,
        i.status = 'queued' AND EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id
                                           AND a.status IN ('sent', 'submitted'))
            AS has_open_attempt
@@ -17,7 +17,8 @@ WHERE row_id = $1 AND status IN ('queued', 'processing', 'generating', 'uploadin
 RETURNING row_id;
 
 -- name: retry_image
--- The user's retry: a new run of the image, from the first provider of its chain; what it bought so far is kept.
+-- The user's retry: a new run of the image, from the first provider of its chain, with its job's own priority, at once or
+-- when the images that it references have their pictures; what it bought so far is kept.
 -- moves: failed, refused, canceled, uncertain -> queued
 UPDATE images
 SET status = 'queued', run = run + 1, retry_count = retry_count + 1, failures = 0, broken_steps = 0, furthest_stage = 0, crash_count = 0,
@@ -27,6 +28,9 @@ SET status = 'queued', run = run + 1, retry_count = retry_count + 1, failures = 
     timeout_seconds = coalesce((targets -> 0 ->> 'timeout_seconds')::float8, timeout_seconds),
     estimate_microusd = CASE WHEN targets IS NULL THEN estimate_microusd
                              ELSE (targets -> 0 ->> 'estimate_microusd')::bigint END,
+    priority = (SELECT j.priority FROM jobs AS j WHERE j.id = images.job_id),
+    awaits_parents = EXISTS (SELECT FROM image_references AS r JOIN images AS p ON p.row_id = r.parent_row_id
+                             WHERE r.child_row_id = images.row_id AND p.status <> 'completed'),
     not_before = safelight.now(), completed_at = NULL, changed_at = safelight.now()
 WHERE row_id = $1 AND status IN ('failed', 'refused', 'canceled', 'uncertain')
 RETURNING row_id;

@@ -26,12 +26,16 @@ SELECT count(*) FILTER (WHERE status = 'queued') AS queued,
 FROM images WHERE status IN ('queued', 'processing', 'generating', 'uploading');
 
 -- name: longest_waiting
--- The image that has been queued longest, with all that can keep it there ($1 = lease in seconds). Slots and calls are
--- counted as admission counts them.
-WITH i AS (SELECT * FROM images WHERE status = 'queued' ORDER BY changed_at, row_id LIMIT 1)
+-- The image that has been queued longest, with all that can keep it there ($1 = lease in seconds): one that could go, if
+-- there is any. Slots and calls are counted as admission counts them.
+WITH i AS (
+    SELECT * FROM images WHERE status = 'queued'
+    ORDER BY awaits_parents, not_before > safelight.now(), changed_at, row_id LIMIT 1
+)
 SELECT i.job_id, i.id, i.provider, i.model, i.stop IS NOT NULL AS is_to_stop, i.admitted_at IS NOT NULL AS is_admitted,
        extract(epoch FROM safelight.now() - i.changed_at)::float8 AS waited_seconds,
        extract(epoch FROM i.not_before - safelight.now())::float8 AS waits_seconds,
+       i.awaits_parents, i.not_before = (SELECT j.not_before FROM jobs AS j WHERE j.id = i.job_id) AS is_job_not_due,
        (SELECT extract(epoch FROM max(a.resolve_at) - safelight.now())::float8 FROM attempts AS a
         WHERE a.image_row_id = i.row_id AND a.status = 'sent') AS answer_open_seconds,
        EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'submitted') AS is_at_vendor,

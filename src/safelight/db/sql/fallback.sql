@@ -23,9 +23,10 @@ RETURNING provider, model;
 
 -- name: waiting_at_shut_gates
 -- Waiting images with another provider to go to, whose present one is paused, or limited for more than $1 seconds. Those
--- that a call was made for stay until it is known how it ended.
-SELECT i.row_id FROM images AS i
+-- that a call was made for stay until it is known how it ended, and those that could not begin yet until they can.
+SELECT i.row_id FROM images AS i JOIN jobs AS j ON j.id = i.job_id
 WHERE i.status = 'queued' AND i.admitted_at IS NULL AND i.stop IS NULL AND i.target + 1 < jsonb_array_length(i.targets)
+  AND NOT i.awaits_parents AND (j.run_started_at <= safelight.now() OR i.not_before <= safelight.now())
   AND EXISTS (SELECT FROM gates AS g
               WHERE g.provider = i.provider AND g.model IN ('', i.model)
                 AND (g.shut_at IS NOT NULL OR g.limited_until > safelight.now() + make_interval(secs => $1)))

@@ -93,7 +93,9 @@ WHERE g.shut_at IS NOT NULL OR g.failures > 0 OR g.limited_until > safelight.now
 ORDER BY g.provider, g.model;
 
 -- name: notices_after
-SELECT id, at, type, provider, model, code, message, data FROM notices WHERE id > $1 ORDER BY id LIMIT $2;
+-- Those that are about providers.
+SELECT id, at, type, provider, model, code, message, data FROM notices
+WHERE id > $1 AND provider IS NOT NULL ORDER BY id LIMIT $2;
 
 -- name: forget_notices
 DELETE FROM notices WHERE at < safelight.now() - $1::interval;

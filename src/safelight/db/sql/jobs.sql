@@ -6,10 +6,44 @@ FROM jobs WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: append_event
 -- The next event of a locked job. seq comes from the job's row, so the log has no gap and no duplicate.
-WITH counted AS (UPDATE jobs SET seq = seq + 1 WHERE id = $1 RETURNING id, seq, account)
-INSERT INTO events (job_id, seq, account, type, image_id, data, created_at)
-SELECT counted.id, counted.seq, counted.account, $2, $3, $4, safelight.now() FROM counted
-RETURNING seq;
+--
+-- Whoever wants to hear of it by webhook has a message for it from the same moment on, in the lane of the endpoint and the
+-- job; and where an image has ended, a wish for a job.progress. A lane that rests after a failure is not hastened.
+WITH counted AS (
+    UPDATE jobs SET seq = seq + 1 WHERE id = $1 RETURNING id, seq, account
+), logged AS (
+    INSERT INTO events (job_id, seq, account, type, image_id, data, created_at)
+    SELECT counted.id, counted.seq, counted.account, $2, $3, $4, safelight.now() FROM counted
+), listening AS (
+    SELECT e.id, e.account, e.site, e.events FROM counted JOIN webhook_endpoints AS e ON e.account = counted.account
+    WHERE e.job_id IS NULL AND e.disabled_at IS NULL AND e.deleted_at IS NULL
+    UNION ALL
+    SELECT e.id, e.account, e.site, e.events FROM webhook_endpoints AS e
+    WHERE e.job_id = $1 AND e.disabled_at IS NULL AND e.deleted_at IS NULL
+), addressed AS (
+    SELECT l.id, l.account, l.site, (l.events IS NULL OR $2 = ANY (l.events)) AS wants_event,
+           ($2 IN ('image.completed', 'image.failed', 'image.refused', 'image.canceled', 'image.uncertain')
+            AND (l.events IS NULL OR 'job.progress' = ANY (l.events))) AS wants_progress
+    FROM listening AS l
+), posted AS (
+    INSERT INTO deliveries (account, endpoint_id, lane, type, job_id, seq, created_at, wanted_at, due_at)
+    SELECT a.account, a.id, counted.id, $2, counted.id, counted.seq, safelight.now(), safelight.now(), safelight.now()
+    FROM addressed AS a, counted WHERE a.wants_event
+), laned AS (
+    INSERT INTO webhook_lanes AS l (endpoint_id, lane, site, next_at, progress_due_at)
+    SELECT a.id, $1, a.site, CASE WHEN a.wants_event THEN safelight.now() ELSE soon.at END,
+           CASE WHEN a.wants_progress THEN soon.at END
+    FROM addressed AS a LEFT JOIN webhook_lanes AS w ON w.endpoint_id = a.id AND w.lane = $1,
+         LATERAL (SELECT greatest(safelight.now(), w.progress_again_at) AS at) AS soon
+    WHERE a.wants_event OR a.wants_progress
+    ORDER BY a.id
+    ON CONFLICT (endpoint_id, lane) DO UPDATE
+    SET revision = l.revision + 1, site = EXCLUDED.site,
+        progress_due_at = coalesce(l.progress_due_at, EXCLUDED.progress_due_at),
+        next_at = CASE WHEN l.claim_token IS NULL AND l.failing_since IS NULL THEN least(l.next_at, EXCLUDED.next_at)
+                       ELSE coalesce(l.next_at, EXCLUDED.next_at) END
+)
+SELECT seq FROM counted;
 
 -- name: start_job
 -- moves job: pending -> generating
@@ -44,5 +78,8 @@ RETURNING j.run;
 -- How many images of the job stand where.
 SELECT status, count(*)::int AS images FROM images WHERE job_id = $1 GROUP BY status;
 
--- name: has_open_images
-SELECT EXISTS (SELECT FROM images WHERE job_id = $1 AND status IN ('queued', 'processing', 'generating', 'uploading'));
+-- name: unfinished
+-- `awaiting` when an image of the job awaits the picture of another, `open` when any has not ended, else NULL.
+SELECT CASE WHEN EXISTS (SELECT FROM images WHERE job_id = $1 AND awaits_parents) THEN 'awaiting'
+            WHEN EXISTS (SELECT FROM images WHERE job_id = $1 AND status IN ('queued', 'processing', 'generating', 'uploading'))
+                THEN 'open' END;

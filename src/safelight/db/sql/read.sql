@@ -1,12 +1,13 @@
 -- name: job
-SELECT id, status, run, seq, retry_count, outputs, metadata, deadline_at, deadline_passed, created_at, started_at,
-       completed_at
+SELECT id, status, run, seq, retry_count, outputs, metadata, priority, not_before, deadline_at, deadline_passed, created_at,
+       started_at, completed_at
 FROM jobs WHERE id = $1 AND account = $2;
 
 -- name: newest_jobs
 -- A page of history, newest first: $2 filters by state, $5 by time, $6 by a group that some image is in; $3 is the last
 -- id of the page before.
-SELECT id, status, run, seq, retry_count, metadata, deadline_at, deadline_passed, created_at, started_at, completed_at
+SELECT id, status, run, seq, retry_count, metadata, priority, not_before, deadline_at, deadline_passed, created_at,
+       started_at, completed_at
 FROM jobs
 WHERE account = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR id < $3)
   AND ($5::timestamptz IS NULL OR created_at > $5)
@@ -15,7 +16,8 @@ ORDER BY id DESC LIMIT $4;
 
 -- name: newest_jobs_with_metadata
 -- The same, of jobs whose metadata holds $7: apart, because only this one is for the index on metadata.
-SELECT id, status, run, seq, retry_count, metadata, deadline_at, deadline_passed, created_at, started_at, completed_at
+SELECT id, status, run, seq, retry_count, metadata, priority, not_before, deadline_at, deadline_passed, created_at,
+       started_at, completed_at
 FROM jobs
 WHERE account = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR id < $3)
   AND ($5::timestamptz IS NULL OR created_at > $5)
@@ -23,13 +25,10 @@ WHERE account = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL O
   AND metadata @> $7
 ORDER BY id DESC LIMIT $4;
 
--- name: positions_of_jobs
--- How far these jobs have come: what somebody who waits for one looks at.
-SELECT id, seq, status FROM jobs WHERE id = ANY($1::text[]);
-
 -- name: models_of_images
--- The models that a retry of those images begins with, for what they may be asked.
-SELECT i.id, coalesce(i.targets -> 0 ->> 'provider', i.provider) AS provider, coalesce(i.targets -> 0 ->> 'model', i.model) AS model
+-- The models that a retry of those images begins with, for what they may be asked, and how long a style makes the prompt.
+SELECT i.id, coalesce(i.targets -> 0 ->> 'provider', i.provider) AS provider, coalesce(i.targets -> 0 ->> 'model', i.model) AS model,
+       coalesce((i.style ->> 'before_chars')::int + (i.style ->> 'after_chars')::int, 0) AS style_chars
 FROM images AS i JOIN jobs AS j ON j.id = i.job_id
 WHERE j.id = $1 AND j.account = $2 AND i.id = ANY($3::text[]);
 
@@ -61,7 +60,10 @@ WHERE i.job_id = ANY($1::text[]) GROUP BY i.job_id;
 -- name: images_of_job
 -- The images in their order, with what all their attempts have cost.
 SELECT i.id, i.image_group, i.status, i.failure_stage, i.error, i.provider, i.model, i.attempt_count, i.retry_count,
-       i.started_at, i.completed_at, c.known_microusd, c.has_unknown
+       i.started_at, i.completed_at, i.style ->> 'name' AS style, c.known_microusd, c.has_unknown,
+       (SELECT jsonb_agg(jsonb_build_object('image', p.id, 'role', r.role) ORDER BY r.position)
+        FROM image_references AS r JOIN images AS p ON p.row_id = r.parent_row_id
+        WHERE r.child_row_id = i.row_id) AS "references"
 FROM images AS i
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(a.cost_microusd), 0)::bigint AS known_microusd,
@@ -71,17 +73,17 @@ CROSS JOIN LATERAL (
 WHERE i.job_id = $1 ORDER BY i.position;
 
 -- name: renditions_of_job
--- The outputs of completed images, in the images' order.
+-- The outputs of completed images, in the images' order; not those that are only for the making of others.
 SELECT i.id AS image_id, r.name, r.key, r.format, r.mime, r.width_px, r.height_px, r.length, r.sha256
 FROM renditions AS r JOIN images AS i ON i.row_id = r.image_row_id
-WHERE i.job_id = $1 ORDER BY i.position, r.name;
+WHERE i.job_id = $1 AND NOT r.is_internal ORDER BY i.position, r.name;
 
 -- name: rendition
 -- One image with one stored output; without a name ($4 NULL) the first of the job's outputs.
 SELECT i.status, j.outputs, r.key, r.mime, r.sha256, r.length
 FROM jobs AS j
 JOIN images AS i ON i.job_id = j.id
-LEFT JOIN renditions AS r ON r.image_row_id = i.row_id
+LEFT JOIN renditions AS r ON r.image_row_id = i.row_id AND NOT r.is_internal
      AND r.name = coalesce($4, j.outputs -> 0 ->> 'name')
 WHERE j.account = $1 AND j.id = $2 AND i.id = $3;
 

@@ -18,9 +18,10 @@ SELECT status = 'settled' FROM attempts WHERE id = $1;
 
 -- name: insert_renditions
 -- The stored outputs of an image that is being completed in this transaction.
-INSERT INTO renditions (image_row_id, name, key, format, mime, width_px, height_px, length, sha256)
-SELECT $1, r.* FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::bigint[], $9::text[])
-    AS r (name, key, format, mime, width_px, height_px, length, sha256);
+INSERT INTO renditions (image_row_id, name, key, format, mime, width_px, height_px, length, sha256, is_internal)
+SELECT $1, r.*
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::bigint[], $9::text[], $10::bool[])
+    AS r (name, key, format, mime, width_px, height_px, length, sha256, is_internal);
 
 -- name: end_image
 -- An owned image ends without a picture; $4 is how, $5 where, $6 why.
@@ -35,22 +36,24 @@ WHERE row_id = $1 AND status = $2 AND claim_token = $3
 RETURNING row_id;
 
 -- name: end_queued_image
--- An image that nobody owns ends without a picture: canceled, or past the end of its run. A queue row that it was
--- admitted with finds nothing to claim.
+-- An image that nobody owns ends without a picture: canceled, past the end of its run, or without a picture that it was
+-- to be made from. A queue row that it was admitted with finds nothing to claim.
 -- moves: queued -> failed, canceled
 UPDATE images
-SET status = $2, stop = NULL, admitted_at = NULL, queue_row_id = NULL, failure_stage = 'processing', error = $3,
+SET status = $2, stop = NULL, admitted_at = NULL, queue_row_id = NULL, awaits_parents = false,
+    failure_stage = 'processing', error = $3,
     completed_at = safelight.now(), changed_at = safelight.now()
 WHERE row_id = $1 AND status = 'queued' AND $2 IN ('failed', 'canceled')
 RETURNING row_id, id;
 
 -- name: adopt_receipt
 -- A paid picture came after the image had ended without one: the image opens again, owned by nobody, so that the next
--- claim finishes it.
+-- claim finishes it. It takes its job's own priority, whose next run begins.
 -- moves: uncertain, failed -> uploading
 UPDATE images
 SET status = 'uploading', claim_token = gen_random_uuid(), worker_id = NULL, queue_row_id = NULL, lane = 'finish',
-    generation = generation + 1, completed_at = NULL, crash_count = 0, changed_at = safelight.now()
+    generation = generation + 1, completed_at = NULL, crash_count = 0, changed_at = safelight.now(),
+    priority = (SELECT j.priority FROM jobs AS j WHERE j.id = images.job_id)
 WHERE row_id = $1 AND status IN ('uncertain', 'failed')
   AND EXISTS (SELECT FROM attempts AS a
               WHERE a.image_row_id = $1 AND a.status = 'received' AND a.fingerprint = images.fingerprint)

@@ -84,6 +84,13 @@ WHERE id = $1 AND NOT deadline_passed AND status IN ('pending', 'generating', 'c
   AND deadline_at <= safelight.now()
 RETURNING on_deadline;
 
+-- name: drop_behind
+-- What is left of a job whose deadline has passed waits behind everything else, in the same order as before.
+UPDATE images SET priority = 3
+WHERE row_id IN (SELECT row_id FROM images
+                 WHERE job_id = $1 AND status IN ('queued', 'processing', 'generating', 'uploading')
+                 ORDER BY position FOR NO KEY UPDATE);
+
 -- name: jobs_past_end
 -- Jobs whose run is over, with images that nobody has asked to stop yet.
 SELECT j.id FROM jobs AS j

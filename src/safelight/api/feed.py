@@ -1,0 +1,107 @@
+"""The log as it is read back: of one job by seq, of an account in one order that skips nothing.
+
+A position in the account's feed is where its transaction stands, and there the job and the seq. Transactions end in
+another order than they begin, so a page goes no further than the oldest that is still open anywhere on the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from safelight.api import schemas
+from safelight.api.cursor import FeedPosition, feed_cursor, feed_position, numbered_anew
+from safelight.api.dependencies import ApiDependencies
+from safelight.db.statements import load
+from safelight.delivery.envelope import Event, envelope
+from safelight.delivery.links import Links
+from safelight.domain.errors import NotFound
+from safelight.domain.ids import is_job_id
+from safelight.domain.lifecycle import TERMINAL_JOB_STATUSES
+
+_SQL, _READ = load("feed"), load("read")
+_BEGINNING = FeedPosition(xact=0, job_id="", seq=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnd:
+    """How far a job's log goes, and whether the job has ended there. Events before `oldest_seq` are not kept any more;
+    None: none is."""
+
+    job_id: str
+    seq: int
+    has_ended: bool
+    oldest_seq: int | None = None
+
+    def why_not_after(self, seq: int) -> str | None:
+        """Why the events after this one cannot all be told; None: they can."""
+        if seq > self.seq:
+            return "unknown"
+        return "expired" if seq + 1 < (self.oldest_seq or self.seq + 1) else None
+
+
+class EventReader:
+    """Reads events of one account at a time; a job of another account raises NotFound."""
+
+    def __init__(self, deps: ApiDependencies) -> None:
+        self._pool = deps.pool
+        self._acquire_seconds = deps.acquire_seconds
+        self._links = Links(deps.public_url)
+
+    async def log_end(self, job_id: str, *, account: str) -> LogEnd:
+        async with self._snapshot() as conn:
+            return await _log_end(conn, job_id, account)
+
+    async def of_job(self, job_id: str, *, account: str, after: int, limit: int) -> schemas.EventPage:
+        async with self._snapshot() as conn:
+            await _log_end(conn, job_id, account)
+            rows = await conn.fetch(_READ.events_of_job, job_id, after, limit)
+        return schemas.EventPage(
+            events=[schemas.Event(**envelope(Event.of(row), self._links)) for row in rows],
+            next_after=rows[-1]["seq"] if rows else after,
+        )
+
+    async def of_account(self, account: str, *, after: str | None, limit: int) -> schemas.FeedPage:
+        """Raises SafelightError (`invalid-cursor`)."""
+        async with self._snapshot() as conn:
+            numbering = await conn.fetchrow(_SQL.numbering)
+            name = numbering["name"]
+            position = _BEGINNING
+            if after is not None:
+                position = feed_position(after, account=account, numbering=name)
+                if position.xact >= numbering["ends_at"]:
+                    raise numbered_anew()
+            wanted = (account, position.xact, position.job_id, position.seq, limit)
+            rows = await conn.fetch(_SQL.events_of_account, *wanted)
+        if rows:
+            position = FeedPosition(xact=rows[-1]["xact"], job_id=rows[-1]["job_id"], seq=rows[-1]["seq"])
+        return schemas.FeedPage(
+            events=[self._shown(row) for row in rows],
+            next_cursor=feed_cursor(position, account=account, numbering=name),
+        )
+
+    def _shown(self, row: Mapping[str, Any]) -> schemas.Event:
+        if row["job_id"]:
+            return schemas.Event(**envelope(Event.of(row), self._links))
+        return schemas.Event(type=row["type"], timestamp=row["created_at"], data=row["data"])
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[Any]:
+        """A connection whose statements all see the same moment."""
+        async with (
+            self._pool.acquire(timeout=self._acquire_seconds) as conn,
+            conn.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield conn
+
+
+async def _log_end(conn: asyncpg.Connection, job_id: str, account: str) -> LogEnd:
+    row = await conn.fetchrow(_SQL.position_of_job, job_id, account) if is_job_id(job_id) else None
+    if row is None:
+        raise NotFound("There is no such job.")
+    has_ended = row["status"] in TERMINAL_JOB_STATUSES
+    return LogEnd(job_id=job_id, seq=row["seq"], has_ended=has_ended, oldest_seq=row["oldest_seq"])

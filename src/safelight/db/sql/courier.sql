@@ -1,0 +1,208 @@
+-- name: claim_lanes
+-- Takes lanes whose time has come, at most $1 of them and $2 at a time of one site, under a lease of $3 seconds. Sites are
+-- looked up one after the other in the index, so that what waits at one is passed over and not walked; their lanes are
+-- taken in turns. One process asks at a time; the answer to others is nothing, and nobody waits.
+WITH RECURSIVE turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtext('safelight.courier')) AS is_ours
+), sites AS (
+    (SELECT l.site FROM webhook_lanes AS l WHERE l.next_at IS NOT NULL AND (SELECT is_ours FROM turn)
+     ORDER BY l.site LIMIT 1)
+    UNION ALL
+    SELECT following.site FROM sites,
+         LATERAL (SELECT l.site FROM webhook_lanes AS l WHERE l.next_at IS NOT NULL AND l.site > sites.site
+                  ORDER BY l.site LIMIT 1) AS following
+), due AS (
+    SELECT l.endpoint_id, l.lane, l.next_at,
+           busy.lanes + row_number() OVER (PARTITION BY sites.site ORDER BY l.next_at) AS in_turn
+    FROM sites,
+         LATERAL (SELECT count(*) AS lanes FROM webhook_lanes AS b
+                  WHERE b.site = sites.site AND b.claim_token IS NOT NULL AND b.next_at > safelight.now()) AS busy,
+         LATERAL (SELECT w.endpoint_id, w.lane, w.next_at FROM webhook_lanes AS w
+                  WHERE w.site = sites.site AND w.next_at <= safelight.now()
+                  ORDER BY w.next_at LIMIT greatest($2 - busy.lanes, 0)
+                  FOR NO KEY UPDATE SKIP LOCKED) AS l
+), taken AS (
+    SELECT endpoint_id, lane FROM due ORDER BY in_turn, next_at LIMIT $1
+)
+UPDATE webhook_lanes AS l
+SET claim_token = gen_random_uuid(), next_at = safelight.now() + make_interval(secs => $3)
+FROM taken
+WHERE l.endpoint_id = taken.endpoint_id AND l.lane = taken.lane AND l.next_at <= safelight.now()
+RETURNING l.endpoint_id, l.lane, l.claim_token;
+
+-- name: look
+-- What a claimed lane holds, its first $4 messages in order, in one snapshot with its revision and with the address, the
+-- secrets and what the messages are about. Without messages there is one row without an id.
+SELECT l.revision, coalesce(l.progress_due_at <= safelight.now(), false) AS progress_is_due,
+       extract(epoch FROM safelight.now() - l.failing_since)::float8 AS failing_seconds,
+       e.account, e.url, e.retry_seconds, e.job_id IS NOT NULL AS is_of_job,
+       e.id IS NOT NULL AND e.disabled_at IS NULL AND e.deleted_at IS NULL AS is_open,
+       ARRAY(SELECT s.ciphertext FROM webhook_secrets AS s
+             WHERE s.account = e.account AND s.endpoint_id IS NOT DISTINCT FROM CASE WHEN e.job_id IS NULL THEN e.id END
+               AND (s.expires_at IS NULL OR s.expires_at > safelight.now())
+             ORDER BY s.id DESC) AS secrets,
+       d.id, d.message_id, d.type, d.attempt_count, d.created_at, d.job_id, d.seq,
+       extract(epoch FROM safelight.now() - d.wanted_at)::float8 AS age_seconds,
+       v.image_id, v.data, v.created_at AS happened_at, n.at AS noticed_at,
+       jsonb_strip_nulls(jsonb_build_object('provider', n.provider, 'model', nullif(n.model, ''), 'code', n.code,
+                                            'message', n.message)) || n.data AS notice
+FROM webhook_lanes AS l
+LEFT JOIN webhook_endpoints AS e ON e.id = l.endpoint_id
+LEFT JOIN LATERAL (SELECT * FROM deliveries AS p
+                   WHERE p.endpoint_id = l.endpoint_id AND p.lane = l.lane AND p.status = 'pending'
+                   ORDER BY p.id LIMIT $4) AS d ON true
+LEFT JOIN events AS v ON v.job_id = d.job_id AND v.seq = d.seq
+LEFT JOIN notices AS n ON n.id = d.notice_id
+WHERE l.endpoint_id = $1 AND l.lane = $2 AND l.claim_token = $3
+ORDER BY d.id;
+
+-- name: begin_progress
+-- The wish for a job.progress becomes a message, which is about to be sent; the next one is not due before $4 seconds
+-- have passed. A wish that comes meanwhile is another one.
+WITH lane AS (
+    UPDATE webhook_lanes SET progress_due_at = NULL, progress_again_at = safelight.now() + make_interval(secs => $4)
+    WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3 AND progress_due_at IS NOT NULL
+    RETURNING endpoint_id, lane
+)
+INSERT INTO deliveries (account, endpoint_id, lane, type, job_id, created_at, wanted_at, due_at)
+SELECT $5, lane.endpoint_id, lane.lane, 'job.progress', lane.lane, safelight.now(), safelight.now(), safelight.now()
+FROM lane
+RETURNING id, message_id;
+
+-- name: drop_progress
+-- The job has ended: nobody needs to hear how far it was.
+UPDATE webhook_lanes SET progress_due_at = NULL
+WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3 AND progress_due_at IS NOT NULL;
+
+-- name: mark_delivered
+-- The message ($4) was answered with success. With $7 the lane is let go: until its next progress if nothing was put into
+-- it since revision $8 was seen, else it is due at once; without, its lease is renewed for $9 seconds.
+WITH lane AS (
+    UPDATE webhook_lanes
+    SET failing_since = NULL, claim_token = CASE WHEN $7 THEN NULL ELSE claim_token END,
+        next_at = CASE WHEN NOT $7 THEN safelight.now() + make_interval(secs => $9)
+                       WHEN revision = $8 THEN progress_due_at ELSE safelight.now() END
+    WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3
+    RETURNING endpoint_id
+), works AS (
+    UPDATE webhook_endpoints SET failing_since = NULL
+    WHERE id IN (SELECT endpoint_id FROM lane) AND failing_since IS NOT NULL
+)
+UPDATE deliveries
+SET status = 'delivered', attempt_count = attempt_count + 1, attempted_at = safelight.now(), ended_at = safelight.now(),
+    http_status = $5, error = NULL, reply = $6
+WHERE id = $4 AND status = 'pending' AND EXISTS (SELECT FROM lane)
+RETURNING id;
+
+-- name: mark_failed
+-- The message ($4) was not taken, why is in $6. It is tried again $8 seconds from now, and until then its lane rests.
+WITH lane AS (
+    UPDATE webhook_lanes
+    SET claim_token = NULL, failing_since = coalesce(failing_since, safelight.now()),
+        next_at = safelight.now() + make_interval(secs => $8)
+    WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3
+    RETURNING endpoint_id, next_at
+), fails AS (
+    UPDATE webhook_endpoints SET failing_since = safelight.now()
+    WHERE id IN (SELECT endpoint_id FROM lane) AND failing_since IS NULL
+)
+UPDATE deliveries
+SET attempt_count = attempt_count + 1, attempted_at = safelight.now(), due_at = lane.next_at,
+    http_status = $5, error = $6, reply = $7
+FROM lane
+WHERE id = $4 AND status = 'pending'
+RETURNING id;
+
+-- name: mark_dead
+-- The message ($4) was not taken and is given up, why is in $6. The lane rests for $8 seconds, or stays claimed for $9.
+WITH lane AS (
+    UPDATE webhook_lanes
+    SET failing_since = CASE WHEN $10 THEN coalesce(failing_since, safelight.now()) ELSE failing_since END,
+        claim_token = CASE WHEN $8::float8 IS NULL THEN claim_token END,
+        next_at = safelight.now() + make_interval(secs => coalesce($8, $9))
+    WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3
+    RETURNING endpoint_id
+), fails AS (
+    UPDATE webhook_endpoints SET failing_since = safelight.now()
+    WHERE $10 AND id IN (SELECT endpoint_id FROM lane) AND failing_since IS NULL
+)
+UPDATE deliveries
+SET status = 'dead', attempt_count = attempt_count + CASE WHEN $10 THEN 1 ELSE 0 END, ended_at = safelight.now(),
+    attempted_at = CASE WHEN $10 THEN safelight.now() ELSE attempted_at END,
+    http_status = $5, error = $6, reply = $7
+WHERE id = $4 AND status = 'pending' AND EXISTS (SELECT FROM lane)
+RETURNING id;
+
+-- name: give_up_older
+-- With a message that was given up go those behind it that are as old as $4 seconds and not of the types in $5: a lane
+-- that has failed for so long does not keep a job's end waiting.
+UPDATE deliveries AS d SET status = 'dead', ended_at = safelight.now(), error = $6
+WHERE d.endpoint_id = $1 AND d.lane = $2 AND d.status = 'pending' AND d.type <> ALL ($5::text[])
+  AND d.wanted_at <= safelight.now() - make_interval(secs => $4)
+  AND EXISTS (SELECT FROM webhook_lanes AS l
+              WHERE l.endpoint_id = $1 AND l.lane = $2 AND l.claim_token = $3
+                AND l.failing_since <= safelight.now() - make_interval(secs => $4))
+RETURNING d.id;
+
+-- name: abandon
+-- Nobody hears what a lane of a closed endpoint still holds.
+UPDATE deliveries AS d SET status = 'dead', ended_at = safelight.now(), error = $4
+WHERE d.endpoint_id = $1 AND d.lane = $2 AND d.status = 'pending'
+  AND EXISTS (SELECT FROM webhook_lanes AS l WHERE l.endpoint_id = $1 AND l.lane = $2 AND l.claim_token = $3)
+RETURNING d.id;
+
+-- name: put_off
+-- The first message ($4) cannot be sent by us, why is in $5: nobody failed, and it is looked at again in $6 seconds.
+WITH lane AS (
+    UPDATE webhook_lanes SET claim_token = NULL, next_at = safelight.now() + make_interval(secs => $6)
+    WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3
+    RETURNING next_at
+)
+UPDATE deliveries SET due_at = lane.next_at, error = $5 FROM lane WHERE id = $4 AND status = 'pending';
+
+-- name: let_go
+-- The lane is anybody's: when its next progress is due, or at once if something was put into it since revision $4 was seen.
+UPDATE webhook_lanes
+SET claim_token = NULL, next_at = CASE WHEN revision = $4 THEN progress_due_at ELSE safelight.now() END
+WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3;
+
+-- name: discard
+-- A lane that nothing waits in and that never had a message is gone.
+DELETE FROM webhook_lanes AS l
+WHERE l.endpoint_id = $1 AND l.lane = $2 AND l.claim_token = $3 AND l.revision = $4 AND l.progress_due_at IS NULL
+  AND NOT EXISTS (SELECT FROM deliveries AS d WHERE d.job_id = l.lane AND d.endpoint_id = l.endpoint_id)
+RETURNING true;
+
+-- name: hand_back
+-- The lane is anybody's at once: its courier stops.
+UPDATE webhook_lanes SET claim_token = NULL, next_at = safelight.now()
+WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3;
+
+-- name: disable_endpoint
+-- Nothing more is sent to an endpoint: it said that it is gone ($3 NULL), or has failed for $3 seconds. Its lanes are due,
+-- so that what they hold is given up.
+WITH endpoint AS (
+    UPDATE webhook_endpoints SET disabled_at = safelight.now(), disabled_reason = $2
+    WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL
+      AND ($3::float8 IS NULL OR failing_since <= safelight.now() - make_interval(secs => $3))
+    RETURNING id
+), hastened AS (
+    UPDATE webhook_lanes SET next_at = safelight.now()
+    WHERE endpoint_id IN (SELECT id FROM endpoint) AND claim_token IS NULL AND next_at > safelight.now()
+)
+SELECT id FROM endpoint;
+
+-- name: forget_deliveries
+-- Messages that ended $1 ago, $2 of them at most, and their lanes if nothing waits there: a lane that is missing is made.
+WITH forgotten AS (
+    DELETE FROM deliveries WHERE id IN (
+        SELECT id FROM deliveries WHERE ended_at < safelight.now() - $1::interval ORDER BY ended_at LIMIT $2)
+    RETURNING endpoint_id, lane
+), emptied AS (
+    DELETE FROM webhook_lanes WHERE next_at IS NULL AND (endpoint_id, lane) IN (SELECT endpoint_id, lane FROM forgotten)
+)
+SELECT count(*) FROM forgotten;
+
+-- name: forget_secrets
+-- Secrets that sign no more.
+DELETE FROM webhook_secrets WHERE expires_at <= safelight.now();
