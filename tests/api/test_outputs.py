@@ -13,9 +13,7 @@ import pytest
 from PIL import Image
 
 from safelight.api.schemas import Job
-from safelight.cli.complaint import Complaint
-from safelight.cli.pictures import Album
-from safelight.client import SafelightClient
+from safelight.client import Album, NotSaved, SafelightClient
 from safelight.domain.ids import JobId
 from safelight.settings import Settings
 from tests.api.conftest import image, submitted
@@ -149,5 +147,5 @@ async def test_two_pictures_never_share_a_file(
 
     async with SafelightClient(str(client.base_url)) as service:
         album = Album(client=service, folder=tmp_path / "out")
-        with pytest.raises(Complaint, match=r"`a` and `a\.thumb` would both be"):
+        with pytest.raises(NotSaved, match=r"`a` and `a\.thumb` would both be"):
             await album.save_new(await service.job(job["id"]))

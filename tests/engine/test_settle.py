@@ -6,15 +6,16 @@ import asyncpg
 import pytest
 
 from safelight.domain.errors import Billed, ErrorKind
-from safelight.domain.ids import JobId
+from safelight.domain.ids import JobId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
 from safelight.engine import settle
 from safelight.engine.lease import Lease
 from safelight.engine.outcome import ImageError
 from safelight.engine.settle import Ended, StoredRendition
-from tests.engine.by_hand import admitted_one
+from safelight.storage.staging import Receipt
+from tests.engine.by_hand import admitted_one, receipt_of
 from tests.engine.test_claim import register, take
-from tests.orders import event_types, image, images_of, job_row
+from tests.orders import attempts_of, event_types, image, images_of, job_row
 
 CARD = StoredRendition(
     name="card", key="a/b.jpg", format="jpeg", mime="image/jpeg", width_px=1, height_px=1, length=1, sha256="0" * 64
@@ -66,3 +67,40 @@ async def test_a_picture_whose_event_cannot_be_written_is_not_completed(
         await settle.complete(pool, lease, "att_1", [CARD])
     assert [await images_of(pool, job_id), await job_row(pool, job_id), await event_types(pool, job_id)] == before
     assert await pool.fetchval("SELECT count(*) FROM renditions") == 0
+
+
+async def test_a_picture_of_which_nothing_is_kept_is_receipted_and_completed_in_one_transaction(
+    pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    """Said again after a COMMIT that was not confirmed, it stays one receipt and one end."""
+    job_id, lease, receipt = await generating(pool, queue)
+    for _ in range(2):
+        assert await settle.receive_and_complete(pool, lease, receipt) == Ended(ImageStatus.COMPLETED)
+    assert (await event_types(pool, job_id))[-3:] == ["image.received", "image.completed", "job.completed"]
+    written = "SELECT count(DISTINCT xact) FROM events WHERE type IN ('image.received', 'job.completed')"
+    assert await pool.fetchval(written) == 1
+    [attempt] = await attempts_of(pool, job_id)
+    assert (attempt["status"], attempt["cost_microusd"]) == ("settled", receipt.cost_microusd)
+
+
+async def test_a_picture_of_which_nothing_is_kept_does_not_complete_an_image_that_was_canceled(
+    pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    job_id, lease, receipt = await generating(pool, queue)
+    await pool.execute("UPDATE images SET stop = 'cancel'")
+    assert await settle.receive_and_complete(pool, lease, receipt) == Ended(ImageStatus.CANCELED)
+    assert (await job_row(pool, job_id))["status"] == "canceled"
+    [attempt] = await attempts_of(pool, job_id)
+    assert attempt["status"] == "received", "paid for, and kept for a retry"
+
+
+async def generating(pool: asyncpg.Pool, queue: asyncpg.Pool) -> tuple[JobId, Lease, Receipt]:
+    worker = await register(pool)
+    job_id, hint = await admitted_one(pool, queue, image("img"), outputs=())
+    lease = await take(pool, hint, worker)
+    assert lease is not None
+    attempt_id = new_attempt_id()
+    assert isinstance(
+        await settle.open_attempt(pool, lease, attempt_id, call_seconds=10, grace_seconds=10), settle.Opened
+    )
+    return job_id, lease.moved(ImageStatus.GENERATING), receipt_of(lease, attempt_id, b"a picture")

@@ -30,8 +30,10 @@ from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.money import FREE, Cost, CostBasis
 from safelight.net.billable import CallNotSent, billable_call
 from safelight.providers.gemini import GeminiProvider
-from safelight.providers.provider import ImageResult, Refusal, UnknownModel
+from safelight.providers.provider import ImageInput, ImageResult, InputRole, Refusal, UnknownModel
 from safelight.providers.registry import InvalidConfiguration
+
+REFERENCES = (("image/png", PNG), ("image/jpeg", b"\xff\xd8\xff\xfe another"))
 
 # What leaves
 
@@ -51,6 +53,19 @@ async def test_one_request_carries_prompt_options_and_key(vendor: Vendor, gemini
         "responseModalities": ["IMAGE"],
         "imageConfig": {"aspectRatio": "16:9"},
     }
+
+
+async def test_pictures_go_along_behind_the_prompt_in_their_order(vendor: Vendor, gemini: GeminiProvider) -> None:
+    vendor.says(200, answer(picture_part(), usage=USAGE))
+    inputs = tuple(ImageInput(role=InputRole.REFERENCE, mime=mime, data=data) for mime, data in REFERENCES)
+
+    await gemini.submit(request(inputs=inputs))
+
+    (sent,) = vendor.requests
+    text, *pictures = sent.json["contents"][0]["parts"]
+    assert text == {"text": PROMPT}
+    files = [each["inlineData"] for each in pictures]
+    assert [(file["mime_type"], base64.urlsafe_b64decode(file["data"])) for file in files] == list(REFERENCES)
 
 
 async def test_the_environment_redirects_nothing(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +280,9 @@ def test_an_estimate_covers_a_picture_with_its_prompt_and_thinking() -> None:
     assert estimate.microusd is not None
     assert USAGE_COST.microusd is not None
     assert estimate.microusd > USAGE_COST.microusd
+    picture = ImageInput(role=InputRole.REFERENCE, mime="image/png", data=b"")
+    with_pictures = provider.estimate(request(inputs=(picture,) * 2))
+    assert with_pictures.microusd == estimate.microusd + 2 * 1120 * 0.5
 
 
 def test_capabilities_come_from_the_model_data() -> None:

@@ -17,7 +17,6 @@ import asyncpg
 import structlog
 
 from safelight.db.pool import TRANSIENT
-from safelight.db.statements import load
 from safelight.domain.attempts import AttemptStatus
 from safelight.domain.ids import AttemptId
 from safelight.domain.lifecycle import ImageStatus
@@ -44,8 +43,6 @@ from safelight.providers.provider import ImageResult
 from safelight.storage.blob_store import BlobConflict, BlobStore
 from safelight.storage.keys import InvalidKey, blob_key
 from safelight.storage.staging import Receipt, StagedCorrupt, Staging
-
-_ATTEMPTS = load("attempts")
 
 WRITE_TRIES = 5
 """How often a write about a call's outcome is tried before the image is handed back. Chosen."""
@@ -94,9 +91,12 @@ class Keeper:
         except (ChildDied, InvalidKey):
             outputs = None
             log.warning("rendering failed to run; the bytes are kept and rendered later", attempt=attempt_id)
+        if outputs is not None and not outputs:
+            await self._complete_at_once(lease, receipt)
+            return
         received = await self.firmly(lambda: settle.receive(self.pool, lease, receipt))
         if not isinstance(received, Lease):
-            log.info("the picture is kept", image=lease.image_id, job=lease.job_id, why=type(received).__name__)
+            self._note_kept(lease, received)
             return
         self.failpoints.reach(Failpoint.RECEIVED)
         await self.finish(received, receipt, result.data, outputs, is_staged=is_staged)
@@ -148,6 +148,18 @@ class Keeper:
         self.failpoints.reach(Failpoint.SETTLED)
         await self.staging.discard(receipt.attempt_id)
 
+    async def _complete_at_once(self, lease: Lease, receipt: Receipt) -> None:
+        """Nothing is stored of this picture, so that nothing can fail between its receipt and its end."""
+        done = await self.firmly(lambda: settle.receive_and_complete(self.pool, lease, receipt))
+        if done != settle.Ended(ImageStatus.COMPLETED):
+            self._note_kept(lease, done)
+            return
+        self.failpoints.reach(Failpoint.SETTLED)
+        await self.staging.discard(receipt.attempt_id)
+
+    def _note_kept(self, lease: Lease, why: settle.Ended | LeaseLost) -> None:
+        log.info("the picture is kept", image=lease.image_id, job=lease.job_id, why=type(why).__name__)
+
     async def staged(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
         """What is staged for an attempt, if it is whole."""
         try:
@@ -159,14 +171,12 @@ class Keeper:
     async def _render(self, lease: Lease, data: bytes) -> dict[str, Rendered]:
         """The job's outputs by the keys they belong under, from one decode of the whole picture; the original too, when
         another image is made from it."""
-        job = await self.firmly(lambda: self.pool.fetchrow(_ATTEMPTS.outputs_of_job, lease.job_id))
-        assert job is not None
-        outputs = [wanted_output(fields) for fields in job["outputs"]]
+        outputs = [wanted_output(fields) for fields in lease.outputs]
         _, rendered = await self.renderer.examine(data, [*outputs, SOURCE] if lease.is_referenced else outputs)
         return {
             blob_key(
                 account=None,
-                prefix=job["storage_prefix"] or lease.job_id,
+                prefix=lease.storage_prefix or lease.job_id,
                 group=lease.group,
                 image_id=lease.image_id,
                 output=output.name,

@@ -6,7 +6,7 @@ lease is lost and the owner stops writing. That is a normal return value (`Lease
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -44,7 +44,8 @@ class Lease:
     """An image and the right to write to it, as claimed; `status` is the state that the owner last gave it.
 
     `is_fresh`: no call was ever made for it, and only its owner can make one. `has_references`: pictures of other
-    images go into its calls; `is_referenced`: its own goes into theirs.
+    images go into its calls; `is_referenced`: its own goes into theirs. `outputs` are what its job keeps of every
+    picture.
     """
 
     row_id: ImageRowId
@@ -74,6 +75,8 @@ class Lease:
     has_alternate_prompt: bool
     has_references: bool
     is_referenced: bool
+    outputs: Sequence[Mapping[str, Any]]
+    storage_prefix: str | None
 
     def moved(self, status: ImageStatus) -> Lease:
         return replace(self, status=status)
@@ -137,4 +140,6 @@ def _lease(row: asyncpg.Record) -> Lease:
         has_alternate_prompt=row["has_alternate_prompt"],
         has_references=row["has_references"],
         is_referenced=row["is_referenced"],
+        outputs=row["outputs"],
+        storage_prefix=row["storage_prefix"],
     )

@@ -192,12 +192,26 @@ async def receive(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Lease |
     due at once, and one that ended `uncertain` or `failed` opens again in the sweep.
     """
     async with locked_job(pool, lease.job_id) as (conn, _job):
-        await insert_receipt(conn, receipt)
-        moved = await conn.fetchval(_ATTEMPTS.start_uploading, lease.row_id, lease.status.value, lease.token)
-        if moved is None:
-            await conn.fetchval(_SETTLE.hasten, lease.row_id)
-            return await _end_if_stopped(conn, lease)
-        await append_event(conn, lease.job_id, EventType.IMAGE_RECEIVED, image_id=lease.image_id)
+        return await _receive(conn, lease, receipt)
+
+
+async def receive_and_complete(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Ended | LeaseLost:
+    """As `receive` and `complete` one after the other, of a picture of which nothing is stored: one transaction."""
+    async with locked_job(pool, lease.job_id) as (conn, _job):
+        received = await _receive(conn, lease, receipt)
+        if isinstance(received, Lease):
+            return await _complete(conn, received, receipt.attempt_id, ())
+        is_settled = await conn.fetchval(_SETTLE.is_settled, receipt.attempt_id)
+        return Ended(ImageStatus.COMPLETED) if is_settled else received
+
+
+async def _receive(conn: asyncpg.Connection, lease: Lease, receipt: Receipt) -> Lease | Ended | LeaseLost:
+    await insert_receipt(conn, receipt)
+    moved = await conn.fetchval(_ATTEMPTS.start_uploading, lease.row_id, lease.status.value, lease.token)
+    if moved is None:
+        await conn.fetchval(_SETTLE.hasten, lease.row_id)
+        return await _end_if_stopped(conn, lease)
+    await append_event(conn, lease.job_id, EventType.IMAGE_RECEIVED, image_id=lease.image_id)
     return lease.moved(ImageStatus.UPLOADING)
 
 
@@ -271,16 +285,22 @@ async def complete(
     Asked again after a COMMIT that was not confirmed, or by somebody whose picture another one settled, it says so.
     """
     async with locked_job(pool, lease.job_id) as (conn, _job):
-        if await conn.fetchval(_SETTLE.complete_image, lease.row_id, lease.token, attempt_id) is None:
-            is_settled = await conn.fetchval(_SETTLE.is_settled, attempt_id)
-            return Ended(ImageStatus.COMPLETED) if is_settled else LEASE_LOST
-        if renditions:
-            columns = ("name", "key", "format", "mime", "width_px", "height_px", "length", "sha256", "is_internal")
-            await conn.execute(
-                _SETTLE.insert_renditions, lease.row_id, *([getattr(r, c) for r in renditions] for c in columns)
-            )
-        await append_event(conn, lease.job_id, EventType.IMAGE_COMPLETED, image_id=lease.image_id)
-        await end_job_if_done(conn, lease.job_id)
+        return await _complete(conn, lease, attempt_id, renditions)
+
+
+async def _complete(
+    conn: asyncpg.Connection, lease: Lease, attempt_id: str, renditions: Sequence[StoredRendition]
+) -> Ended | LeaseLost:
+    if await conn.fetchval(_SETTLE.complete_image, lease.row_id, lease.token, attempt_id) is None:
+        is_settled = await conn.fetchval(_SETTLE.is_settled, attempt_id)
+        return Ended(ImageStatus.COMPLETED) if is_settled else LEASE_LOST
+    if renditions:
+        columns = ("name", "key", "format", "mime", "width_px", "height_px", "length", "sha256", "is_internal")
+        await conn.execute(
+            _SETTLE.insert_renditions, lease.row_id, *([getattr(r, c) for r in renditions] for c in columns)
+        )
+    await append_event(conn, lease.job_id, EventType.IMAGE_COMPLETED, image_id=lease.image_id)
+    await end_job_if_done(conn, lease.job_id)
     return Ended(ImageStatus.COMPLETED)
 
 

@@ -26,10 +26,6 @@ SELECT EXISTS (SELECT FROM attempts WHERE provider = $1 AND status IN ('received
 -- name: now
 SELECT safelight.now();
 
--- name: outputs_of_job
--- What to render for each image of a job, and where to put it.
-SELECT account, storage_prefix, outputs FROM jobs WHERE id = $1;
-
 -- name: open_attempt
 -- Intent before money: the image is generating, and the row of the call that is about to be made is there, with the moment
 -- after which it cannot answer ($5 = seconds from now that the call may take, $4 = grace). No row comes back when the lease

@@ -22,7 +22,9 @@ RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt
           i.target + 1 < jsonb_array_length(i.targets) AS has_next_provider,
           i.alternate_prompt IS NOT NULL AND i.original_prompt IS NULL AS has_alternate_prompt,
           EXISTS (SELECT FROM image_references AS r WHERE r.child_row_id = i.row_id) AS has_references,
-          EXISTS (SELECT FROM image_references AS r WHERE r.parent_row_id = i.row_id) AS is_referenced;
+          EXISTS (SELECT FROM image_references AS r WHERE r.parent_row_id = i.row_id) AS is_referenced,
+          (SELECT outputs FROM jobs AS j WHERE j.id = i.job_id) AS outputs,
+          (SELECT storage_prefix FROM jobs AS j WHERE j.id = i.job_id) AS storage_prefix;
 
 -- name: hand_back
 -- Back to the backlog, due at $4, because a step broke off; the answer is how many have in a row.
@@ -42,7 +44,9 @@ SELECT row_id, job_id, id, image_group, provider, model, prompt, options, finger
        target + 1 < jsonb_array_length(targets) AS has_next_provider,
        alternate_prompt IS NOT NULL AND original_prompt IS NULL AS has_alternate_prompt,
        EXISTS (SELECT FROM image_references AS r WHERE r.child_row_id = row_id) AS has_references,
-       EXISTS (SELECT FROM image_references AS r WHERE r.parent_row_id = row_id) AS is_referenced
+       EXISTS (SELECT FROM image_references AS r WHERE r.parent_row_id = row_id) AS is_referenced,
+       (SELECT outputs FROM jobs AS j WHERE j.id = job_id) AS outputs,
+       (SELECT storage_prefix FROM jobs AS j WHERE j.id = job_id) AS storage_prefix
 FROM images WHERE worker_id = $1 AND status IN ('processing', 'generating', 'uploading');
 
 -- name: owner
