@@ -170,6 +170,7 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
                 check_url=guard_of(settings).check,
                 allowed_hosts=LOOPBACK_HOSTS | own_hosts(settings),
                 max_streams=settings.max_streams,
+                lease_seconds=settings.lease_seconds,
             )
         )
         admitting = asyncio.create_task(admission.run())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -19,8 +20,10 @@ import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from safelight.delivery.frames import frame
 
 JOB_ID = "job_01JDTEST000000000000000000"
 SCRIPT = {
@@ -42,6 +45,7 @@ class FrontDesk:
     """`script` says how each image ends, `after_retry` how those without a picture end in the second run.
 
     `failures` are answered before anything else; `holds_after` stops the job at that many ended images.
+    With `streams` there is a stream, too, on which the job moves on to its end.
     """
 
     script: dict[tuple[str, str], str] = field(default_factory=lambda: dict(SCRIPT))
@@ -49,6 +53,7 @@ class FrontDesk:
     failures: list[Response] = field(default_factory=list)
     holds_after: int | None = None
     damages: bool = False
+    streams: bool = False
     keys: dict[str, Any] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     run: int = 1
@@ -65,6 +70,7 @@ class FrontDesk:
                 Route("/v1/jobs/{job_id}", self._show),
                 Route("/v1/jobs/{job_id}/retry", self._retry, methods=["POST"]),
                 Route("/v1/jobs/{job_id}/cancel", self._cancel, methods=["POST"]),
+                *([Route("/v1/jobs/{job_id}/events", self._events)] if self.streams else []),
                 Route("/v1/jobs/{job_id}/images/{image_id}/{output}", self._picture),
             ]
         )
@@ -127,6 +133,28 @@ class FrontDesk:
             self.asked["unchanged"] += 1
             return Response(status_code=304, headers={"etag": etag})
         return JSONResponse(self.document, headers={"etag": etag})
+
+    async def _events(self, request: Request) -> Response:
+        """An image's event has its place in the job as its number, the job's end the one after them."""
+        self.asked["events"] += 1
+        seen = request.headers.get("last-event-id")
+        if seen == str(len(self.script) + 1):
+            return Response(status_code=204)
+        return StreamingResponse(self._told(None if seen is None else int(seen)), media_type="text/event-stream")
+
+    async def _told(self, after: int | None) -> AsyncIterator[bytes]:
+        if after is None:
+            after = self.ended
+            yield frame("snapshot", json.dumps(self.document).encode(), event_id=after)
+        for seq in range(after + 1, len(self.script) + 2):
+            self.ended = max(self.ended, min(seq, len(self.script)))
+            data: dict[str, Any] = {"job_id": JOB_ID, "seq": seq}
+            name = f"job.{self.document['status']}"
+            if seq <= len(self.script):
+                image = self.document["images"][seq - 1]
+                name, data["image_id"] = f"image.{image['status']}", image["id"]
+            event = {"type": name, "timestamp": "2026-11-20T20:00:00Z", "data": data}
+            yield frame(name, json.dumps(event).encode(), event_id=seq)
 
     async def _list(self, request: Request) -> Response:
         self.asked["list"] += 1

@@ -11,7 +11,7 @@ import pytest
 
 from safelight import __version__
 from tests.cli.conftest import Safelight
-from tests.cli.front_desk import JOB_ID, FrontDesk, jpeg, problem
+from tests.cli.front_desk import JOB_ID, FrontDesk, jpeg, opened, problem
 
 HEAVY = ("google.genai", "asyncpg", "pyvips", "fastapi", "PIL", "httpx2", "pydantic", "rich.live", "uvicorn")
 
@@ -89,6 +89,21 @@ async def test_pictures_are_saved_as_they_come_with_a_line_for_each(
     saved = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
     assert saved == {"locations/loc-1.jpg", "evidence/ev-1.jpg", "evidence/ev-2.jpg"}
     assert (tmp_path / "out/evidence/ev-2.jpg").read_bytes() == jpeg("ev-2")
+
+
+async def test_a_job_whose_stream_tells_everything_is_saved_and_shown_alike(
+    safelight: Safelight, order: str, tmp_path: Path
+) -> None:
+    async with opened(FrontDesk(streams=True, script={(f"g-{n}", f"i-{n}"): "completed" for n in range(12)})) as desk:
+        said = await safelight("generate", order, "-o", "out", url=desk.base_url)
+        watched = await safelight("jobs", "watch", JOB_ID, url=desk.base_url)
+    assert (said.code, said.err, watched.code) == (0, "", 0)
+    assert [line for line in said.out.splitlines() if line.startswith("completed ")] == [
+        f"completed g-{n}/i-{n} $0.034" for n in range(12)
+    ]
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == 12
+    assert desk.asked["events"] > 0
+    assert desk.asked["show"] < 12, "it was looked at for what was told, several things at a time"
 
 
 async def test_running_generate_again_joins_the_job_and_fetches_nothing_twice(

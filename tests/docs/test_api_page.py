@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from safelight.api.schemas import (
+    Job,
+    JobSummary,
     NewJob,
     NewSchedule,
     NewStyle,
     ProviderGate,
     ProviderHealth,
+    ProviderQueue,
+    Queue,
     Recipe,
     RecipeGroup,
     ScheduleRun,
@@ -50,6 +54,16 @@ def test_every_option_of_an_image_has_a_row(option: str) -> None:
 @pytest.mark.parametrize("field", sorted(ProviderGate.model_fields.keys() - {"state"}))
 def test_every_field_of_a_gate_is_explained(field: str) -> None:
     assert re.search(rf"`{field}`|\b{field} null\b", section("## Providers"))
+
+
+@pytest.mark.parametrize("field", sorted(Queue.model_fields.keys() | ProviderQueue.model_fields.keys()))
+def test_every_figure_of_the_queue_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## The queue")
+
+
+@pytest.mark.parametrize("field", sorted(Job.model_fields.keys() - JobSummary.model_fields.keys() - {"images"}))
+def test_every_forecast_of_a_job_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("### How long it may take")
 
 
 def test_a_whole_example_is_a_body_that_the_service_takes() -> None:

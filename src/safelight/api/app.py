@@ -13,6 +13,7 @@ from safelight.api.edge.openapi import Application
 from safelight.api.edge.request_id import RequestIds
 from safelight.api.events import event_routes
 from safelight.api.images import image_routes
+from safelight.api.job_view import JobReader
 from safelight.api.jobs import job_routes
 from safelight.api.providers import provider_routes
 from safelight.api.queue import queue_routes
@@ -26,6 +27,7 @@ from safelight.api.webhooks import webhook_routes
 from safelight.delivery.frames import event_frame
 from safelight.delivery.hub import EventHub
 from safelight.delivery.links import Links
+from safelight.engine.outlook import Limits, Lookout
 
 __all__ = ["ApiDependencies", "create_app"]
 
@@ -50,10 +52,22 @@ def create_app(deps: ApiDependencies) -> Application:
         acquire_seconds=deps.acquire_seconds,
     )
     watch = JobWatch(hub, most=deps.max_waiting)
-    app.include_router(job_routes(deps, watch))
-    app.include_router(event_routes(deps, Streams(hub, most=deps.max_streams), watch))
+    lookout = Lookout(
+        deps.pool,
+        {
+            name: Limits(max_concurrency=each.max_concurrency, per_minute=each.requests_per_minute)
+            for name, each in deps.catalog.providers.items()
+        },
+        lease_seconds=deps.lease_seconds,
+        acquire_seconds=deps.acquire_seconds,
+        traffic_seconds=deps.traffic_seconds,
+        history_seconds=deps.history_seconds,
+    )
+    reader = JobReader(deps, lookout)
+    app.include_router(job_routes(deps, watch, reader))
+    app.include_router(event_routes(deps, Streams(hub, most=deps.max_streams), watch, reader))
     app.include_router(image_routes(deps))
-    app.include_router(queue_routes(deps))
+    app.include_router(queue_routes(deps, lookout))
     app.include_router(provider_routes(deps))
     app.include_router(recipe_routes(deps))
     app.include_router(style_routes(deps))

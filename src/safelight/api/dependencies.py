@@ -28,7 +28,8 @@ class ApiDependencies:
     `acquire_seconds` the time that one waits for a free connection. `allowed_hosts` are the names that clients may call
     the service by, `*` any; `max_waiting` is how many requests may wait for a job at a time, `max_streams` how many may
     stream its events. `vault` seals webhooks' secrets, and `check_url` says whether an address that a caller names may
-    be asked.
+    be asked. A worker is alive `lease_seconds` after its last sign. Forecasts go by a backlog that was looked at
+    `traffic_seconds` ago at most, and by calls as they were `history_seconds` ago.
     """
 
     pool: asyncpg.Pool
@@ -46,3 +47,6 @@ class ApiDependencies:
     allowed_hosts: Collection[str] = LOOPBACK_HOSTS
     max_waiting: int = 1000
     max_streams: int = 2000
+    lease_seconds: float = 15.0
+    traffic_seconds: float = 2.0
+    history_seconds: float = 5.0

@@ -33,9 +33,8 @@ _RESET_REASONS = {
 }
 
 
-def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch) -> APIRouter:
+def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs: JobReader) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["events"])
-    jobs = JobReader(deps)
     events = EventReader(deps)
 
     async def from_snapshot(job_id: str, head: bytes = b"") -> EventStream:

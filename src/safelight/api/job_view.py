@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,9 +19,11 @@ from safelight.delivery.links import Links
 from safelight.domain import progress
 from safelight.domain.errors import InvalidRequest, NotFound
 from safelight.domain.ids import JobId, is_job_id
-from safelight.domain.lifecycle import ImageStatus, JobStatus
+from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, ImageStatus, JobStatus
 from safelight.domain.money import format_usd
 from safelight.domain.order import Priority
+from safelight.engine.forecast import NOTHING, Forecast, Pending, forecast
+from safelight.engine.outlook import Lookout
 from safelight.storage.blob_store import BlobMissing
 
 MAX_INLINE_BYTES = 32_000_000
@@ -33,8 +35,9 @@ _SQL = load("read")
 class JobReader:
     """Reads jobs of one account at a time; a job of another account raises NotFound."""
 
-    def __init__(self, deps: ApiDependencies) -> None:
+    def __init__(self, deps: ApiDependencies, lookout: Lookout) -> None:
         self._pool = deps.pool
+        self._lookout = lookout
         self._acquire_seconds = deps.acquire_seconds
         self._blobs = deps.blobs
         self._links = Links(deps.public_url)
@@ -43,23 +46,25 @@ class JobReader:
         """Raises InvalidRequest for an `inline` that is not one of the job's outputs."""
         if not is_job_id(job_id):
             raise _no_such_job()
-        async with self._snapshot() as conn:
-            row = await conn.fetchrow(_SQL.job, job_id, account)
-            if row is None:
-                raise _no_such_job()
-            summary = (await self._summaries(conn, [row]))[0]
-            images = await conn.fetch(_SQL.images_of_job, job_id)
-            renditions = await conn.fetch(_SQL.renditions_of_job, job_id)
-        if inline is not None and inline not in [output["name"] for output in row["outputs"]]:
+        async with self._pool.acquire(timeout=self._acquire_seconds) as conn:
+            rows = await conn.fetch(_SQL.job, job_id, account)
+        if not rows:
+            raise _no_such_job()
+        first = rows[0]
+        in_order = [output["name"] for output in first["outputs"]]
+        if inline is not None and inline not in in_order:
             fault = RequestFault("inline", "The job has no such output.", in_query=True)
             raise InvalidRequest(fault.detail, faults=(fault,))
-        data_urls = await self._data_urls([each for each in renditions if each["name"] == inline])
-        outputs: dict[str, dict[str, schemas.Output]] = defaultdict(dict)
-        in_order = [output["name"] for output in row["outputs"]]
-        for each in sorted(renditions, key=lambda each: in_order.index(each["name"])):
-            link = data_urls.get(each["key"]) or self._links.image(job_id, each["image_id"], each["name"])
-            outputs[each["image_id"]][each["name"]] = _output(each, link)
-        return schemas.Job(**dict(summary), images=[self._image(job_id, row, outputs.get(row["id"])) for row in images])
+        data_urls = await self._data_urls(rows, inline) if inline is not None else {}
+        ahead = await self._forecast(rows)
+        counts = progress.count(Counter(ImageStatus(row["image_status"]) for row in rows))
+        return schemas.Job(
+            **self._fields(first, counts, _cost(rows), waits=ahead.waits),
+            queue_position=ahead.queue_position,
+            eta_seconds=round(ahead.eta.p50_seconds, 1) if ahead.eta is not None else None,
+            eta_p90_seconds=round(ahead.eta.p90_seconds, 1) if ahead.eta is not None else None,
+            images=[self._image(row, self._outputs(row, in_order, data_urls)) for row in rows],
+        )
 
     async def page(
         self, history: History, *, before: JobId | None, limit: int
@@ -87,22 +92,31 @@ class JobReader:
         by_status: dict[str, dict[ImageStatus, int]] = defaultdict(dict)
         for row in await conn.fetch(_SQL.counts_of_jobs, ids):
             by_status[row["job_id"]][ImageStatus(row["status"])] = row["images"]
-        costs = {row["job_id"]: row for row in await conn.fetch(_SQL.costs_of_jobs, ids)}
-        return [self._summary(row, by_status[row["id"]], costs[row["id"]]) for row in rows]
+        costs = {row["job_id"]: _job_cost(row) for row in await conn.fetch(_SQL.costs_of_jobs, ids)}
+        return [
+            schemas.JobSummary(**self._fields(row, progress.count(by_status[row["id"]]), costs[row["id"]]))
+            for row in rows
+        ]
 
-    def _summary(
-        self, row: asyncpg.Record, by_status: Mapping[ImageStatus, int], cost: asyncpg.Record
-    ) -> schemas.JobSummary:
-        counts = progress.count(by_status)
+    async def _forecast(self, rows: Sequence[asyncpg.Record]) -> Forecast:
+        """Of what has not ended; nobody is asked for anything else."""
+        left = [_pending(row) for row in rows if row["image_status"] not in TERMINAL_IMAGE_STATUSES]
+        outlook = await self._lookout.look() if left else None
+        return forecast(outlook, left, now=rows[0]["at"]) if outlook is not None else NOTHING
+
+    def _fields(
+        self, row: asyncpg.Record, counts: progress.Counts, cost: schemas.JobCost, *, waits: str | None = None
+    ) -> dict[str, Any]:
+        """Of a `JobSummary`."""
         job_id = row["id"]
-        return schemas.JobSummary(
-            id=job_id,
-            status=row["status"],
-            run=row["run"],
-            seq=row["seq"],
-            progress=progress.percent(counts),
-            current_step=progress.current_step(JobStatus(row["status"]), counts),
-            counts=schemas.Counts(
+        return {
+            "id": job_id,
+            "status": row["status"],
+            "run": row["run"],
+            "seq": row["seq"],
+            "progress": progress.percent(counts),
+            "current_step": progress.current_step(JobStatus(row["status"]), counts, waits=waits),
+            "counts": schemas.Counts(
                 total=counts.total,
                 queued=counts.queued,
                 active=counts.active,
@@ -112,54 +126,65 @@ class JobReader:
                 canceled=counts.canceled,
                 uncertain=counts.uncertain,
             ),
-            cost=schemas.JobCost(
-                estimate_usd=_usd(cost["estimate_microusd"]),
-                actual_usd=format_usd(cost["actual_microusd"]),
-                wasted_usd=format_usd(cost["wasted_microusd"]),
-                uncertain_usd=_usd(cost["uncertain_microusd"]),
-            ),
-            metadata=row["metadata"],
-            retry_count=row["retry_count"],
-            priority=Priority(row["priority"]).word,
-            not_before=row["not_before"],
-            deadline_at=row["deadline_at"],
-            deadline_passed=row["deadline_passed"],
-            created_at=row["created_at"],
-            started_at=row["started_at"],
-            completed_at=row["completed_at"],
-            urls=schemas.JobUrls(
+            "cost": cost,
+            "metadata": row["metadata"],
+            "retry_count": row["retry_count"],
+            "priority": Priority(row["priority"]).word,
+            "not_before": row["not_before"],
+            "deadline_at": row["deadline_at"],
+            "deadline_passed": row["deadline_passed"],
+            "created_at": row["created_at"],
+            "started_at": row["started_at"],
+            "completed_at": row["completed_at"],
+            "urls": schemas.JobUrls(
                 self=self._links.job(job_id),
                 events=self._links.job(job_id, "/events"),
                 cancel=self._links.job(job_id, "/cancel"),
                 retry=self._links.job(job_id, "/retry"),
             ),
-        )
+        }
 
-    def _image(self, job_id: str, row: asyncpg.Record, outputs: dict[str, schemas.Output] | None) -> schemas.Image:
+    def _image(self, row: asyncpg.Record, outputs: dict[str, schemas.Output]) -> schemas.Image:
         """Fields without a value of their own are left unset, and so are absent from the answer."""
         optional = ("style", "references", "failure_stage", "error")
         more: dict[str, Any] = {name: row[name] for name in optional if row[name] is not None}
-        if row["status"] == ImageStatus.COMPLETED and outputs:
-            more |= {"url": self._links.image(job_id, row["id"]), "outputs": outputs}
+        if outputs:
+            more |= {"url": self._links.image(row["id"], row["image_id"]), "outputs": outputs}
         return schemas.Image(
-            id=row["id"],
+            id=row["image_id"],
             group=row["image_group"],
-            status=row["status"],
+            status=row["image_status"],
             provider=row["provider"],
             model=row["model"],
             attempt_count=row["attempt_count"],
-            retry_count=row["retry_count"],
+            retry_count=row["image_retry_count"],
             cost_usd=None if row["has_unknown"] else format_usd(row["known_microusd"]),
-            started_at=row["started_at"],
-            completed_at=row["completed_at"],
+            started_at=row["image_started_at"],
+            completed_at=row["image_completed_at"],
             **more,
         )
 
-    async def _data_urls(self, renditions: Collection[asyncpg.Record]) -> dict[str, str]:
+    def _outputs(
+        self, row: asyncpg.Record, in_order: Sequence[str], data_urls: Mapping[str, str]
+    ) -> dict[str, schemas.Output]:
+        """By name, in the order that the job asked for; of a completed image only."""
+        return {
+            each["name"]: schemas.Output(
+                url=data_urls.get(each["key"]) or self._links.image(row["id"], row["image_id"], each["name"]),
+                width=each["width_px"],
+                height=each["height_px"],
+                bytes=each["length"],
+                format=each["format"],
+                sha256=each["sha256"],
+            )
+            for each in sorted(row["renditions"] or (), key=lambda each: in_order.index(each["name"]))
+        }
+
+    async def _data_urls(self, rows: Sequence[asyncpg.Record], output: str) -> dict[str, str]:
         """By key, in the images' order, as far as the bytes fit; what the store lacks keeps its link."""
         found: dict[str, str] = {}
         room = MAX_INLINE_BYTES
-        for each in renditions:
+        for each in (each for row in rows for each in row["renditions"] or () if each["name"] == output):
             room -= each["length"]
             if room < 0:
                 break
@@ -175,14 +200,37 @@ def _no_such_job() -> NotFound:
     return NotFound("There is no such job.")
 
 
-def _output(row: asyncpg.Record, url: str) -> schemas.Output:
-    return schemas.Output(
-        url=url,
-        width=row["width_px"],
-        height=row["height_px"],
-        bytes=row["length"],
-        format=row["format"],
-        sha256=row["sha256"],
+def _pending(row: asyncpg.Record) -> Pending:
+    return Pending(
+        provider=row["provider"],
+        model=row["model"],
+        place=(row["image_priority"], row["image_not_before"], row["id"]),
+        is_taken=row["image_status"] != ImageStatus.QUEUED or row["is_admitted"],
+        awaits_parents=row["awaits_parents"],
+        sent_at=row["sent_at"],
+    )
+
+
+def _cost(rows: Sequence[asyncpg.Record]) -> schemas.JobCost:
+    """Of one job, from its images."""
+    estimates = [row["estimate_microusd"] for row in rows]
+    is_unbounded = any(row["is_unbounded"] for row in rows)
+    return _job_cost(
+        {
+            "estimate_microusd": sum(estimates) if None not in estimates else None,
+            "actual_microusd": sum(row["actual_microusd"] for row in rows),
+            "wasted_microusd": sum(row["wasted_microusd"] for row in rows),
+            "uncertain_microusd": None if is_unbounded else sum(row["uncertain_microusd"] for row in rows),
+        }
+    )
+
+
+def _job_cost(amounts: Mapping[str, Any]) -> schemas.JobCost:
+    return schemas.JobCost(
+        estimate_usd=_usd(amounts["estimate_microusd"]),
+        actual_usd=format_usd(amounts["actual_microusd"]),
+        wasted_usd=format_usd(amounts["wasted_microusd"]),
+        uncertain_usd=_usd(amounts["uncertain_microusd"]),
     )
 
 

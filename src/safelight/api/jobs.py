@@ -42,18 +42,19 @@ _ACCEPTED_HEADERS = {
 }
 
 _JOB_HEADERS = {
-    "ETag": "Changes with every byte of the answer.",
+    "ETag": "Changes with the answer; a weak one leaves the forecast of its end out.",
     "Retry-After": "Too many were waiting: seconds after which to ask again.",
 }
 _NOT_MODIFIED: Responses = {304: {"description": "The caller has it already: `If-None-Match` names its ETag."}}
 
+_FORECAST = {"eta_seconds", "eta_p90_seconds"}
+
 NoQuery = Annotated[schemas.NoQuery, Query()]
 
 
-def job_routes(deps: ApiDependencies, watch: JobWatch) -> APIRouter:
+def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader) -> APIRouter:
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     links = Links(deps.public_url)
-    reader = JobReader(deps)
 
     @router.post(
         "",
@@ -220,11 +221,17 @@ def _has_ended(job: schemas.Job) -> bool:
 
 def _tagged(request: Request, job: schemas.Job, headers: dict[str, str] | None = None) -> Response:
     """The job, or 304 when the caller has it. It may be kept, but is asked for each time: images move without events,
-    so the tag is that of the answer itself."""
-    answer = _answer(job, 200, headers)
-    tag = tag_of(bytes(answer.body))
+    so the tag is that of the answer itself. A forecast runs down by itself: that is no change, and makes the tag a
+    weak one."""
+    is_forecast = job.eta_seconds is not None
+    lasting = job.model_dump_json(exclude_unset=True, exclude=_FORECAST if is_forecast else None).encode()
+    tag = f"W/{tag_of(lasting)}" if is_forecast else tag_of(lasting)
     if is_known(request, tag):
         answer = Response(status_code=304, headers=headers)
+    elif is_forecast:
+        answer = _answer(job, 200, headers)
+    else:
+        answer = Response(lasting, 200, headers, "application/json")
     answer.headers["ETag"] = tag
     answer.headers["Cache-Control"] = "private, no-cache"
     return answer

@@ -23,9 +23,8 @@ from safelight.cli.children import free_port, running, sole_user, until_ready
 from safelight.cli.complaint import Complaint
 from safelight.cli.demo_bill import Bill, Sandbox, bought_again, dollars, table_of
 from safelight.cli.generate import INTERRUPTED, follow
-from safelight.cli.pictures import Album
 from safelight.cli.running import run
-from safelight.client import JobView, SafelightClient
+from safelight.client import Album, JobView, SafelightClient
 from safelight.db.embedded import EmbeddedServer
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.money import format_usd, microusd

@@ -15,9 +15,8 @@ from safelight.cli.bars import View, open_view
 from safelight.cli.children import free_port, running, until_ready
 from safelight.cli.complaint import Complaint, read_settings
 from safelight.cli.job_file import JobFile, read_job_file
-from safelight.cli.pictures import Album
 from safelight.cli.running import run
-from safelight.client import ApiProblem, JobView, SafelightClient
+from safelight.client import Album, ApiProblem, JobView, SafelightClient
 from safelight.domain.fingerprint import fingerprint
 from safelight.domain.lifecycle import JobStatus
 from safelight.settings import Settings, child_environment
@@ -52,9 +51,9 @@ def exit_code(job: JobView) -> int:
 async def follow(client: SafelightClient, job_id: str, *, view: View, album: Album | None = None) -> JobView:
     """The job once it has ended, shown all the while, its pictures saved as they come."""
     async for job in client.watch(job_id):
-        view.show(job)
         if album is not None:
             await album.save_new(job)
+        view.show(job)  # what is said to be completed is in its file
         if job.has_ended:
             return job
     raise AssertionError("a watch ends with a job that has ended")

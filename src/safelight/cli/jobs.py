@@ -129,7 +129,7 @@ def download(
     """Fetch the pictures there are. Exit code: 0 all, 3 some, 1 none."""
 
     async def command(client: SafelightClient, console: Console) -> int:
-        from safelight.cli.pictures import Album
+        from safelight.client import Album
 
         job = await client.job(job_id)
         await Album(client=client, folder=output.absolute()).save_new(job)

@@ -75,11 +75,5 @@ def progress_envelope(job_id: str, rows: Collection[Mapping[str, Any]]) -> dict[
     return {
         "type": PROGRESS,
         "timestamp": at.isoformat(),
-        "data": {
-            "job_id": job_id,
-            "status": status,
-            "progress": progress.percent(counts),
-            "current_step": progress.current_step(JobStatus(status), counts),
-            "counts": {name: getattr(counts, name) for name in counts.__slots__},
-        },
+        "data": {"job_id": job_id, **progress.report(JobStatus(status), counts)},
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, ImageStatus, JobStatus
 
@@ -47,14 +48,26 @@ def percent(counts: Counts) -> int:
     return 100 * counts.ended // counts.total if counts.total else 100
 
 
-def current_step(status: JobStatus, counts: Counts) -> str:
-    """What the job is doing, in words for the person who waits."""
+def report(status: JobStatus, counts: Counts) -> dict[str, Any]:
+    """How far a job is, as everybody who watches it is told."""
+    return {
+        "status": status.value,
+        "progress": percent(counts),
+        "current_step": current_step(status, counts),
+        "counts": asdict(counts),
+    }
+
+
+def current_step(status: JobStatus, counts: Counts, *, waits: str | None = None) -> str:
+    """What the job is doing, in words for the person who waits. `waits` is what keeps a live one from going on, where
+    that is known: `waiting for 12 other images`."""
     done = f"{counts.completed}/{counts.total}"
     match status:
         case JobStatus.PENDING:
-            return "Waiting to start"
+            return f"{waits[0].upper()}{waits[1:]}" if waits else "Waiting to start"
         case JobStatus.GENERATING:
-            return f"Generating images… {counts.ended}/{counts.total}"
+            step = f"Generating images… {counts.ended}/{counts.total}"
+            return f"{step}, {waits}" if waits else step
         case JobStatus.CANCELING:
             return f"Canceling… {counts.active} still winding down"
         case JobStatus.COMPLETED:

@@ -29,6 +29,6 @@ async def resume(pool: asyncpg.Pool) -> None:
     await pool.execute(_SQL.resume)
 
 
-async def paused(pool: asyncpg.Pool) -> Pause | None:
+async def paused(pool: asyncpg.Pool | asyncpg.Connection) -> Pause | None:
     row = await pool.fetchrow(_SQL.paused)
     return None if row is None or row["paused_at"] is None else Pause(row["paused_at"], row["pause_reason"])

@@ -14,10 +14,10 @@ def tag_of(body: bytes) -> str:
 
 
 def is_known(request: Request, tag: str) -> bool:
-    """Whether `If-None-Match` names the tag."""
+    """Whether `If-None-Match` names the tag; weak ones are compared as strong ones are."""
     sent = ",".join(request.headers.getlist("if-none-match"))
     tags = [each.strip().removeprefix("W/") for each in sent.split(",")]
-    return "*" in tags or tag in tags
+    return "*" in tags or tag.removeprefix("W/") in tags
 
 
 def condition_of(request: Request) -> Callable[[str | None], bool]:

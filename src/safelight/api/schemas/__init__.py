@@ -34,7 +34,7 @@ from safelight.api.schemas.schedules import (
     ScheduleSummary,
     ScheduleUrls,
 )
-from safelight.api.schemas.service import Health, Queue
+from safelight.api.schemas.service import Health, ProviderQueue, Queue
 from safelight.api.schemas.styles import NewStyle, Style, Styles
 from safelight.api.schemas.submission import CARD, NewCancellation, NewImage, NewJob, NewOutput, NewRetry, Options
 from safelight.api.schemas.webhooks import (
@@ -96,6 +96,7 @@ __all__ = [
     "ProviderGate",
     "ProviderHealth",
     "ProviderModel",
+    "ProviderQueue",
     "Providers",
     "Queue",
     "Recipe",

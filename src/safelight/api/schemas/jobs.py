@@ -110,6 +110,13 @@ class JobSummary(Answer):
 
 
 class Job(JobSummary):
+    queue_position: int | None
+    """Of its first image that waits for its turn, among all that wait for the same provider: 1 is next. Null: none
+    waits, or 10 000 and more are before it."""
+    eta_seconds: float | None
+    """Until its last image has ended, as likely sooner as later. Null: nobody can tell."""
+    eta_p90_seconds: float | None
+    """The same, with nine chances out of ten."""
     images: list[Image]
 
 

@@ -1,7 +1,43 @@
 -- name: job
-SELECT id, status, run, seq, retry_count, outputs, metadata, priority, not_before, deadline_at, deadline_passed, created_at,
-       started_at, completed_at
-FROM jobs WHERE id = $1 AND account = $2;
+-- A job with its images in their order, a row for each, in one statement: so everything in it is of one moment (`at`), and
+-- one round trip is enough. What is the job's own and may be long stands in the first row only. Of an image: what its
+-- attempts have cost (see costs_of_jobs), since when its call is open, what it is made from, and its outputs but for those
+-- that are only for the making of others.
+SELECT j.id, j.status, j.run, j.seq, j.retry_count, j.priority, j.not_before, j.deadline_at, j.deadline_passed, j.created_at,
+       j.started_at, j.completed_at, CASE WHEN i.position = 0 THEN j.outputs END AS outputs,
+       CASE WHEN i.position = 0 THEN j.metadata END AS metadata, (SELECT safelight.now()) AS at,
+       i.id AS image_id, i.image_group, i.status AS image_status, i.failure_stage, i.error, i.provider, i.model,
+       i.attempt_count, i.retry_count AS image_retry_count, i.started_at AS image_started_at,
+       i.completed_at AS image_completed_at, i.style ->> 'name' AS style, i.estimate_microusd,
+       i.priority AS image_priority, i.not_before AS image_not_before, i.admitted_at IS NOT NULL AS is_admitted,
+       i.awaits_parents,
+       c.known_microusd, c.has_unknown, c.actual_microusd, c.wasted_microusd, c.uncertain_microusd, c.is_unbounded, c.sent_at,
+       (SELECT jsonb_agg(jsonb_build_object('image', p.id, 'role', r.role) ORDER BY r.position)
+        FROM image_references AS r JOIN images AS p ON p.row_id = r.parent_row_id
+        WHERE r.child_row_id = i.row_id) AS "references",
+       CASE WHEN i.status = 'completed' THEN
+           (SELECT jsonb_agg(to_jsonb(r) - 'image_row_id' - 'is_internal') FROM renditions AS r
+            WHERE r.image_row_id = i.row_id AND NOT r.is_internal) END AS renditions
+FROM jobs AS j
+JOIN images AS i ON i.job_id = j.id
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(a.cost_microusd), 0)::bigint AS known_microusd,
+           coalesce(bool_or(a.is_unpriced), false) AS has_unknown,
+           coalesce(sum(a.cost_microusd) FILTER (WHERE a.status <> 'unknown'), 0)::bigint AS actual_microusd,
+           coalesce(sum(a.cost_microusd) FILTER (WHERE a.status NOT IN ('settled', 'unknown')
+               AND NOT (a.status = 'received' AND i.status IN ('queued', 'processing', 'generating', 'uploading'))), 0)::bigint
+               AS wasted_microusd,
+           coalesce(sum(coalesce(a.cost_microusd, a.estimate_microusd))
+                    FILTER (WHERE a.status = 'unknown' OR a.is_unpriced), 0)::bigint AS uncertain_microusd,
+           coalesce(bool_or((a.status = 'unknown' OR a.is_unpriced)
+                            AND a.cost_microusd IS NULL AND a.estimate_microusd IS NULL), false) AS is_unbounded,
+           max(a.sent_at) FILTER (WHERE a.status IN ('sent', 'submitted', 'received')) AS sent_at
+    FROM (SELECT status, cost_microusd, estimate_microusd, sent_at,
+                 cost_microusd IS NULL AND status NOT IN ('sent', 'submitted', 'unbilled') AS is_unpriced
+          FROM attempts WHERE image_row_id = i.row_id) AS a
+) AS c
+WHERE j.id = $1 AND j.account = $2
+ORDER BY i.position;
 
 -- name: newest_jobs
 -- A page of history, newest first: $2 filters by state, $5 by time, $6 by a group that some image is in; $3 is the last
@@ -57,27 +93,6 @@ CROSS JOIN LATERAL (
 ) AS c
 WHERE i.job_id = ANY($1::text[]) GROUP BY i.job_id;
 
--- name: images_of_job
--- The images in their order, with what all their attempts have cost.
-SELECT i.id, i.image_group, i.status, i.failure_stage, i.error, i.provider, i.model, i.attempt_count, i.retry_count,
-       i.started_at, i.completed_at, i.style ->> 'name' AS style, c.known_microusd, c.has_unknown,
-       (SELECT jsonb_agg(jsonb_build_object('image', p.id, 'role', r.role) ORDER BY r.position)
-        FROM image_references AS r JOIN images AS p ON p.row_id = r.parent_row_id
-        WHERE r.child_row_id = i.row_id) AS "references"
-FROM images AS i
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(a.cost_microusd), 0)::bigint AS known_microusd,
-           coalesce(bool_or(a.cost_microusd IS NULL AND a.status NOT IN ('sent', 'submitted', 'unbilled')), false) AS has_unknown
-    FROM attempts AS a WHERE a.image_row_id = i.row_id
-) AS c
-WHERE i.job_id = $1 ORDER BY i.position;
-
--- name: renditions_of_job
--- The outputs of completed images, in the images' order; not those that are only for the making of others.
-SELECT i.id AS image_id, r.name, r.key, r.format, r.mime, r.width_px, r.height_px, r.length, r.sha256
-FROM renditions AS r JOIN images AS i ON i.row_id = r.image_row_id
-WHERE i.job_id = $1 AND NOT r.is_internal ORDER BY i.position, r.name;
-
 -- name: rendition
 -- One image with one stored output; without a name ($4 NULL) the first of the job's outputs.
 SELECT i.status, j.outputs, r.key, r.mime, r.sha256, r.length
@@ -89,9 +104,3 @@ WHERE j.account = $1 AND j.id = $2 AND i.id = $3;
 
 -- name: events_of_job
 SELECT job_id, seq, type, image_id, data, created_at FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
-
--- name: backlog
--- Images that wait and images that a worker holds, over all accounts.
-SELECT count(*) FILTER (WHERE status = 'queued')::int AS queued,
-       count(*) FILTER (WHERE status IN ('processing', 'generating', 'uploading'))::int AS active
-FROM images WHERE status IN ('queued', 'processing', 'generating', 'uploading');

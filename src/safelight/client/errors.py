@@ -1,0 +1,107 @@
+"""What a caller of the client has to expect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+
+from safelight.domain.errors import Fault, SafelightError
+
+_PASSING = frozenset({502, 503, 504})
+"""What a proxy in front of a service that restarts says."""
+_FAULTS_SHOWN = 3
+
+
+class Unreachable(SafelightError):
+    """No answer came from `url`: nothing listens there, or the connection broke."""
+
+    slug = "unreachable"
+
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(detail)
+        self.url = url
+
+
+class ApiProblem(SafelightError):
+    """The service answered no; `slug` names the problem type, `errors` the fields at fault.
+
+    `is_retryable`: the same request may succeed later, and not before `retry_after_seconds` where that is known.
+    """
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        slug: str,
+        detail: str,
+        errors: tuple[Fault, ...] = (),
+        is_retryable: bool = False,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(detail, slug=slug)
+        self.status = status
+        self.errors = errors
+        self.is_retryable = is_retryable
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        shown = [f"{each.pointer} {each.detail}" for each in self.errors[:_FAULTS_SHOWN]]
+        if len(self.errors) > _FAULTS_SHOWN:
+            shown.append(f"and {len(self.errors) - _FAULTS_SHOWN} more")
+        return f"{self.detail} ({'; '.join(shown)})" if shown else self.detail
+
+
+class NoStream(SafelightError):
+    """What answered is no stream of events, or none of ours: a proxy's page, say."""
+
+    slug = "no-stream"
+
+
+class NotSaved(SafelightError):
+    """A picture could not be written where it belongs, or arrived damaged; the message says which."""
+
+    slug = "not-saved"
+
+
+def unreachable(error: httpx2.TransportError, url: str) -> Unreachable:
+    if isinstance(error, httpx2.ConnectError):
+        return Unreachable(url, f"nothing answers at {url}; start it with `safelight serve`")
+    return Unreachable(url, f"no answer from {url} ({type(error).__name__})")
+
+
+def problem_of(response: httpx2.Response) -> ApiProblem:
+    """What an answer says that is no success. Its body has been read."""
+    status = response.status_code
+    retry_after = response.headers.get("retry-after", "")
+    retry_after_seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+    problem = _problem_json(response)
+    if problem is None:
+        return ApiProblem(
+            status=status,
+            slug=f"http-{status}",
+            detail=f"HTTP {status} from {response.url}",
+            is_retryable=status in _PASSING,
+            retry_after_seconds=retry_after_seconds,
+        )
+    return ApiProblem(
+        status=status,
+        slug=str(problem.get("type", "")).rpartition("/")[2],
+        detail=str(problem.get("detail") or problem.get("title") or f"HTTP {status}"),
+        errors=tuple(
+            Fault(str(each.get("pointer") or each.get("parameter") or ""), str(each.get("detail", "")))
+            for each in problem.get("errors", ())
+        ),
+        is_retryable=bool(problem.get("retryable")),
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def _problem_json(response: httpx2.Response) -> dict[str, Any] | None:
+    if response.headers.get("content-type", "").partition(";")[0] != "application/problem+json":
+        return None
+    try:
+        problem = response.json()
+    except ValueError:
+        return None  # cut off on the way
+    return problem if isinstance(problem, dict) else None
