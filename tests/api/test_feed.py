@@ -185,3 +185,12 @@ async def test_questions_to_a_long_log_walk_an_index(
 
     assert "Seq Scan on events" not in plan, plan
     assert plan.count("Index Cond") == (2 if name == "news" else 1), plan
+
+
+async def test_a_cursor_that_was_forged_is_refused(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    """Its digest is no secret."""
+    numbering = await pool.fetchval("SELECT name FROM (" + load("feed").numbering + ") AS n")
+    for job_id, seq in (("", 2**63), ("job\0", 1)):
+        position = FeedPosition(xact=1, job_id=job_id, seq=seq)
+        forged = feed_cursor(position, account="default", numbering=numbering)
+        refusal(await client.get("/v1/events", params={"after": forged}), 400, "invalid-cursor")

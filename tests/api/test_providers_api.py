@@ -190,7 +190,9 @@ async def test_a_provider_tells_how_its_latest_calls_went(client: httpx2.AsyncCl
     ]
     for number, (minutes, status, seconds, provider) in enumerate(calls, start=1):
         await made(pool, number, minutes=minutes, status=status, seconds=seconds, provider=provider)
-    await made(pool, 9, minutes=5, status="unbilled", seconds=1, provider="gemini", error_code="NOT_SENT")
+    never_sent = ("NOT_SENT", "REFERENCE_NOT_READ", "REFERENCE_GONE")
+    for number, code in enumerate(never_sent, start=len(calls) + 1):
+        await made(pool, number, minutes=5, status="unbilled", seconds=1, provider="gemini", error_code=code)
 
     providers = await shown(client)
 

@@ -9,6 +9,7 @@ import asyncpg
 import httpx2
 import pytest
 
+from safelight.api.cursor import page_cursor
 from safelight.api.dependencies import ApiDependencies
 from safelight.domain.events import EventType
 from safelight.net.egress import EgressGuard, parse_allowances
@@ -269,3 +270,10 @@ async def test_nobody_sees_or_changes_what_is_another_accounts(client: httpx2.As
         await client.post(f"/v1/webhooks/deliveries/{delivery['id']}/redeliver"),
     ):
         refusal(response, 404, "not-found")
+
+
+@pytest.mark.parametrize("position", ["abc", "-", "9" * 20, "\0", ""])
+async def test_a_cursor_that_was_forged_is_refused(client: httpx2.AsyncClient, position: str):
+    """Its digest is no secret."""
+    forged = page_cursor(position, "deliveries", "default", "", "", "")
+    refusal(await client.get("/v1/webhooks/deliveries", params={"cursor": forged}), 400, "invalid-cursor")

@@ -113,3 +113,31 @@ async def test_an_event_is_encoded_once_for_all_who_follow(pool: asyncpg.Pool):
 
 def type_of(event: Event) -> bytes:
     return event.type.encode()
+
+
+async def test_what_bears_a_number_from_before_a_crash_is_told(pool: asyncpg.Pool):
+    """A server gives numbers a second time that it gave just before it crashed, and had written nothing of."""
+    job_id = (await submit(pool, order(image("one")), run_limit_seconds=3600)).job_id
+    hub = CutOffHub(pool, encode=type_of, closing=asyncio.Event(), acquire_seconds=5.0)
+    with hub.follow(job_id, after=0) as following:
+        assert await told(following, 1) == [1]
+        hub.is_cut_off = True
+        await hub.has_been_cut_off.wait()
+        await pool.execute(load("jobs").append_event, job_id, "image.started", "one", {})
+        await pool.execute("UPDATE events SET xact = '3' WHERE seq = 2")
+        hub.is_cut_off = False
+        async with asyncio.timeout(5):
+            assert await told(following, 1) == [2]
+
+
+class CutOffHub(EventHub):
+    """Its database does not answer for a while."""
+
+    is_cut_off = False
+
+    async def _look(self) -> bool:
+        self.has_been_cut_off = getattr(self, "has_been_cut_off", asyncio.Event())
+        if self.is_cut_off:
+            self.has_been_cut_off.set()
+            raise ConnectionResetError
+        return await super()._look()

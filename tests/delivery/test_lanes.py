@@ -14,7 +14,8 @@ import pytest
 
 from safelight.db.statements import load
 from safelight.delivery.webhooks.courier import forget_old
-from safelight.delivery.webhooks.endpoints import Endpoints
+from safelight.delivery.webhooks.endpoints import DEFAULT, Endpoints, Terms
+from safelight.delivery.webhooks.signing import new_secret
 from safelight.domain.events import EventType
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.post import Posted
@@ -142,7 +143,7 @@ async def test_whoever_lost_a_lane_changes_nothing_of_it(pool: asyncpg.Pool, rec
     before = (await deliveries(pool), await pool.fetch("SELECT * FROM webhook_lanes"))
 
     for statement, arguments in (
-        (_SQL.mark_delivered, (row["id"], 204, None, True, 1, 10.0)),
+        (_SQL.mark_delivered, (row["id"], 204, None, True, 1, 10.0, receiver.url())),
         (_SQL.mark_failed, (row["id"], 500, "no", None, 5.0)),
         (_SQL.mark_dead, (row["id"], 500, "no", None, None, 10.0, True)),
         (_SQL.put_off, (row["id"], "no", 60.0)),
@@ -157,7 +158,7 @@ async def test_whoever_lost_a_lane_changes_nothing_of_it(pool: asyncpg.Pool, rec
         assert await pool.fetch(statement, *stale, *arguments) == []
     assert await pool.fetch(_SQL.look, *stale, 10) == []
     assert (await deliveries(pool), await pool.fetch("SELECT * FROM webhook_lanes")) == before
-    assert await pool.fetchval(_SQL.mark_delivered, *current, row["id"], 204, None, True, 1, 10.0) == row["id"]
+    assert await pool.fetchval(_SQL.mark_delivered, *current, row["id"], 204, None, True, 1, 10.0, receiver.url())
 
 
 async def test_what_happens_while_a_lane_is_left_is_not_forgotten_in_it(pool: asyncpg.Pool):
@@ -166,7 +167,7 @@ async def test_what_happens_while_a_lane_is_left_is_not_forgotten_in_it(pool: as
     lane = await claimed(pool)
     [seen] = await pool.fetch(_SQL.look, *lane, 10)
     await happen(pool, job_id, DONE)
-    await pool.fetch(_SQL.mark_delivered, *lane, seen["id"], 204, None, True, seen["revision"], 10.0)
+    await pool.fetch(_SQL.mark_delivered, *lane, seen["id"], 204, None, True, seen["revision"], 10.0, seen["url"])
 
     assert await claimed(pool) is not None
 
@@ -315,3 +316,71 @@ async def test_looking_for_lanes_reads_no_table_from_end_to_end(pool: asyncpg.Po
     await pool.execute("ANALYZE webhook_lanes")
     plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {_SQL.claim_lanes}", 10, 4, 10.0))
     assert "Seq Scan on webhook_lanes" not in plan, plan
+
+
+async def test_a_wish_for_progress_leaves_a_closed_endpoint_with_its_messages(pool: asyncpg.Pool, receiver: Receiver):
+    """Else its lane is due for ever, and is taken again every few milliseconds."""
+    endpoint_id, _ = await endpoint(pool, receiver.url())
+    await happen(pool, await job(pool), EventType.IMAGE_COMPLETED, image_id="one")
+    await Endpoints(pool, VAULT).delete(endpoint_id, account=ACCOUNT)
+    async with asyncio.timeout(10), courier(pool):
+        await nothing_waits(pool)
+
+    assert receiver.messages == []
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_an_endpoint_that_is_deleted_or_moved_between_two_messages_hears_only_the_first(
+    pool: asyncpg.Pool, receiver: Receiver, moved: bool
+):
+    endpoint_id, _ = await endpoint(pool, receiver.url("/before"), "job.created", "job.started", "job.completed")
+    endpoints = Endpoints(pool, VAULT)
+
+    async def answer(message: Message, writer: asyncio.StreamWriter) -> None:
+        if len(receiver.messages) == 1 and moved:
+            await endpoints.change(endpoint_id, Terms(url=receiver.url("/after")), account=ACCOUNT, enable=False)
+        elif len(receiver.messages) == 1:
+            await endpoints.delete(endpoint_id, account=ACCOUNT)
+        await status(204)(message, writer)
+
+    receiver.answer = answer
+    await happen(pool, await job(pool), EventType.JOB_STARTED, DONE)
+    async with courier(pool):
+        await nothing_waits(pool)
+
+    assert [each.path for each in receiver.messages] == (["/before", "/after", "/after"] if moved else ["/before"])
+
+
+async def test_a_default_that_a_courier_makes_while_it_is_rotated_does_not_take_the_place_of_the_one_that_is_shown(
+    pool: asyncpg.Pool, receiver: Receiver
+):
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute(load("webhooks").insert_secret, ACCOUNT, None, VAULT.seal(new_secret()))
+        rotating = asyncio.create_task(Endpoints(pool, VAULT).rotate(DEFAULT, account=ACCOUNT))
+        await until(pool, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')")
+    secret = (await rotating).secret
+    async with courier(pool):
+        await job(pool, url=receiver.url())
+        await nothing_waits(pool)
+
+    receiver.messages[0].verified(secret)
+
+
+async def test_a_receiver_whose_retry_after_is_garbage_has_failed_like_any_other(
+    pool: asyncpg.Pool, receiver: Receiver
+):
+    await endpoint(pool, receiver.url())
+    date = "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"
+    receiver.answer = status(503, f"retry-after: {date}", f"date: {date}")
+    async with asyncio.timeout(8), courier(pool):
+        await job(pool)
+        await failed(pool, 1)
+
+
+async def test_endpoints_that_are_made_at_once_are_no_more_than_the_most(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("safelight.delivery.webhooks.endpoints.MOST_ENDPOINTS", 3)
+    await asyncio.gather(*(endpoint(pool, "http://127.0.0.1:1/") for _ in range(8)), return_exceptions=True)
+
+    assert await pool.fetchval("SELECT count(*) FROM webhook_endpoints") == 3

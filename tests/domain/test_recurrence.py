@@ -206,3 +206,17 @@ def test_pictures_are_wanted_at_the_next_such_time_after_the_run() -> None:
 def test_a_day_is_the_zones_own() -> None:
     assert recurrence(DAILY, BERLIN).day_of(at(BERLIN, "2026-11-01 00:10")) == date(2026, 11, 1)
     assert recurrence(DAILY, NEW_YORK).day_of(at(BERLIN, "2026-11-01 00:10")) == date(2026, 10, 31)
+
+
+@pytest.mark.parametrize("fields", ["0 0 * * *", "30 0 * * *", "15 2 * * *", "0 23 * * *", "30 23 * * *"])
+@pytest.mark.parametrize("zone", ["America/Nuuk", "America/Havana", "Asia/Beirut", "Europe/Berlin", "America/Santiago"])
+def test_every_day_of_the_calendar_has_its_daily_time(zone: str, fields: str) -> None:
+    """In Nuuk the clock jumps from 23:00 to midnight: a time that it skips is still of the day that ends."""
+    daily = Recurrence(fields, zone_of(zone))
+    moment, days = datetime(2026, 1, 1, 12, tzinfo=UTC), list[date]()
+    while len(days) < 730:
+        at = daily.next_after(moment)
+        assert at is not None
+        days.append(daily.day_of(at))
+        moment = at
+    assert days == [days[0] + timedelta(days=n) for n in range(730)]

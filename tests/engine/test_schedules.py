@@ -85,6 +85,48 @@ async def test_what_breaks_off_is_taken_up_again_without_doing_anything_twice(
     assert await office.next_run() == "11-21 18:00"
 
 
+@pytest.mark.parametrize(("before", "after"), [(None, "day"), ("day", None)])
+async def test_a_rule_that_changes_before_the_run_knows_its_job_makes_no_second_one(
+    office: Office, pool: asyncpg.Pool, before: str | None, after: str | None
+) -> None:
+    schedule_id = await office.open(daily(unique_per=before), since="2026-11-20 09:00")
+    await pool.execute(BREAK)
+    record = "BEFORE UPDATE ON schedule_runs FOR EACH ROW WHEN (NEW.job_id IS NOT NULL)"
+    await pool.execute(f"CREATE TRIGGER fail {record} EXECUTE FUNCTION fail()")
+    await set_clock(pool, at("2026-11-20 18:00:01"))
+    await office.process().tick()
+    await pool.execute("DROP FUNCTION fail CASCADE")
+    await timetable.change(pool, schedule_id, {"unique_per": after}, account=ACCOUNT)
+
+    await pass_time(pool, 60)
+    await office.process().tick()
+
+    assert await office.runs() == [("11-20 18:00", "submitted")]
+    assert len(await office.jobs()) == 1
+
+
+async def test_a_rule_that_is_lifted_leaves_every_run_a_job_of_its_own(office: Office, pool: asyncpg.Pool) -> None:
+    schedule_id = await office.open(daily(cron="0 */6 * * *", unique_per="day"), since="2026-11-20 05:00")
+    await office.tick_at("2026-11-20 06:00")
+    await timetable.change(pool, schedule_id, {"unique_per": None}, account=ACCOUNT)
+    await office.tick_at("2026-11-20 12:00", "2026-11-20 18:00")
+    assert len(await office.jobs()) == 3
+    assert [status for _, status in await office.runs()] == ["submitted"] * 3
+
+
+async def test_a_schedule_that_is_disabled_while_its_job_is_being_made_shows_that_job(
+    office: Office, pool: asyncpg.Pool
+) -> None:
+    await office.open(daily(), since="2026-11-20 09:00")
+    await pool.execute(
+        "CREATE FUNCTION disable() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN UPDATE schedule_runs SET status = ''skipped'' WHERE status = ''due''; RETURN NULL; END'"
+    )
+    await pool.execute("CREATE TRIGGER disable AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION disable()")
+    await office.tick_at("2026-11-20 18:00")
+    assert (len(await office.jobs()), await office.runs()) == (1, [("11-20 18:00", "submitted")])
+
+
 async def test_a_process_that_is_stopped_in_mid_run_leaves_it_to_the_next(office: Office, pool: asyncpg.Pool) -> None:
     await office.open(daily(), since="2026-11-20 09:00")
     await set_clock(pool, at("2026-11-20 18:00:01"))

@@ -231,6 +231,14 @@ async def test_a_watch_that_begins_late_tells_nothing_at_once(scene: Scene) -> N
     assert await scene.new_watch().look() == 0
 
 
+async def test_nothing_is_told_at_once_however_short_the_time_is(scene: Scene) -> None:
+    """An image that waited for its turn for an hour, and is handed out at the moment of the look."""
+    await pass_time(scene.pool, 3600)
+    await scene.do("UPDATE workers SET heartbeat_at = safelight.now()", ADMITTED.format(lane="buy"))
+    bounds = Bounds(max_concurrency={"placeholder": 1}, requests_per_minute={})
+    assert await StuckWatch(scene.pool, bounds, timing=Timing(stuck_seconds=NOTICE_SECONDS)).look() == 0
+
+
 async def test_of_many_watches_one_tells(scene: Scene) -> None:
     watches = [scene.new_watch() for _ in range(5)]
     await pass_time(scene.pool, NOTICE_SECONDS + 1)

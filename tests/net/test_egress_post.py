@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import NoReturn
 
 import httpcore2
 import pytest
@@ -183,3 +185,23 @@ async def test_nothing_leaves_after_its_time(site: Site) -> None:
     await asyncio.wait_for(site.gone.wait(), 20)
 
     assert site.requests == []
+
+
+async def test_names_that_are_looked_up_slowly_hold_no_thread_that_files_need(monkeypatch: pytest.MonkeyPatch):
+    """Whoever owns a name decides how long its lookup takes, and a lookup cannot be broken off."""
+    may_answer = threading.Event()
+
+    def slow(*_: object, **__: object) -> NoReturn:
+        may_answer.wait(20)
+        raise OSError
+
+    monkeypatch.setattr("socket.getaddrinfo", slow)
+    monkeypatch.setattr("safelight.net.egress.getaddrinfo", slow, raising=False)
+    guard = EgressGuard()
+    try:
+        asked = [asyncio.create_task(guard.check(f"https://slow-{n}.example/")) for n in range(40)]
+        await asyncio.wait(asked)
+        async with asyncio.timeout(2):
+            assert await asyncio.to_thread(lambda: "stored") == "stored"
+    finally:
+        may_answer.set()

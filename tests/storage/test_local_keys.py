@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from safelight.storage import durable
 from safelight.storage.blob_store import BlobConflict
 from safelight.storage.local import LocalBlobStore
 
@@ -100,6 +102,24 @@ async def test_what_vanishes_during_a_walk_is_passed_over(store: LocalBlobStore,
             for number in range(600):
                 shutil.rmtree(root / f"b{number}", ignore_errors=True)
     assert 0 < len(keys) < 600
+
+
+async def test_a_folder_that_we_may_not_enter_keeps_nobody_from_the_others(
+    store: LocalBlobStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`lost+found`, at the root of a file system of its own, is the system's."""
+    enter = durable.enter_folder
+
+    def guarded(name: str, *, parent: int) -> int:
+        if name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return enter(name, parent=parent)
+
+    (root / "lost+found").mkdir()
+    await put(store)
+    age(root / KEY, hours=2)
+    monkeypatch.setattr(durable, "enter_folder", guarded)
+    assert await found(store) == [KEY]
 
 
 async def test_an_old_blob_is_deleted_and_one_that_was_put_again_is_not(store: LocalBlobStore, root: Path) -> None:

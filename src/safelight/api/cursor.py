@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import struct
 from dataclasses import dataclass
 
@@ -57,7 +58,10 @@ def feed_position(cursor: str, *, account: str, numbering: str) -> FeedPosition:
     if raw[:_TAG_BYTES] != _tag(numbering):
         raise numbered_anew()
     xact, seq = _POSITION.unpack_from(raw, _TAG_BYTES)
-    return FeedPosition(xact=xact, job_id=raw[_TAG_BYTES + _POSITION.size :].decode("ascii", "replace"), seq=seq)
+    job_id = raw[_TAG_BYTES + _POSITION.size :].decode("ascii", "replace")
+    if seq >= 2**63 or (job_id and not is_job_id(job_id)):
+        raise _foreign()
+    return FeedPosition(xact=xact, job_id=job_id, seq=seq)
 
 
 def numbered_anew() -> SafelightError:
@@ -75,7 +79,18 @@ def page_cursor(position: str, *of_list: str) -> str:
 
 def page_position(cursor: str, *of_list: str) -> str:
     """Raises SafelightError (`invalid-cursor`)."""
-    return _decoded(cursor, "\0".join(of_list).encode()).decode()
+    position = _decoded(cursor, "\0".join(of_list).encode()).decode("utf-8", "replace")
+    if not position.isprintable():
+        raise _foreign()
+    return position
+
+
+def page_number(cursor: str, *of_list: str) -> int:
+    """The position of a list that counts. Raises SafelightError (`invalid-cursor`)."""
+    position = page_position(cursor, *of_list)
+    if not re.fullmatch(r"[0-9]{1,18}", position, re.ASCII):
+        raise _foreign()
+    return int(position)
 
 
 def _encoded(position: bytes, of_list: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from safelight.api import schemas
-from safelight.api.cursor import page_cursor, page_position
+from safelight.api.cursor import page_cursor, page_number, page_position
 from safelight.api.dependencies import ApiDependencies
 from safelight.db.statements import load
 from safelight.delivery.links import Links
@@ -53,7 +53,7 @@ class ScheduleReader:
     async def runs(self, schedule_id: ScheduleId, query: schemas.RunsQuery, *, account: str) -> schemas.ScheduleRunPage:
         """Newest first. Raises SafelightError (`invalid-cursor`)."""
         of_list = ("runs", account, schedule_id)
-        before = int(page_position(query.cursor, *of_list)) if query.cursor is not None else None
+        before = page_number(query.cursor, *of_list) if query.cursor is not None else None
         async with self._pool.acquire(timeout=self._acquire_seconds) as conn:
             if await conn.fetchrow(_SQL.schedule, schedule_id, account) is None:
                 raise unknown()

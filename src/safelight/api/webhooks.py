@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.cursor import page_cursor, page_position
+from safelight.api.cursor import page_cursor, page_number
 from safelight.api.dependencies import ACCOUNT, ApiDependencies
 from safelight.api.edge.body import read_object
 from safelight.api.edge.faults import body_faults, refused, validated
@@ -74,7 +74,7 @@ def webhook_routes(deps: ApiDependencies) -> APIRouter:
         """Messages of the last 30 days, newest first. Filters that come together must all be met."""
         wanted = Wanted(account=ACCOUNT, endpoint_id=query.webhook_id, job_id=query.job_id, status=query.status)
         the_list = ("deliveries", ACCOUNT, query.webhook_id or "", query.job_id or "", query.status or "")
-        before = int(page_position(query.cursor, *the_list)) if query.cursor is not None else None
+        before = page_number(query.cursor, *the_list) if query.cursor is not None else None
         found = await deliveries.page(deps.pool, wanted, before=before, limit=query.limit + 1)
         page = found[: query.limit]
         following = page_cursor(str(page[-1].id), *the_list) if len(found) > query.limit else None

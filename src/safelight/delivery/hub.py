@@ -174,6 +174,7 @@ class EventHub:
         self._audience = 0
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._seen: _Moment | None = None
+        self._was_cut_off = False
         self._has_seen = asyncio.Event()
 
     @property
@@ -235,6 +236,7 @@ class EventHub:
                 has_happened = await self._look()
             except Exception as error:  # the loop that everybody who follows depends on
                 log.warning("cannot look what has happened", error=type(error).__name__)
+                self._was_cut_off = True
                 await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
                 continue
             quiet_seconds = _SHORTEST_PAUSE_SECONDS if has_happened else min(quiet_seconds * 1.5, _QUIET_PAUSE_SECONDS)
@@ -256,13 +258,15 @@ class EventHub:
             log.warning("the database is another one now; whoever follows a job has to begin again")
             for following in self._everybody():
                 following.end()
-        elif len(rows) == _MOST_NEWS:
+        elif self._was_cut_off or len(rows) == _MOST_NEWS:
+            # A server that crashed may give numbers a second time that it gave and did not write down: news with one
+            # of those are not after the moment before.
             for following in self._everybody():
                 following.read_on()
             self._pulse.touch(job_id for job_id in self._followings if self._is_watched(job_id))
         else:
             self._tell([row for row in rows if row["job_id"] is not None])
-        self._seen = now
+        self._seen, self._was_cut_off = now, False
         has_happened = rows[0]["job_id"] is not None
         if has_happened:
             self._tell_onlookers()

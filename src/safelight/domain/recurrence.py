@@ -1,8 +1,9 @@
 """When something happens again and again: five cron fields, read by the clock of a time zone.
 
-Where a zone's clock jumps ahead, a time of day that does not exist comes right after the jump; where it goes back, one
-that exists twice comes once, the first time. Fields that say "every" (`*` in minutes or hours) follow real time
-instead. Times are aware; what comes out is UTC. Exact where clocks change by whole hours: everywhere but on Lord Howe.
+Where a zone's clock jumps ahead, a time of day that does not exist comes right after the jump, or right before it where
+the next day begins there (in Nuuk); where it goes back, one that exists twice comes once, the first time. Fields that
+say "every" (`*` in minutes or hours) follow real time instead. Times are aware; what comes out is UTC. Exact where
+clocks change by whole hours: everywhere but on Lord Howe.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -64,7 +65,7 @@ class Recurrence:
     def next_after(self, moment: datetime) -> datetime | None:
         """The first time after the moment; None when there is none within 50 years."""
         for found in CronSim(self.fields, moment.astimezone(self.zone)):
-            at = found.astimezone(UTC)
+            at = self._on_its_day(found.astimezone(UTC))
             if at > moment:  # an hour that the clock repeats is searched by its name: its times may be over
                 return at
         return None
@@ -112,6 +113,15 @@ class Recurrence:
                 return Plan(run_at=(), skipped_at=times[-1], next_at=next_at)
             case CatchUp.SKIP | CatchUp.LATEST:
                 return Plan(run_at=(times[-1],), skipped_at=None, next_at=next_at)
+
+    def _on_its_day(self, at: datetime) -> datetime:
+        """The same; but a second before a jump to midnight for a time that it skips, which is of the day that ends."""
+        last, local = (at - _FINEST).astimezone(self.zone), at.astimezone(self.zone)
+        if last.utcoffset() == local.utcoffset() or local.time() != time():
+            return at
+        named = local.replace(tzinfo=None)
+        is_own = next(CronSim(self.fields, named - _FINEST), None) == named
+        return at if is_own else at - _FINEST
 
     def _last(self, until: datetime) -> datetime:
         """The last time that is not after the moment; there has to be one."""

@@ -103,12 +103,13 @@ class _Due:
     job: str
 
     @property
-    def idempotency_key(self) -> str:
-        if self.unique_per == "day":
-            return f"{self.schedule_id}/{self.local_day:%Y-%m-%d}"
+    def keys(self) -> tuple[str, str]:
+        """The idempotency key of its job, and the one that it would have without, or with, `unique_per: day`."""
+        of_day = f"{self.schedule_id}/{self.local_day:%Y-%m-%d}"
+        own = f"{self.schedule_id}/run/{self.id}"
         if self.trigger == "cron":
-            return f"{self.schedule_id}/{self.scheduled_at:%Y-%m-%dT%H:%M:%SZ}"
-        return f"{self.schedule_id}/run/{self.id}"
+            own = f"{self.schedule_id}/{self.scheduled_at:%Y-%m-%dT%H:%M:%SZ}"
+        return (of_day, own) if self.unique_per == "day" else (own, of_day)
 
 
 class Schedules:
@@ -228,10 +229,12 @@ class Schedules:
             first: str | None = await self._pool.fetchval(_SQL.job_of_day, due.schedule_id, due.local_day, due.id)
             if first is not None:
                 return RunStatus.JOINED, JobId(first)
-        key = due.idempotency_key
-        earlier = await self._pool.fetchrow(_SUBMIT.job_of_key, due.account, key)
-        if earlier is not None:
-            return RunStatus.SUBMITTED, JobId(earlier["id"])
+        key, key_of_other_rule = due.keys
+        made: str | None = await self._pool.fetchval(
+            _SQL.job_of_run, due.account, key, key_of_other_rule, due.schedule_id
+        )
+        if made is not None:
+            return RunStatus.SUBMITTED, JobId(made)
         styles = await styles_of(self._pool, account=due.account)
         try:
             order = self._order(due, key, styles)

@@ -111,7 +111,7 @@ class StuckWatch:
 
     async def look(self) -> int:
         """How many standstills were told now."""
-        notice_seconds = min(NOTICE_SECONDS, self._timing.stuck_seconds)
+        notice_seconds = min(NOTICE_SECONDS, self._timing.stuck_seconds / 2)
         found = await suspects(
             self._pool, self._bounds, lease_seconds=self._timing.lease_seconds, for_seconds=notice_seconds
         )

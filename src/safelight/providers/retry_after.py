@@ -35,7 +35,7 @@ def from_headers(headers: Mapping[str, str]) -> float | None:
         return _clamped(float(value))
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
-    except (ValueError, TypeError):  # garbage; one date with a zone and one without
+    except (ValueError, TypeError, OverflowError):  # garbage; one date with a zone and one without
         return None
     return _clamped(wait.total_seconds())
 

@@ -68,7 +68,7 @@ class Walk:
         try:
             self._folders.append(_Folder(path, durable.enter_folder(path[-1], parent=folder.descriptor)))
         except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOENT):  # something else by now
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EACCES):  # else by now, or not ours
                 raise
 
 

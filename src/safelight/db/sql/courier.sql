@@ -70,13 +70,14 @@ FROM lane
 RETURNING id, message_id;
 
 -- name: drop_progress
--- The job has ended: nobody needs to hear how far it was.
+-- The job has ended, or the endpoint is closed: nobody needs to hear how far it was.
 UPDATE webhook_lanes SET progress_due_at = NULL
 WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3 AND progress_due_at IS NOT NULL;
 
 -- name: mark_delivered
 -- The message ($4) was answered with success. With $7 the lane is let go: until its next progress if nothing was put into
--- it since revision $8 was seen, else it is due at once; without, its lease is renewed for $9 seconds.
+-- it since revision $8 was seen, else it is due at once; without, its lease is renewed for $9 seconds. Says whether the
+-- endpoint is still open, and at the address $10.
 WITH lane AS (
     UPDATE webhook_lanes
     SET failing_since = NULL, claim_token = CASE WHEN $7 THEN NULL ELSE claim_token END,
@@ -92,7 +93,8 @@ UPDATE deliveries
 SET status = 'delivered', attempt_count = attempt_count + 1, attempted_at = safelight.now(), ended_at = safelight.now(),
     http_status = $5, error = NULL, reply = $6
 WHERE id = $4 AND status = 'pending' AND EXISTS (SELECT FROM lane)
-RETURNING id;
+RETURNING EXISTS (SELECT FROM webhook_endpoints AS e
+                  WHERE e.id = $1 AND e.url = $10 AND e.disabled_at IS NULL AND e.deleted_at IS NULL);
 
 -- name: mark_failed
 -- The message ($4) was not taken, why is in $6. It is tried again $8 seconds from now, and until then its lane rests.

@@ -13,7 +13,8 @@ FROM unnest($1::text[]) AS p (name)
 LEFT JOIN LATERAL (
     SELECT a.sent_at, a.ended_at, a.sent_at > safelight.now() - interval '1 hour' AS is_recent,
            a.status IN ('received', 'settled') AS is_success,
-           a.status IN ('unbilled', 'no_image', 'unknown') AND a.error_code IS DISTINCT FROM 'NOT_SENT' AS is_failure
+           a.status IN ('unbilled', 'no_image', 'unknown')
+               AND coalesce(a.error_code, '') NOT IN ('NOT_SENT', 'REFERENCE_NOT_READ', 'REFERENCE_GONE') AS is_failure
     FROM attempts AS a WHERE a.provider = p.name
     ORDER BY a.sent_at DESC LIMIT $2
 ) AS c ON true

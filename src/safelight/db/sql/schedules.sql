@@ -125,10 +125,19 @@ FROM schedule_runs AS r LEFT JOIN jobs AS j ON j.id = r.job_id WHERE r.id = $1;
 SELECT job_id FROM schedule_runs
 WHERE schedule_id = $1 AND local_day = $2 AND job_id IS NOT NULL AND id <> $3 ORDER BY id LIMIT 1;
 
+-- name: job_of_run
+-- The job that was made for a run, under its key ($2); or under the one that it had ($3) before the rule of one job a day
+-- was set or lifted, unless that job is known to be another run's.
+SELECT j.id FROM jobs AS j
+WHERE j.account = $1 AND j.idempotency_key IN ($2, $3)
+  AND (j.idempotency_key = $2 OR NOT EXISTS (SELECT FROM schedule_runs AS r WHERE r.schedule_id = $4 AND r.job_id = j.id))
+ORDER BY j.idempotency_key = $2 DESC LIMIT 1;
+
 -- name: record_job
--- The run's job is known. That of an earlier run of the day is watched there.
+-- The run's job is known, also when its schedule was disabled while it was being made. That of an earlier run of the day
+-- is watched there.
 UPDATE schedule_runs SET status = $2, job_id = $3, is_watched = is_watched AND $2 = 'submitted'
-WHERE id = $1 AND status = 'due'
+WHERE id = $1 AND status IN ('due', 'skipped')
 RETURNING id;
 
 -- name: put_off

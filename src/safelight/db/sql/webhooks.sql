@@ -60,6 +60,12 @@ RETURNING expires_at;
 INSERT INTO webhook_secrets (account, endpoint_id, ciphertext, created_at) VALUES ($1, $2, $3, safelight.now())
 ON CONFLICT DO NOTHING;
 
+-- name: put_secret
+-- The newest secret is this one. A default that a courier has made meanwhile, which nobody was shown, gives way.
+INSERT INTO webhook_secrets (account, endpoint_id, ciphertext, created_at) VALUES ($1, $2, $3, safelight.now())
+ON CONFLICT (account, coalesce(endpoint_id, ''), (expires_at IS NULL)) DO UPDATE
+SET ciphertext = EXCLUDED.ciphertext, created_at = EXCLUDED.created_at;
+
 -- name: deliveries
 -- Messages of an account, newest first: those before id $2; of an endpoint, a job, in a state.
 SELECT d.id, d.message_id, d.endpoint_id, d.type, d.job_id, d.seq, d.status, d.attempt_count, d.created_at,

@@ -70,6 +70,7 @@ class Endpoints:
         """The endpoint and its secret, which nobody is shown again. Raises Conflict when there are too many."""
         endpoint_id, secret = new_endpoint_id(), new_secret()
         async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
+            await conn.execute(_SQL.lock_secrets, account, None)  # one at a time, so that the count is right
             created = await conn.fetchval(
                 _SQL.insert_endpoint,
                 endpoint_id,
@@ -133,7 +134,7 @@ class Endpoints:
             await conn.execute(_SQL.lock_secrets, account, of_endpoint)
             await conn.execute(_SQL.drop_expiring_secret, account, of_endpoint)
             expires_at = await conn.fetchval(_SQL.expire_secret, account, of_endpoint, overlap_seconds)
-            await conn.execute(_SQL.insert_secret, account, of_endpoint, self._vault.seal(secret))
+            await conn.execute(_SQL.put_secret, account, of_endpoint, self._vault.seal(secret))
         return Rotated(secret=secret, previous_expires_at=expires_at)
 
 

@@ -119,6 +119,7 @@ class Visit:
         first = rows[0]
         if not first["is_open"]:
             await self._execute(_SQL.abandon, "its endpoint is disabled or deleted")
+            await self._execute(_SQL.drop_progress)
             await self._execute(_SQL.let_go, first["revision"])
             return _Then.LEAVE
         if self._route.stopping.is_set():
@@ -163,7 +164,7 @@ class Visit:
         if isinstance(outcome, Taken):
             self._route.reach(CourierPoint.WEBHOOK_ANSWERED)
             noted_at = time.monotonic()
-            marked = await self._fetchval(
+            goes_on = await self._fetchval(
                 _SQL.mark_delivered,
                 message.id,
                 outcome.http_status,
@@ -171,9 +172,10 @@ class Visit:
                 is_last,
                 row["revision"],
                 pace.lease_seconds,
+                row["url"],
             )
             self._lease_ends = noted_at + pace.lease_seconds
-            if marked is None:
+            if not goes_on:  # the lane is lost, or the endpoint was closed or moved since the messages were read
                 return _Then.LOOK_AGAIN
             return _Then.LEAVE if is_last else _Then.GO_ON
         return await self._not_taken(message, row, outcome)
