@@ -32,7 +32,12 @@ IS_ASKED = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '-- nam
 
 async def append(pool: asyncpg.Pool, job_id: str, count: int = 1) -> None:
     """So many events, in one transaction."""
-    async with pool.acquire() as conn, conn.transaction():
+    async with pool.acquire() as conn:
+        await append_on(conn, job_id, count)
+
+
+async def append_on(conn: Any, job_id: str, count: int) -> None:
+    async with conn.transaction():
         event = (job_id, EventType.IMAGE_STARTED.value, "one", {"attempt": 1})
         await conn.executemany(load("jobs").append_event, [event] * count)
 
@@ -185,11 +190,12 @@ async def test_a_lost_database_only_delays_what_is_told(client: httpx2.AsyncClie
     job_id = (await submitted(client))["id"]
     async with asyncio.timeout(50), stream(client, job_id) as following:
         await following.take(1)
-        await pool.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        await append(pool, job_id, 3)
+        async with pool.acquire() as conn:
+            await conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await append_on(conn, job_id, 3)
         assert seqs(await following.take(3)) == [2, 3, 4]
 
 

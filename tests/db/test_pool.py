@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import select
 from datetime import UTC, datetime
 
 import asyncpg
@@ -43,6 +45,34 @@ async def test_an_unfinished_transaction_does_not_survive_the_return_of_its_conn
         assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
         assert await connection.fetchval("SHOW search_path") == "safelight"
         assert await connection.fetchval("SHOW application_name") == "tests"
+    await close_pool(pool)
+
+
+async def test_a_statement_that_is_cut_off_once_it_is_parsed_leaves_nothing_open(database: str):
+    loop = asyncio.get_running_loop()
+    pool = await open_pool(database, min_size=1, max_size=1, application_name="tests")
+    async with pool.acquire() as connection:
+        cut_off = asyncio.create_task(connection.fetch("SELECT count(*) FROM jobs"))
+        await asyncio.sleep(0)
+        select.select([connection._con._transport.get_extra_info("socket")], [], [], 30)  # pyright: ignore
+        await asyncio.sleep(0)
+        loop.call_soon(cut_off.cancel)  # the answer has been read, and who waits for it does not run before this
+        with pytest.raises(asyncio.CancelledError):
+            await cut_off
+
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        assert await connection.fetchval("SELECT 1") == 1
+    await close_pool(pool)
+
+
+async def test_a_value_that_cannot_be_sent_leaves_nothing_open(database: str):
+    pool = await open_pool(database, min_size=1, max_size=1, application_name="tests")
+
+    with pytest.raises(asyncpg.DataError):
+        await pool.fetch("SELECT id FROM jobs WHERE seq = $1", "not a number")
+
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        assert await connection.fetchval("SELECT 1") == 1
     await close_pool(pool)
 
 
