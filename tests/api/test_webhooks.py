@@ -188,9 +188,10 @@ async def test_a_message_is_sent_again_under_its_own_id_unless_its_webhook_is_cl
     async with courier(pool, vault=deps.vault):
         await nothing_waits(pool)
         [delivery] = (await local.get("/v1/webhooks/deliveries")).json()["deliveries"]
-        again = f"/v1/webhooks/deliveries/{delivery['id']}/redeliver"
-        sent = await local.post(again)
-        assert (sent.status_code, sent.json()["status"], sent.json()["attempt_count"]) == (202, "pending", 0)
+    again = f"/v1/webhooks/deliveries/{delivery['id']}/redeliver"
+    sent = await local.post(again)
+    assert (sent.status_code, sent.json()["status"], sent.json()["attempt_count"]) == (202, "pending", 0)
+    async with courier(pool, vault=deps.vault):
         await nothing_waits(pool)
         assert [each.id for each in receiver.messages] == [delivery["id"]] * 2
 
