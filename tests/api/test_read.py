@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from safelight.api.cursor import cursor_after
-from safelight.api.dependencies import ACCOUNT
 from safelight.api.history import History
 from safelight.api.schemas import EventPage, Job, JobPage
+from safelight.domain.access import DEFAULT_ACCOUNT as ACCOUNT
 from safelight.domain.ids import JobId
 from safelight.settings import Settings
 from tests.api.conftest import image, submitted

@@ -15,9 +15,6 @@ from safelight.engine.admission import Admission
 from safelight.engine.catalog import Catalog
 from safelight.storage.blob_store import BlobStore
 
-ACCOUNT = "default"
-"""Whose jobs these are: the installation has one account until it has keys."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiDependencies:

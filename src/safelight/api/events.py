@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.dependencies import ACCOUNT, ApiDependencies
+from safelight.api.access import Reads
+from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.faults import refused
 from safelight.api.edge.openapi import Responses, documented, problems
 from safelight.api.edge.problems import RequestFault
@@ -37,9 +38,9 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
     router = APIRouter(prefix="/v1", tags=["events"])
     events = EventReader(deps)
 
-    async def from_snapshot(job_id: str, head: bytes = b"") -> EventStream:
+    async def from_snapshot(account: str, job_id: str, head: bytes = b"") -> EventStream:
         streams.require_room()
-        job = await jobs.job(job_id, account=ACCOUNT)
+        job = await jobs.job(job_id, account=account)
         head += frame("snapshot", job.model_dump_json(exclude_unset=True).encode(), event_id=job.seq)
         end = LogEnd(job_id=job_id, seq=job.seq, has_ended=job.status in TERMINAL_JOB_STATUSES)
         return streams.stream(end, head=head, after=job.seq)
@@ -49,7 +50,9 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
         responses=_STREAM_OR_PAGE | problems(404, 422, 429),
         openapi_extra={"parameters": [_LAST_EVENT_ID_PARAMETER]},
     )
-    async def job_events(request: Request, job_id: str, query: Annotated[schemas.EventsQuery, Query()]) -> Response:
+    async def job_events(
+        request: Request, caller: Reads, job_id: str, query: Annotated[schemas.EventsQuery, Query()]
+    ) -> Response:
         """The job's log as it grows: a stream that ends when the job does, or a page of it, for a caller who accepts
         `application/json`. `seq` has no gap.
 
@@ -59,18 +62,18 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
         """
         if _prefers_page(request):
             limit = query.limit or _DEFAULT_LIMIT
-            return _answer(await events.of_job(job_id, account=ACCOUNT, after=query.after or 0, limit=limit))
+            return _answer(await events.of_job(job_id, account=caller.account, after=query.after or 0, limit=limit))
         if query.limit is not None:
             raise refused([RequestFault("limit", "A stream has none; ask for `application/json`.", in_query=True)])
-        log = await events.log_end(job_id, account=ACCOUNT)
+        log = await events.log_end(job_id, account=caller.account)
         seen = _last_event_id(request)
         after = query.after if seen is None else seen
         if after is None:
-            return await from_snapshot(job_id)
+            return await from_snapshot(caller.account, job_id)
         why = "invalid" if isinstance(after, str) else log.why_not_after(after)
         if why is not None:
             reason = orjson.dumps({"reason": why, "detail": _RESET_REASONS[why]})
-            return await from_snapshot(job_id, frame("reset", reason))
+            return await from_snapshot(caller.account, job_id, frame("reset", reason))
         assert isinstance(after, int)
         if log.has_ended and after == log.seq:
             return Response(status_code=204, headers={"Cache-Control": "no-store"})
@@ -80,7 +83,7 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
         "/events",
         responses=documented(200, schemas.FeedPage, "A page.", headers=_FEED_HEADERS) | problems(400, 422),
     )
-    async def list_events(request: Request, query: Annotated[schemas.FeedQuery, Query()]) -> Response:
+    async def list_events(request: Request, caller: Reads, query: Annotated[schemas.FeedQuery, Query()]) -> Response:
         """Every event of the account, and notices that concern everybody, in one order that skips none, however many
         jobs run at once; within a job in the order of `seq`. For catching up after an outage of yours.
 
@@ -89,7 +92,7 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
         clock = asyncio.get_running_loop().time
         ends_at = clock() + query.wait
         while True:
-            page = await events.of_account(ACCOUNT, after=query.after, limit=query.limit)
+            page = await events.of_account(caller.account, after=query.after, limit=query.limit)
             left = ends_at - clock()
             if page.events or left <= 0:
                 return _answer(page)

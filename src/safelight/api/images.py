@@ -7,7 +7,8 @@ import re
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from safelight.api.dependencies import ACCOUNT, ApiDependencies
+from safelight.api.access import Reads
+from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.etag import is_known
 from safelight.api.edge.openapi import problems
 from safelight.db.statements import load
@@ -33,19 +34,21 @@ def image_routes(deps: ApiDependencies) -> APIRouter:
     router = APIRouter(prefix="/v1/jobs/{job_id}/images", tags=["images"])
 
     @router.get("/{image_id}", responses=_PICTURE | problems(404, 409))
-    async def get_image(request: Request, job_id: str, image_id: str) -> Response:
+    async def get_image(request: Request, caller: Reads, job_id: str, image_id: str) -> Response:
         """The image in the first of the job's outputs."""
-        return await _picture(deps, request, job_id, image_id, None)
+        return await _picture(deps, request, caller.account, job_id, image_id, None)
 
     @router.get("/{image_id}/{output}", responses=_PICTURE | problems(404, 409))
-    async def get_output(request: Request, job_id: str, image_id: str, output: str) -> Response:
+    async def get_output(request: Request, caller: Reads, job_id: str, image_id: str, output: str) -> Response:
         """The image in one of the job's outputs."""
-        return await _picture(deps, request, job_id, image_id, output)
+        return await _picture(deps, request, caller.account, job_id, image_id, output)
 
     return router
 
 
-async def _picture(deps: ApiDependencies, request: Request, job_id: str, image_id: str, output: str | None) -> Response:
+async def _picture(
+    deps: ApiDependencies, request: Request, account: str, job_id: str, image_id: str, output: str | None
+) -> Response:
     """A picture never changes under its address, so it may be kept for ever.
 
     Its type is what we rendered or found, whatever its bytes may look like to a browser.
@@ -54,7 +57,7 @@ async def _picture(deps: ApiDependencies, request: Request, job_id: str, image_i
     if not is_job_id(job_id) or not all(_NAME.fullmatch(name) for name in names):
         raise NotFound("There is no such image.")
     async with deps.pool.acquire(timeout=deps.acquire_seconds) as conn:
-        row = await conn.fetchrow(_SQL.rendition, ACCOUNT, job_id, image_id, output)
+        row = await conn.fetchrow(_SQL.rendition, account, job_id, image_id, output)
     if row is None or (output is not None and output not in [each["name"] for each in row["outputs"]]):
         raise NotFound("There is no such image.")
     if not row["outputs"]:

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from safelight.api import schemas
+from safelight.api.access import Reads, Submits
 from safelight.api.cursor import cursor_after, job_before
-from safelight.api.dependencies import ACCOUNT, ApiDependencies
+from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.body import read_object
 from safelight.api.edge.etag import is_known, tag_of
 from safelight.api.edge.faults import validated
@@ -64,7 +65,7 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader) -> API
         | problems(400, 408, 409, 413, 415, 422),
         openapi_extra=request_body(schemas.NewJob, parameters=[KEY_PARAMETER, _PREFER_PARAMETER]),
     )
-    async def submit_job(request: Request, _: NoQuery) -> Response:
+    async def submit_job(request: Request, caller: Submits, _: NoQuery) -> Response:
         """Accepts a job: one transaction, and it is kept. The images are made in the background.
 
         With an `Idempotency-Key` the same request makes one job, however often it is sent. With `Prefer: wait=20` the
@@ -73,18 +74,18 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader) -> API
         wait_seconds = preferred_wait(request)
         key = idempotency_key(request)
         document = await read_object(request, within_seconds=deps.body_seconds)
-        accepted = await _accept(deps, document, key)
+        accepted = await _accept(deps, document, key, caller.account)
         deps.admission.nudge()
         headers = {"Location": links.job(accepted.job_id), "Retry-After": str(_POLL_SECONDS)}
         if accepted.replayed:
             headers[REPLAYED] = "true"
-        job = await reader.job(accepted.job_id, account=ACCOUNT)
+        job = await reader.job(accepted.job_id, account=caller.account)
         if wait_seconds is None:
             return _answer(job, 202, headers)
         if not _has_ended(job):
             if not await watch.wait(request, job.id, seq=job.seq, seconds=wait_seconds):
                 return _answer(job, 202, headers)
-            job = await reader.job(job.id, account=ACCOUNT)
+            job = await reader.job(job.id, account=caller.account)
         headers["Preference-Applied"] = f"wait={wait_seconds}"
         if not _has_ended(job):
             return _answer(job, 202, headers)
@@ -96,10 +97,10 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader) -> API
         responses=documented(200, schemas.JobPage, "A page.") | problems(400, 422),
         openapi_extra={"parameters": [_METADATA_PARAMETER]},
     )
-    async def list_jobs(request: Request, query: Annotated[schemas.HistoryQuery, Query()]) -> Response:
+    async def list_jobs(request: Request, caller: Reads, query: Annotated[schemas.HistoryQuery, Query()]) -> Response:
         """Jobs without their images, newest first. `metadata.{key}={value}` shows those whose metadata has that entry;
         filters that come together must all be met."""
-        history = history_of(request, query, account=ACCOUNT)
+        history = history_of(request, query, account=caller.account)
         before = job_before(query.cursor, history) if query.cursor is not None else None
         jobs, has_more = await reader.page(history, before=before, limit=query.limit)
         following = cursor_after(JobId(jobs[-1].id), history) if has_more else None
@@ -109,17 +110,19 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader) -> API
         "/{job_id}",
         responses=documented(200, schemas.Job, "The job.", headers=_JOB_HEADERS) | _NOT_MODIFIED | problems(404, 422),
     )
-    async def get_job(request: Request, job_id: str, query: Annotated[schemas.JobQuery, Query()]) -> Response:
+    async def get_job(
+        request: Request, caller: Reads, job_id: str, query: Annotated[schemas.JobQuery, Query()]
+    ) -> Response:
         """The job with all its images, as they stand now; with `wait`, once the job has ended or has moved.
 
         When too many wait already, the answer comes at once, with `Retry-After`.
         """
-        job = await reader.job(job_id, account=ACCOUNT, inline=query.inline)
+        job = await reader.job(job_id, account=caller.account, inline=query.inline)
         if not query.wait or _has_ended(job) or (query.after is not None and job.seq > query.after):
             return _tagged(request, job)
         if not await watch.wait(request, job.id, seq=job.seq, seconds=query.wait, after=query.after):
             return _tagged(request, job, {"Retry-After": str(_POLL_SECONDS)})
-        return _tagged(request, await reader.job(job_id, account=ACCOUNT, inline=query.inline))
+        return _tagged(request, await reader.job(job_id, account=caller.account, inline=query.inline))
 
     @router.post(
         "/{job_id}/cancel",
@@ -129,14 +132,14 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader) -> API
         | problems(400, 404, 408, 409, 413, 415, 422),
         openapi_extra=request_body(schemas.NewCancellation, is_required=False),
     )
-    async def cancel_job(request: Request, job_id: str, _: NoQuery) -> Response:
+    async def cancel_job(request: Request, caller: Submits, job_id: str, _: NoQuery) -> Response:
         """Images that wait end now. Calls that were sent wind down; nothing leads to a new one."""
         wish = validated(schemas.NewCancellation, await _optional_body(request, deps))
         canceled = await cancel(
-            deps.pool, _known(job_id), account=ACCOUNT, mode=CancelMode(wish.mode), image_ids=wish.images
+            deps.pool, _known(job_id), account=caller.account, mode=CancelMode(wish.mode), image_ids=wish.images
         )
         deps.admission.nudge()
-        return _answer(await reader.job(job_id, account=ACCOUNT), 200 if canceled.was_canceled else 202)
+        return _answer(await reader.job(job_id, account=caller.account), 200 if canceled.was_canceled else 202)
 
     @router.post(
         "/{job_id}/retry",
@@ -144,22 +147,22 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader) -> API
         responses=documented(202, schemas.Job, "The next run has begun.") | problems(400, 404, 408, 409, 413, 415, 422),
         openapi_extra=request_body(schemas.NewRetry, is_required=False),
     )
-    async def retry_job(request: Request, job_id: str, _: NoQuery) -> Response:
+    async def retry_job(request: Request, caller: Submits, job_id: str, _: NoQuery) -> Response:
         """Images that ended without a picture are tried again; what is completed is kept."""
         wish = validated(schemas.NewRetry, await _optional_body(request, deps))
         known_id = _known(job_id)
-        await require_fitting_prompts(deps, known_id, account=ACCOUNT, prompts=wish.prompt_overrides)
+        await require_fitting_prompts(deps, known_id, account=caller.account, prompts=wish.prompt_overrides)
         await retry(
             deps.pool,
             known_id,
-            account=ACCOUNT,
+            account=caller.account,
             only=[ImageStatus(each) for each in wish.only] if wish.only else RETRYABLE_IMAGE_STATUSES,
             image_ids=wish.images,
             prompts=wish.prompt_overrides,
             run_limit_seconds=deps.run_limit_seconds,
         )
         deps.admission.nudge()
-        return _answer(await reader.job(job_id, account=ACCOUNT), 202, {"Retry-After": str(_POLL_SECONDS)})
+        return _answer(await reader.job(job_id, account=caller.account), 202, {"Retry-After": str(_POLL_SECONDS)})
 
     return router
 
@@ -181,24 +184,24 @@ _METADATA_PARAMETER: dict[str, Any] = {
 }
 
 
-async def _accept(deps: ApiDependencies, document: dict[str, Any], key: str | None) -> Accepted:
+async def _accept(deps: ApiDependencies, document: dict[str, Any], key: str | None, account: str) -> Accepted:
     """Submits the order. A request that was accepted once is never refused under its key, although a recipe,
     a style or a model that it names may be gone by now."""
     try:
         order = place_order(
             document,
-            account=ACCOUNT,
+            account=account,
             idempotency_key=key,
             catalog=deps.catalog,
             recipes=deps.recipes,
-            styles=await styles_for(deps.pool, document, account=ACCOUNT, recipes=deps.recipes),
+            styles=await styles_for(deps.pool, document, account=account, recipes=deps.recipes),
             known_faults=await url_faults(document.get("webhook"), deps.check_url, pointer="/webhook/url"),
         )
     except InvalidRequest:
         if key is None:
             raise
         async with deps.pool.acquire(timeout=deps.acquire_seconds) as conn:
-            earlier = await conn.fetchrow(_SUBMIT.job_of_key, ACCOUNT, key)
+            earlier = await conn.fetchrow(_SUBMIT.job_of_key, account, key)
         if earlier is None or earlier["request_fingerprint"] != fingerprint(document):
             raise
         return Accepted(JobId(earlier["id"]), replayed=True)

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from safelight.api import schemas
+from safelight.api.access import READS
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.api.schemas import Provider, ProviderGate, ProviderHealth, ProviderModel, Providers, SizeRule
@@ -23,7 +24,7 @@ NoQuery = Annotated[schemas.NoQuery, Query()]
 
 
 def provider_routes(deps: ApiDependencies) -> APIRouter:
-    router = APIRouter(prefix="/v1/providers", tags=["providers"])
+    router = APIRouter(prefix="/v1/providers", tags=["providers"], dependencies=[READS])
 
     @router.get("", responses=problems(503))
     async def show_providers(_: NoQuery) -> Providers:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from safelight.api import schemas
+from safelight.api.access import ADMINISTERS, READS
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.api.schemas import ProviderQueue, Queue
@@ -34,19 +35,19 @@ def queue_routes(deps: ApiDependencies, lookout: Lookout) -> APIRouter:
             pause_reason=in_force.reason if in_force else None,
         )
 
-    @router.get("", responses=problems(503))
+    @router.get("", dependencies=[READS], responses=problems(503))
     async def show_queue(_: NoQuery) -> Queue:
         """How many images wait and run, for whom and for how long, and whether buying is paused."""
         return await queue()
 
-    @router.post("/pause", responses=problems(503))
+    @router.post("/pause", dependencies=[ADMINISTERS], responses=problems(503))
     async def pause_queue(_: NoQuery) -> Queue:
         """Nothing is bought from now on. Calls that were sent go on."""
         await pause(deps.pool, reason="paused over the API")
         lookout.forget()
         return await queue()
 
-    @router.post("/resume", responses=problems(503))
+    @router.post("/resume", dependencies=[ADMINISTERS], responses=problems(503))
     async def resume_queue(_: NoQuery) -> Queue:
         """Buying goes on."""
         await resume(deps.pool)

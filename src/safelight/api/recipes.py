@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from safelight.api import schemas
+from safelight.api.access import READS
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.domain.errors import NotFound
@@ -16,7 +17,7 @@ NoQuery = Annotated[schemas.NoQuery, Query()]
 
 
 def recipe_routes(deps: ApiDependencies) -> APIRouter:
-    router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
+    router = APIRouter(prefix="/v1/recipes", tags=["recipes"], dependencies=[READS])
 
     @router.get("", responses=problems(422))
     async def list_recipes(_: NoQuery) -> schemas.Recipes:

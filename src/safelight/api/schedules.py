@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.dependencies import ACCOUNT, ApiDependencies
+from safelight.api.access import Reads, Submits
+from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.body import read_object
 from safelight.api.edge.idempotency import KEY_PARAMETER, REPLAYED, idempotency_key
 from safelight.api.edge.openapi import documented, problems, request_body
@@ -39,8 +40,8 @@ def schedule_routes(deps: ApiDependencies) -> APIRouter:
     reader = ScheduleReader(deps)
     place = partial(place_order, catalog=deps.catalog, recipes=deps.recipes)
 
-    async def placing() -> Place:
-        return partial(place, styles=await styles_of(deps.pool, account=ACCOUNT))
+    async def placing(account: str) -> Place:
+        return partial(place, styles=await styles_of(deps.pool, account=account))
 
     schedules = Schedules(deps.pool, place, run_limit_seconds=deps.run_limit_seconds, nudge=deps.admission.nudge)
 
@@ -51,43 +52,47 @@ def schedule_routes(deps: ApiDependencies) -> APIRouter:
         | problems(400, 408, 409, 413, 415, 422),
         openapi_extra=request_body(schemas.NewSchedule),
     )
-    async def create_schedule(request: Request, _: NoQuery) -> Response:
+    async def create_schedule(request: Request, caller: Submits, _: NoQuery) -> Response:
         """A job that is made whenever its time comes. Its template is checked now as a job would be."""
         document = await read_object(request, within_seconds=deps.body_seconds)
-        terms = await read_terms(document, account=ACCOUNT, place=await placing(), check_url=deps.check_url)
-        schedule_id = await timetable.add(deps.pool, ACCOUNT, terms)
-        schedule = await reader.schedule(schedule_id, account=ACCOUNT)
+        terms = await read_terms(
+            document, account=caller.account, place=await placing(caller.account), check_url=deps.check_url
+        )
+        schedule_id = await timetable.add(deps.pool, caller.account, terms)
+        schedule = await reader.schedule(schedule_id, account=caller.account)
         return _answer(schedule, 201, {"Location": links.schedule(schedule_id)})
 
     @router.get("", responses=documented(200, schemas.SchedulePage, "A page.") | problems(400, 422))
-    async def list_schedules(query: Annotated[schemas.ScheduleQuery, Query()]) -> Response:
+    async def list_schedules(caller: Reads, query: Annotated[schemas.ScheduleQuery, Query()]) -> Response:
         """Schedules by name, without their templates."""
-        return _answer(await reader.page(ACCOUNT, query))
+        return _answer(await reader.page(caller.account, query))
 
     @router.get("/{schedule_id}", responses=documented(200, schemas.Schedule, "The schedule.") | problems(404, 422))
-    async def get_schedule(schedule_id: str, _: NoQuery) -> Response:
+    async def get_schedule(caller: Reads, schedule_id: str, _: NoQuery) -> Response:
         """The schedule, when it runs next, and how its last run went."""
-        return _answer(await reader.schedule(_known(schedule_id), account=ACCOUNT))
+        return _answer(await reader.schedule(_known(schedule_id), account=caller.account))
 
     @router.patch(
         "/{schedule_id}",
         responses=documented(200, schemas.Schedule, "As it stands now.") | problems(400, 404, 408, 409, 413, 415, 422),
         openapi_extra=request_body(schemas.ScheduleChange),
     )
-    async def change_schedule(request: Request, schedule_id: str, _: NoQuery) -> Response:
+    async def change_schedule(request: Request, caller: Submits, schedule_id: str, _: NoQuery) -> Response:
         """Changes the fields that are given. Jobs that it has made stay as they are."""
         known_id = _known(schedule_id)
         document = await read_object(request, within_seconds=deps.body_seconds)
-        changes = await read_changes(document, account=ACCOUNT, place=await placing(), check_url=deps.check_url)
-        await timetable.change(deps.pool, known_id, changes, account=ACCOUNT)
-        return _answer(await reader.schedule(known_id, account=ACCOUNT))
+        changes = await read_changes(
+            document, account=caller.account, place=await placing(caller.account), check_url=deps.check_url
+        )
+        await timetable.change(deps.pool, known_id, changes, account=caller.account)
+        return _answer(await reader.schedule(known_id, account=caller.account))
 
     @router.delete(
         "/{schedule_id}", status_code=204, responses={204: {"description": "It is gone."}} | problems(404, 422)
     )
-    async def delete_schedule(schedule_id: str, _: NoQuery) -> Response:
+    async def delete_schedule(caller: Submits, schedule_id: str, _: NoQuery) -> Response:
         """No further job is made. Those that it has made stay, but it no longer says which they are."""
-        await timetable.remove(deps.pool, _known(schedule_id), account=ACCOUNT)
+        await timetable.remove(deps.pool, _known(schedule_id), account=caller.account)
         return Response(status_code=204)
 
     @router.post(
@@ -97,12 +102,12 @@ def schedule_routes(deps: ApiDependencies) -> APIRouter:
         | problems(400, 404, 409, 422),
         openapi_extra={"parameters": [KEY_PARAMETER]},
     )
-    async def run_schedule(request: Request, schedule_id: str, _: NoQuery) -> Response:
+    async def run_schedule(request: Request, caller: Submits, schedule_id: str, _: NoQuery) -> Response:
         """A run for now, also of a schedule that is disabled. With `unique_per: day` it is given the day's job, if
         there is one already."""
         key = idempotency_key(request)
         try:
-            run_id, is_known = await schedules.run_now(_known(schedule_id), account=ACCOUNT, request_key=key)
+            run_id, is_known = await schedules.run_now(_known(schedule_id), account=caller.account, request_key=key)
         except InvalidRequest as refusal:
             raise under_job(refusal) from None
         run = await reader.run(run_id)
@@ -112,9 +117,9 @@ def schedule_routes(deps: ApiDependencies) -> APIRouter:
     @router.get(
         "/{schedule_id}/runs", responses=documented(200, schemas.ScheduleRunPage, "A page.") | problems(400, 404, 422)
     )
-    async def list_runs(schedule_id: str, query: Annotated[schemas.RunsQuery, Query()]) -> Response:
+    async def list_runs(caller: Reads, schedule_id: str, query: Annotated[schemas.RunsQuery, Query()]) -> Response:
         """What became of each time that has come, newest first."""
-        return _answer(await reader.runs(_known(schedule_id), query, account=ACCOUNT))
+        return _answer(await reader.runs(_known(schedule_id), query, account=caller.account))
 
     return router
 

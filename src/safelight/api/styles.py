@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.dependencies import ACCOUNT, ApiDependencies
+from safelight.api.access import Reads, Submits
+from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.body import read_object
 from safelight.api.edge.etag import condition_of, is_known
 from safelight.api.edge.faults import body_faults, refused
@@ -43,9 +44,9 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
     router = APIRouter(prefix="/v1/styles", tags=["styles"])
 
     @router.get("", responses=documented(200, schemas.Styles, "All of them.") | problems(422))
-    async def list_styles(_: NoQuery) -> Response:
+    async def list_styles(caller: Reads, _: NoQuery) -> Response:
         """The styles that a job may name: those that come with Safelight, and the account's own."""
-        found = await styles_of(deps.pool, account=ACCOUNT)
+        found = await styles_of(deps.pool, account=caller.account)
         return _answer(schemas.Styles(styles=[_shown(style) for style in found.values()]))
 
     @router.get(
@@ -54,9 +55,9 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         | {304: {"description": "The caller has it already: `If-None-Match` names its ETag."}}
         | problems(404, 422),
     )
-    async def get_style(request: Request, name: str, _: NoQuery) -> Response:
+    async def get_style(request: Request, caller: Reads, name: str, _: NoQuery) -> Response:
         """The style of this name as a job would get it: the account's own before one that comes with Safelight."""
-        style = await style_of(deps.pool, _tame(name), account=ACCOUNT)
+        style = await style_of(deps.pool, _tame(name), account=caller.account)
         if is_known(request, _tag(style)):
             return Response(status_code=304, headers={"ETag": _tag(style), "Cache-Control": "private, no-cache"})
         return _answer(_shown(style), headers={"ETag": _tag(style), "Cache-Control": "private, no-cache"})
@@ -68,7 +69,7 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         | problems(400, 408, 409, 412, 413, 415, 422),
         openapi_extra=request_body(schemas.NewStyle, parameters=_CONDITIONS),
     )
-    async def put(request: Request, name: str, _: NoQuery) -> Response:
+    async def put(request: Request, caller: Submits, name: str, _: NoQuery) -> Response:
         """The account's style of this name says this from now on. Jobs that were accepted stay as they are."""
         document = await read_object(request, within_seconds=deps.body_seconds)
         faults = _name_faults(name)
@@ -79,7 +80,7 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         if faults:
             raise refused(faults)
         style, is_new = await put_style(
-            deps.pool, Style(name=name, **wish.model_dump()), account=ACCOUNT, may_change=_condition(request)
+            deps.pool, Style(name=name, **wish.model_dump()), account=caller.account, may_change=_condition(request)
         )
         return _answer(_shown(style), 201 if is_new else 200, {"ETag": _tag(style)})
 
@@ -89,9 +90,9 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         responses={204: {"description": "The account has none of this name any more."}} | problems(404, 409, 412, 422),
         openapi_extra={"parameters": _CONDITIONS[:1]},
     )
-    async def delete_style(request: Request, name: str, _: NoQuery) -> Response:
+    async def delete_style(request: Request, caller: Submits, name: str, _: NoQuery) -> Response:
         """Removes the account's style. One that comes with Safelight under the same name is there again."""
-        await remove_style(deps.pool, _tame(name), account=ACCOUNT, may_change=_condition(request))
+        await remove_style(deps.pool, _tame(name), account=caller.account, may_change=_condition(request))
         return Response(status_code=204)
 
     return router

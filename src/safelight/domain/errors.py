@@ -79,6 +79,12 @@ class InvalidRequest(SafelightError):
         self.faults = faults
 
 
+class Forbidden(SafelightError):
+    """The caller is known, and may not do this."""
+
+    slug = "insufficient-scope"
+
+
 class NotFound(SafelightError):
     slug = "not-found"
 
