@@ -337,6 +337,8 @@ async def test_a_database_that_counts_otherwise_ends_every_stream(pool: asyncpg.
         with capture_logs() as logs, hub.follow("job_none", after=0) as following:
             ended = asyncio.create_task(following.next())
             await until(pool, IS_ASKED, 0)
-            hub._seen = delivery_hub._Moment(10**15, [])
-            assert await ended == ()
+            while not ended.done():  # a question that is under way puts what it has seen in its place
+                hub._seen = delivery_hub._Moment(10**15, [])
+                await asyncio.wait({ended}, timeout=0.2)
+            assert ended.result() == ()
     assert "begin again" in str(logs)

@@ -27,11 +27,12 @@ from safelight.delivery.pulse import Pulse
 from safelight.domain.events import job_ended
 from safelight.domain.lifecycle import TERMINAL_JOB_STATUSES
 
-_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.5
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.004, 0.5
 _PAUSE_PER_QUESTION = 3
 """A pause is at least so many times as long as the question before it took: following never fills the database."""
-_QUIET_PAUSE_SECONDS = 0.05
-"""While nothing happens, pauses grow to this. An idle stream should cost next to nothing."""
+_QUIET_PAUSE_SECONDS, _PAUSE_GROWTH = 0.05, 1.1
+"""While nothing happens, pauses grow to this, each by so much: an idle stream should cost next to nothing, and one whose
+pictures come a few hundredths of a second apart should not wait for the end of a long pause each time."""
 _MOST_NEWS = 1000
 """Events of one question. When there are more, everybody reads on from the database, job by job."""
 _MOST_QUEUED = 256
@@ -239,7 +240,9 @@ class EventHub:
                 self._was_cut_off = True
                 await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
                 continue
-            quiet_seconds = _SHORTEST_PAUSE_SECONDS if has_happened else min(quiet_seconds * 1.5, _QUIET_PAUSE_SECONDS)
+            quiet_seconds = (
+                _SHORTEST_PAUSE_SECONDS if has_happened else min(quiet_seconds * _PAUSE_GROWTH, _QUIET_PAUSE_SECONDS)
+            )
             await asyncio.sleep(
                 min(max(quiet_seconds, _PAUSE_PER_QUESTION * (clock() - asked_at)), _LONGEST_PAUSE_SECONDS)
             )
