@@ -263,14 +263,33 @@ async def test_an_endpoint_that_takes_nothing_for_five_days_is_disabled(pool: as
     endpoint_id, _ = await endpoint(pool, receiver.url())
     receiver.answer = status(500)
     async with courier(pool):
+        for _day in range(5):
+            assert (await Endpoints(pool, VAULT).one(endpoint_id, account=ACCOUNT)).disabled_at is None
+            await job(pool)
+            await until(pool, "SELECT bool_and(attempt_count > 0) FROM deliveries")
+            await nothing_is_under_way(pool)
+            await pass_time(pool, 24.2 * 3600)
         await job(pool)
-        await stage.failed(pool, 1)
-        await pass_time(pool, 121 * 3600)
         await nothing_waits(pool)
 
     found = await Endpoints(pool, VAULT).one(endpoint_id, account=ACCOUNT)
     assert found.disabled_reason == "it has taken nothing for 120 hours"
-    assert len(receiver.messages) == 2
+
+
+async def test_a_bad_minute_and_then_days_without_messages_do_not_disable_it(pool: asyncpg.Pool, receiver: Receiver):
+    endpoint_id, _ = await endpoint(pool, receiver.url())
+    receiver.answer = status(500)
+    async with courier(pool):
+        await job(pool)
+        await stage.failed(pool, 1)
+        await pass_time(pool, 3600)
+        await nothing_waits(pool)
+        await pass_time(pool, 121 * 3600)
+        await job(pool)
+        await until(pool, "SELECT attempt_count = 1 FROM deliveries ORDER BY id DESC LIMIT 1")
+        await nothing_is_under_way(pool)
+
+    assert (await Endpoints(pool, VAULT).one(endpoint_id, account=ACCOUNT)).disabled_at is None
 
 
 async def test_a_success_in_between_keeps_it_enabled(pool: asyncpg.Pool, receiver: Receiver):
@@ -288,6 +307,11 @@ async def test_a_success_in_between_keeps_it_enabled(pool: asyncpg.Pool, receive
         await until(pool, "SELECT attempt_count = 1 FROM deliveries ORDER BY id DESC LIMIT 1")
 
     assert (await Endpoints(pool, VAULT).one(endpoint_id, account=ACCOUNT)).disabled_at is None
+
+
+async def nothing_is_under_way(pool: asyncpg.Pool) -> None:
+    await until(pool, "SELECT NOT EXISTS (SELECT FROM webhook_lanes WHERE next_at <= safelight.now())")
+    await until(pool, "SELECT NOT EXISTS (SELECT FROM webhook_lanes WHERE claim_token IS NOT NULL)")
 
 
 @pytest.mark.parametrize(("code", "rests"), [(503, True), (429, True), (500, False)])

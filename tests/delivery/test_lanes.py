@@ -48,7 +48,7 @@ async def receiver():
 
 
 async def claimed(pool: asyncpg.Pool, *, seconds: float = 10.0) -> tuple[str, str, object]:
-    [row] = await pool.fetch(_SQL.claim_lanes, 10, 4, seconds)
+    [row] = await pool.fetch(_SQL.claim_lanes, 10, 4, seconds, 60.0)
     return row["endpoint_id"], row["lane"], row["claim_token"]
 
 
@@ -94,7 +94,7 @@ async def test_jobs_own_addresses_on_one_host_share_what_may_be_under_way(pool: 
         await job(pool, url=f"http://receiver.example:9000/{number}")
     await job(pool, url="http://RECEIVER.example:9001/7")
 
-    taken = await pool.fetch(_SQL.claim_lanes, 100, 4, 10.0)
+    taken = await pool.fetch(_SQL.claim_lanes, 100, 4, 10.0, 60.0)
 
     sites = await pool.fetch("SELECT site FROM webhook_lanes WHERE claim_token IS NOT NULL")
     assert Counter(row["site"] for row in sites) == {
@@ -104,6 +104,21 @@ async def test_jobs_own_addresses_on_one_host_share_what_may_be_under_way(pool: 
     assert len(taken) == 5
 
 
+async def test_an_endpoint_that_takes_nothing_has_one_lane_under_way(pool: asyncpg.Pool):
+    hangs, _ = await endpoint(pool, "https://hangs.example/", "job.created")
+    works, _ = await endpoint(pool, "https://works.example/", "job.created")
+    for _ in range(6):
+        await job(pool)
+    await pool.execute(
+        "UPDATE webhook_endpoints SET failing_since = safelight.now() - interval '61 s' WHERE id = $1", hangs
+    )
+
+    first, second = [await pool.fetch(_SQL.claim_lanes, 100, 4, 10.0, 60.0) for _ in range(2)]
+
+    assert Counter(row["endpoint_id"] for row in first) == {hangs: 1, works: 4}
+    assert second == []
+
+
 async def test_slots_go_to_endpoints_in_turns(pool: asyncpg.Pool):
     busy, _ = await endpoint(pool, "https://busy.example/", "job.created")
     for _ in range(8):
@@ -111,7 +126,7 @@ async def test_slots_go_to_endpoints_in_turns(pool: asyncpg.Pool):
     late, _ = await endpoint(pool, "https://late.example/", "job.created")
     await job(pool)
 
-    taken = [row["endpoint_id"] for row in await pool.fetch(_SQL.claim_lanes, 2, 4, 10.0)]
+    taken = [row["endpoint_id"] for row in await pool.fetch(_SQL.claim_lanes, 2, 4, 10.0, 60.0)]
 
     assert sorted(taken) == sorted([busy, late])
 
@@ -314,7 +329,7 @@ async def test_looking_for_lanes_reads_no_table_from_end_to_end(pool: asyncpg.Po
         "        CASE WHEN n % 10 = 0 THEN safelight.now() + interval '1 hour' END FROM generate_series(1, 20000) AS n"
     )
     await pool.execute("ANALYZE webhook_lanes")
-    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {_SQL.claim_lanes}", 10, 4, 10.0))
+    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {_SQL.claim_lanes}", 10, 4, 10.0, 60.0))
     assert "Seq Scan on webhook_lanes" not in plan, plan
 
 

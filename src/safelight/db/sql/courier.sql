@@ -1,7 +1,8 @@
 -- name: claim_lanes
--- Takes lanes whose time has come, at most $1 of them and $2 at a time of one site, under a lease of $3 seconds. Sites are
--- looked up one after the other in the index, so that what waits at one is passed over and not walked; their lanes are
--- taken in turns. One process asks at a time; the answer to others is nothing, and nobody waits.
+-- Takes lanes whose time has come, at most $1 of them and $2 at a time of one site, under a lease of $3 seconds; one at a
+-- time of a site that has failed for $4 seconds, so that many which hang do not fill a process. Sites are looked up one
+-- after the other in the index, so that what waits at one is passed over and not walked; their lanes are taken in turns.
+-- One process asks at a time; the answer to others is nothing, and nobody waits.
 WITH RECURSIVE turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext('safelight.courier')) AS is_ours
 ), sites AS (
@@ -17,9 +18,14 @@ WITH RECURSIVE turn AS MATERIALIZED (
     FROM sites,
          LATERAL (SELECT count(*) AS lanes FROM webhook_lanes AS b
                   WHERE b.site = sites.site AND b.claim_token IS NOT NULL AND b.next_at > safelight.now()) AS busy,
+         LATERAL (SELECT CASE WHEN EXISTS (
+                             SELECT FROM webhook_endpoints AS e
+                             WHERE e.site = sites.site AND e.disabled_at IS NULL AND e.deleted_at IS NULL
+                               AND e.failing_since <= safelight.now() - make_interval(secs => $4))
+                         THEN 1 ELSE $2::int END AS most) AS bound,
          LATERAL (SELECT w.endpoint_id, w.lane, w.next_at FROM webhook_lanes AS w
                   WHERE w.site = sites.site AND w.next_at <= safelight.now()
-                  ORDER BY w.next_at LIMIT greatest($2 - busy.lanes, 0)
+                  ORDER BY w.next_at LIMIT greatest(bound.most - busy.lanes, 0)
                   FOR NO KEY UPDATE SKIP LOCKED) AS l
 ), taken AS (
     SELECT endpoint_id, lane FROM due ORDER BY in_turn, next_at LIMIT $1
@@ -97,7 +103,8 @@ RETURNING EXISTS (SELECT FROM webhook_endpoints AS e
                   WHERE e.id = $1 AND e.url = $10 AND e.disabled_at IS NULL AND e.deleted_at IS NULL);
 
 -- name: mark_failed
--- The message ($4) was not taken, why is in $6. It is tried again $8 seconds from now, and until then its lane rests.
+-- The message ($4) was not taken, why is in $6. It is tried again $8 seconds from now, and until then its lane rests. The
+-- endpoint has been failing since its first failure, unless the one before this is longer ago than any pause.
 WITH lane AS (
     UPDATE webhook_lanes
     SET claim_token = NULL, failing_since = coalesce(failing_since, safelight.now()),
@@ -105,8 +112,12 @@ WITH lane AS (
     WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3
     RETURNING endpoint_id, next_at
 ), fails AS (
-    UPDATE webhook_endpoints SET failing_since = safelight.now()
-    WHERE id IN (SELECT endpoint_id FROM lane) AND failing_since IS NULL
+    UPDATE webhook_endpoints
+    SET failed_at = safelight.now(),
+        failing_since = CASE WHEN failed_at > safelight.now() - interval '30 hours' THEN coalesce(failing_since, safelight.now())
+                             ELSE safelight.now() END
+    WHERE id IN (SELECT endpoint_id FROM lane)
+      AND (failing_since IS NULL OR failed_at IS NULL OR failed_at <= safelight.now() - interval '1 minute')
 )
 UPDATE deliveries
 SET attempt_count = attempt_count + 1, attempted_at = safelight.now(), due_at = lane.next_at,
@@ -125,8 +136,12 @@ WITH lane AS (
     WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3
     RETURNING endpoint_id
 ), fails AS (
-    UPDATE webhook_endpoints SET failing_since = safelight.now()
-    WHERE $10 AND id IN (SELECT endpoint_id FROM lane) AND failing_since IS NULL
+    UPDATE webhook_endpoints
+    SET failed_at = safelight.now(),
+        failing_since = CASE WHEN failed_at > safelight.now() - interval '30 hours' THEN coalesce(failing_since, safelight.now())
+                             ELSE safelight.now() END
+    WHERE $10 AND id IN (SELECT endpoint_id FROM lane)
+      AND (failing_since IS NULL OR failed_at IS NULL OR failed_at <= safelight.now() - interval '1 minute')
 )
 UPDATE deliveries
 SET status = 'dead', attempt_count = attempt_count + CASE WHEN $10 THEN 1 ELSE 0 END, ended_at = safelight.now(),

@@ -87,7 +87,8 @@ class Courier:
         if not free:
             return
         asked_at = time.monotonic()
-        for row in await self._route.pool.fetch(_SQL.claim_lanes, free, pace.per_site, pace.lease_seconds):
+        limits = (free, pace.per_site, pace.lease_seconds, pace.failing_seconds)
+        for row in await self._route.pool.fetch(_SQL.claim_lanes, *limits):
             visit = Visit(self._route, row["endpoint_id"], row["lane"], row["claim_token"], claimed_at=asked_at)
             task = asyncio.create_task(self._make(visit))
             self._visits.add(task)
