@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -209,6 +210,30 @@ async def test_a_picture_behind_a_url_is_fetched_once_and_without_the_key(vendor
     assert "authorization" not in fetched.headers
 
 
+async def test_a_picture_whose_server_stumbles_is_asked_for_again_and_bought_once(
+    vendor: Vendor, house: OpenAIProvider
+) -> None:
+    house.fetch_pauses_seconds = (0.0, 0.0)
+    body = b'{"data": [{"url": "%s/files/1.png"}]}' % vendor.url.encode()
+    files = {"/v1/images/generations": (200, "application/json", body), "/files/1.png": (503, "text/plain", b"")}
+    serve(vendor, files)
+    stumble = vendor.answer
+    assert stumble is not None
+
+    async def recover(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(vendor.requests) == 4:
+            files["/files/1.png"] = (200, "image/png", PNG)
+        await stumble(reader, writer)
+
+    vendor.answer = recover
+
+    result = await house.submit(request(model="gpt-image-2"))
+
+    assert isinstance(result, ImageResult)
+    assert result.data == PNG
+    assert [sent.method for sent in vendor.requests] == ["POST", "GET", "GET", "GET"]
+
+
 @pytest.mark.parametrize(
     ("url", "kind", "what"),
     [
@@ -221,6 +246,7 @@ async def test_a_picture_behind_a_url_is_fetched_once_and_without_the_key(vendor
 async def test_a_picture_that_cannot_be_fetched_was_paid_for(
     vendor: Vendor, house: OpenAIProvider, url: str, kind: ErrorKind, what: str
 ) -> None:
+    house.fetch_pauses_seconds = (0.0,)
     body = b'{"data": [{"url": "%s"}]}' % url.format(here=vendor.url).encode()
     serve(
         vendor,

@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
@@ -38,7 +38,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.money import FREE, Cost
 from safelight.net.billable import MAX_ANSWER_BYTES, CallNotSent, billable_client
-from safelight.net.fetch import Fetch, FetchFailed, FetchRefused
+from safelight.net.fetch import Fetch, Fetched, FetchFailed, FetchRefused
 from safelight.providers.configuration import checked_url, model_table, required_key
 from safelight.providers.failures import (
     CALL_FAILURES,
@@ -88,6 +88,8 @@ class OpenAIProvider(ImageProvider):
 
     default_base_url = DEFAULT_BASE_URL
     key_variable = "OPENAI_API_KEY"
+    fetch_pauses_seconds: Sequence[float] = (0.5, 1.0, 3.0)
+    """Before a picture behind an address, paid for, is asked for once more. Chosen."""
 
     def __init__(self, *, api_key: str | None, base_url: str, models: ModelTable, fetch: Fetch) -> None:
         self._api_key = api_key or ""
@@ -200,9 +202,7 @@ class OpenAIProvider(ImageProvider):
         try:
             if picture.base64:
                 return _decoded(picture.base64), None
-            fetched = await self._fetch(
-                picture.url, max_bytes=MAX_ANSWER_BYTES, timeout_seconds=request.timeout_seconds
-            )
+            fetched = await self._fetched(picture.url, request)
             return fetched.data, fetched.mime
         except (FetchFailed, FetchRefused, ValueError) as error:
             # Not with the address: it may carry a signature.
@@ -219,6 +219,17 @@ class OpenAIProvider(ImageProvider):
                 cost=cost,
                 usage=usage,
             ) from None
+
+    async def _fetched(self, url: str, request: ImageRequest) -> Fetched:
+        """It is paid for: while its server stumbles it is asked for again. Raises FetchFailed, FetchRefused."""
+        for pause_seconds in self.fetch_pauses_seconds:
+            try:
+                return await self._fetch(url, max_bytes=MAX_ANSWER_BYTES, timeout_seconds=request.timeout_seconds)
+            except FetchFailed as error:
+                if error.is_final:
+                    raise
+            await asyncio.sleep(pause_seconds)
+        return await self._fetch(url, max_bytes=MAX_ANSWER_BYTES, timeout_seconds=request.timeout_seconds)
 
     def _of_status(self, error: APIStatusError, request: ImageRequest, model: Model) -> ProviderError | Refusal:
         status = error.status_code
