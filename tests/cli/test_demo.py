@@ -34,6 +34,7 @@ async def test_the_demo_delivers_every_picture_and_pays_for_each_once(safelight:
     assert not list((tmp_path / ".demo" / "run").glob("*.pid"))
 
 
+@pytest.mark.slow
 async def test_an_interrupted_demo_stops_what_it_started_and_can_be_run_again(
     safelight: Safelight, environment: dict[str, str], tmp_path: Path
 ) -> None:

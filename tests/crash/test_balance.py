@@ -71,7 +71,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[RunningSandbox]:
 
 @pytest.mark.timeout(300)
 async def test_the_books_balance_after_a_storm(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
-    await weather(fleet, capsys, images=80, calls_between_kills=12, within_seconds=240)
+    await weather(fleet, capsys, images=40, calls_between_kills=10, within_seconds=240)
 
 
 @pytest.mark.slow

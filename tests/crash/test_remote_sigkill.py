@@ -12,7 +12,7 @@ from tests.crash.conftest import TIMEOUT_SECONDS, Fleet
 from tests.orders import attempts_of, ended, image, images_of, order, until
 
 MODELS = {"replicate": "black-forest-labs/flux-schnell", "fal": "fal-ai/flux/dev"}
-VENDORS = sorted(MODELS)
+VENDORS = ["fal", pytest.param("replicate", marks=pytest.mark.slow)]
 
 
 def three_images(vendor: str) -> tuple[ImageOrder, ...]:
@@ -47,8 +47,15 @@ async def test_a_kill_before_the_handle_is_committed_buys_one_picture_again_and_
     assert max(row["attempt_count"] for row in await images_of(fleet.pool, accepted.job_id)) <= 2
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
-@pytest.mark.parametrize("failpoint", [Failpoint.HANDLE_COMMITTED, Failpoint.POLLING])
+@pytest.mark.parametrize(
+    ("vendor", "failpoint"),
+    [
+        ("fal", Failpoint.HANDLE_COMMITTED),
+        ("fal", Failpoint.POLLING),
+        ("replicate", Failpoint.POLLING),
+        pytest.param("replicate", Failpoint.HANDLE_COMMITTED, marks=pytest.mark.slow),
+    ],
+)
 async def test_a_kill_once_the_handle_is_committed_buys_nothing_again(vendor: str, failpoint: Failpoint, fleet: Fleet):
     fleet.sandbox.vendor.hold()
     doomed = await fleet.start(f"{failpoint}:kill@3")
