@@ -13,7 +13,7 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
-from benchmarks import admission, delivery, overhead, profile, rendering, service, startup, table, throughput
+from benchmarks import admission, delivery, overhead, profile, rendering, service, startup, submits, table, throughput
 from benchmarks.figures import Figure, at_most
 from benchmarks.scale import FULL, QUICK, Scale
 
@@ -87,6 +87,7 @@ async def _rendering(scale: Scale, folder: Path | None) -> list[Figure]:  # noqa
 _MEASUREMENTS: dict[str, Measurement] = {
     "service": service.measure,
     "throughput": throughput.measure,
+    "submits": submits.measure,
     "delivery": delivery.measure,
     "overhead": overhead.measure,
     "admission": admission.measure,

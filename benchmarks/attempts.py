@@ -23,6 +23,7 @@ from safelight.db.migrate import migrate
 from safelight.db.statements import load
 from safelight.domain.ids import ImageRowId, WorkerId, new_worker_id
 from safelight.domain.money import FREE, Cost
+from safelight.engine.addresses import Addresses
 from safelight.engine.admission import admit
 from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.failpoints import Failpoints
@@ -33,10 +34,12 @@ from safelight.engine.timing import Timing
 from safelight.engine.worker import Databases
 from safelight.imaging.pool import RenderPool
 from safelight.imaging.rendition import Rendered
+from safelight.net.egress import EgressGuard
 from safelight.providers.provider import Capabilities, ImageProvider, ImageRequest, ImageResult
 from safelight.sandbox.scenes import paint
 from safelight.storage.local import LocalBlobStore
-from safelight.storage.staging import Receipt, Staging
+from safelight.storage.local_staging import LocalStaging
+from safelight.storage.staging import Receipt
 from safelight.wiring import pools
 
 JOB_IMAGES = 14
@@ -189,7 +192,7 @@ async def _bench(folder: Path | None) -> AsyncIterator[Bench]:
 
 
 async def _pipeline(databases: Databases, home: Path, renderer: RenderPool) -> Bench:
-    staging, blobs, vendor = Staging(home / "staging"), LocalBlobStore(home / "blobs"), InstantVendor(b"")
+    staging, blobs, vendor = LocalStaging(home / "staging"), LocalBlobStore(home / "blobs"), InstantVendor(b"")
     await staging.ensure_marker()
     await blobs.ensure_marker()
     keeper = WatchedKeeper(
@@ -205,6 +208,7 @@ async def _pipeline(databases: Databases, home: Path, renderer: RenderPool) -> B
         worker_id=await _registered(databases.pool),
         providers={PROVIDER: vendor},
         keeper=keeper,
+        addresses=Addresses(pool=databases.pool, blobs=blobs, renderer=renderer, fetch=EgressGuard(()).fetch),
         timing=_TIMING,
         failpoints=Failpoints(),
         draining=asyncio.Event(),

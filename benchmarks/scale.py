@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """Counts are per run. `backlogs` are the queue lengths that admission is measured with, the shortest first."""
+    """Counts are per run. `backlogs` are the queue lengths that admission is measured with, the shortest first;
+    the second is measured once more with so many `accounts`."""
 
     runs: int
     startups: int
     submits: int
+    submit_seconds: float
     first_calls: int
     vendor_seconds: float
     plain_images: int
     kept_images: int
     profiled_images: int
     backlogs: tuple[int, ...]
+    accounts: int
     admissions: int
     render_turns: int
     pairs: int
@@ -31,12 +34,14 @@ FULL = Scale(
     runs=3,
     startups=3,
     submits=300,
+    submit_seconds=10.0,
     first_calls=40,
     vendor_seconds=8.0,
     plain_images=2100,
     kept_images=210,
     profiled_images=700,
     backlogs=(100, 10_000, 100_000),
+    accounts=100,
     admissions=300,
     render_turns=40,
     pairs=200,
@@ -49,12 +54,14 @@ QUICK = Scale(
     runs=1,
     startups=1,
     submits=40,
+    submit_seconds=1.0,
     first_calls=5,
     vendor_seconds=1.0,
     plain_images=140,
     kept_images=14,
     profiled_images=140,
     backlogs=(100, 500, 2_000),
+    accounts=20,
     admissions=20,
     render_turns=3,
     pairs=10,

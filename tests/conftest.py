@@ -22,6 +22,7 @@ import pytest
 from safelight.db.embedded import EmbeddedServer
 from safelight.db.migrate import migrate
 from safelight.db.pool import close_pool, open_pool
+from tests.s3 import CREDENTIALS, running_s3
 
 _TEMPLATE = "safelight_template"
 _ROOM_BYTES = 2_000_000_000
@@ -98,6 +99,21 @@ async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
         yield pool
     finally:
         await close_pool(pool)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server, started by the first test that wants it."""
+    with running_s3() as url:
+        yield url
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, with credentials for it in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 def _make_open_folder() -> Path:

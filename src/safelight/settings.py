@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -15,6 +16,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from safelight.storage.place import BucketPlace, Folder, parse_place
 
 VENDOR_KEYS = {
     "gemini": "GEMINI_API_KEY",
@@ -48,6 +51,32 @@ class ProviderSettings(BaseModel):
     """Models that the vendor's own data does not list, such as those of a compatible server."""
 
 
+class StorageSettings(BaseModel):
+    """How a bucket is reached. Credentials are not among them: they come from the vendor's own variables, or from the
+    machine's role."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: str | None = None
+    """Instead of the vendor's own address, such as `http://minio:9000`; default for S3: `AWS_ENDPOINT_URL_S3` or
+    `AWS_ENDPOINT_URL`."""
+    region: str | None = None
+    """Of an S3 bucket; default `AWS_REGION` or `AWS_DEFAULT_REGION`, then `us-east-1`."""
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300)
+    """Within this each operation on the bucket has succeeded or failed, whatever it takes."""
+
+
+class CreditSettings(BaseModel):
+    """What a picture costs an account that pays in credits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default: int = Field(default=1, ge=0, le=1_000_000)
+    """Credits for a picture by a model that has no price of its own."""
+    models: dict[str, Annotated[int, Field(ge=0, le=1_000_000)]] = Field(default_factory=dict)
+    """Credits by model, as `model` or `provider/model`."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Durations are in seconds."""
 
@@ -65,7 +94,10 @@ class Settings(BaseSettings):
     database_url: str | None = None
     """A PostgreSQL of yours; without it Safelight runs its own in `home`."""
     storage_url: str | None = None
-    """Where pictures are kept, `file://…`; default `home/blobs`."""
+    """Where pictures are kept: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`;
+    default `home/blobs`."""
+    storage: StorageSettings = Field(default_factory=lambda: StorageSettings())
+    """How a bucket is reached; its fields are below."""
     bind: str = "127.0.0.1:8420"
     """`host:port` that the API listens on."""
     public_url: str | None = None
@@ -77,6 +109,19 @@ class Settings(BaseSettings):
     """Open event streams per API process, which holds 4000 connections in all; further ones are refused."""
     url: str = "http://127.0.0.1:8420"
     """The API that the command line talks to."""
+    api_key: SecretStr | None = None
+    """The key that the command line calls it with, `sl_…`; none is needed where the service runs open."""
+    openai_wait_seconds: float = Field(default=550.0, ge=1, le=86_400)
+    """How long a request in OpenAI's form waits for its pictures, and how long these may take. OpenAI's clients wait for
+    600 seconds unless told otherwise."""
+    openai_aliases: dict[str, str] = Field(default_factory=dict)
+    """Other names for models in requests in OpenAI's form: `{"gpt-image-1": "gemini/gemini-3.1-flash-image"}`."""
+    url_expiry_seconds: int = Field(default=3600, ge=1, le=604_800)
+    """How long a signed link to a picture is good, at most; where keys are needed."""
+    redirect_downloads: bool = False
+    """Send who asks for a picture to the storage itself, where it can sign addresses of its own, for some minutes."""
+    require_idempotency_key: bool = False
+    """Refuse a submit without an `Idempotency-Key`, so that no client can forget it."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
     log_json: bool = False
@@ -88,6 +133,17 @@ class Settings(BaseSettings):
     """Used when a request names none; default: the only provider that is configured."""
     placeholder: bool = False
     """Let the placeholder be the default provider."""
+
+    account_billing: Literal["none", "credits", "usd"] = "none"
+    """What a new account pays with in advance: nothing, credits, or US dollars by estimate. Accounts that exist keep
+    theirs."""
+    credits: CreditSettings = Field(default_factory=CreditSettings)
+    """What a picture costs in credits; its fields are below."""
+    adoption_window_seconds: float = Field(default=86_400.0, gt=0)
+    """What is held for an image of unknown outcome is held for this long; a picture that comes later costs nothing."""
+
+    max_queued_images: int | None = Field(default=200_000, ge=1)
+    """Images that may wait, of all accounts; a submit beyond it is refused. `null`: any number."""
 
     workers: int = Field(default=1, ge=1, le=64)
     """Worker processes of `serve`."""
@@ -133,6 +189,13 @@ class Settings(BaseSettings):
     """Events of a job that ended are forgotten when its newest one is this old. The job itself stays."""
     delivery_retention_days: float = Field(default=30.0, gt=0)
     """Webhook messages that were delivered, or given up, are forgotten after this."""
+    image_retention_days: float | None = Field(default=None, gt=0)
+    """A job that ended so long ago is removed, as if its owner had deleted it: pictures, prompts, metadata. Default:
+    never."""
+    prompt_retention_days: float | None = Field(default=None, gt=0)
+    """The prompts of a job that ended so long ago are removed, and no more. Default: never."""
+    upload_retention_days: float = Field(default=30.0, gt=0)
+    """An upload is deleted this long after it was sent last, or when the last job that is made from it has ended."""
     drain_seconds: float = Field(default=330.0, gt=0)
     """How long `serve` lets its worker finish calls that were sent before it stops waiting."""
 
@@ -178,14 +241,42 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
 
     @property
+    def is_local(self) -> bool:
+        """Whether `bind` is an address that only this machine reaches."""
+        host = self.bind.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    @property
+    def place(self) -> Folder | BucketPlace:
+        """Where pictures are kept. Raises ValueError that says what is wrong with it, without repeating it."""
+        if self.storage_url is None:
+            return Folder(root=self.home / "blobs")
+        endpoint = self.storage.endpoint or (_s3_endpoint() if self.storage_url.startswith("s3:") else None)
+        try:
+            return parse_place(
+                self.storage_url,
+                endpoint=endpoint,
+                region=self.storage.region,
+                timeout_seconds=self.storage.timeout_seconds,
+            )
+        except ValueError as error:
+            raise ValueError(f"SAFELIGHT_STORAGE_URL: {error}") from error
+
+    @property
     def blobs(self) -> Path:
         """The local blob store. Raises ValueError for a storage that is not a local folder."""
-        if self.storage_url is None:
-            return self.home / "blobs"
-        scheme, _, path = self.storage_url.partition("://")
-        if scheme != "file" or not path.startswith("/"):
-            raise ValueError("SAFELIGHT_STORAGE_URL reads `file:///absolute/path`")
-        return Path(path)
+        match self.place:
+            case Folder(root=root):
+                return root
+            case BucketPlace() as place:
+                raise ValueError(f"{place} is no folder")
+
+    def own_key(self) -> str | None:
+        """What the command line calls the API with."""
+        return self.api_key.get_secret_value() if self.api_key is not None else None
 
     def all_providers(self) -> dict[str, ProviderSettings]:
         """Those configured, those whose vendor's key is in the environment, and the placeholder."""
@@ -222,6 +313,12 @@ def default_home() -> Path:
 
 def vendor_key(variable: str) -> str | None:
     return (os.environ.get(variable) or None) if variable else None  # noqa: TID251 - this is the place
+
+
+def _s3_endpoint() -> str | None:
+    """Where AWS's own tools would look for S3."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return next((found for name in names if (found := os.environ.get(name))), None)  # noqa: TID251 - this is the place
 
 
 def child_environment(overrides: dict[str, Any]) -> dict[str, str]:

@@ -18,10 +18,15 @@ from safelight.delivery.links import Links
 from safelight.delivery.webhooks.courier import Courier, forget_old
 from safelight.delivery.webhooks.vault import KEY_FILE, InvalidKey, Vault, vault_at
 from safelight.delivery.webhooks.visit import CourierPoint
+from safelight.domain.credits import Billing, CreditPrices
 from safelight.domain.ids import WorkerId, new_worker_id
+from safelight.domain.signing import Signer, signing_key
+from safelight.engine.addresses import Addresses
 from safelight.engine.admission import Admission
 from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.catalog import Catalog, ConfiguredProvider
+from safelight.engine.depth import QueueDepth
+from safelight.engine.erasure import Eraser, ErasurePoint, Keeping
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.keep import Keeper
 from safelight.engine.restore import Restored, after_restore
@@ -29,14 +34,14 @@ from safelight.engine.retention import delete_orphans
 from safelight.engine.schedules import Place, Schedules
 from safelight.engine.stuck import Bounds, StuckWatch
 from safelight.engine.timing import Timing
+from safelight.engine.uploads import forget_uploads
 from safelight.engine.worker import Capacity, Databases, Worker, claim_store
 from safelight.imaging.pool import RenderPool
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.fetch import Fetch
 from safelight.providers.registry import InvalidConfiguration, ProviderConfig, installed_kinds, load_kind
 from safelight.settings import ProviderSettings, Settings
-from safelight.storage.local import LocalBlobStore
-from safelight.storage.staging import Staging
+from safelight.storage.stores import Stores, open_blobs, open_stores
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -63,7 +68,12 @@ def timing_of(settings: Settings) -> Timing:
         probe_max_seconds=settings.probe_max_seconds,
         stuck_seconds=settings.stuck_seconds,
         event_retention_days=settings.event_retention_days,
+        adoption_window_seconds=settings.adoption_window_seconds,
     )
+
+
+def credit_prices_of(settings: Settings) -> CreditPrices:
+    return CreditPrices(default=settings.credits.default, by_model=settings.credits.models)
 
 
 def fetch_of(settings: Settings) -> Fetch:
@@ -87,6 +97,19 @@ def vault_of(settings: Settings) -> Vault:
     except InvalidKey as error:
         where = "secret_key" if secret_key else str(settings.home / KEY_FILE)
         raise InvalidConfiguration(f"{where}: {error}") from error
+
+
+def signer_of(settings: Settings, vault: Vault) -> Signer:
+    """What signs links: under a key of its own for each of the vault's, so that they change together."""
+    return Signer([signing_key(key) for key in vault.keys], expiry_seconds=settings.url_expiry_seconds)
+
+
+def keeping_of(settings: Settings) -> Keeping:
+    jobs, prompts = settings.image_retention_days, settings.prompt_retention_days
+    return Keeping(
+        jobs=timedelta(days=jobs) if jobs is not None else None,
+        prompts=timedelta(days=prompts) if prompts is not None else None,
+    )
 
 
 def config_of(settings: Settings, provider: ProviderSettings) -> ProviderConfig:
@@ -115,15 +138,19 @@ def catalog_of(settings: Settings) -> Catalog:
     return Catalog(providers=providers, default=settings.chosen_provider())
 
 
+def stores_of(settings: Settings) -> Stores:
+    """Raises StorageUnusable."""
+    return open_stores(settings.place, staging_folder=settings.home / "staging")
+
+
 async def take_stock(settings: Settings, dsn: str) -> Restored:
     """After a restore: buying is paused, staged purchases are recovered, and what may be bought twice is listed."""
-    store = settings.blobs
-
-    def has_picture(prefix: str, image_id: str, row_id: int) -> bool:
-        return any((store / prefix).glob(f"**/{image_id}.*-{row_id:08x}*"))
-
-    async with pools(dsn, name="restore", size=2) as databases:
-        return await after_restore(databases.pool, Staging(settings.home / "staging"), has_picture=has_picture)
+    stores = stores_of(settings)
+    try:
+        async with pools(dsn, name="restore", size=2) as databases:
+            return await after_restore(databases.pool, stores.staging, stores.blobs)
+    finally:
+        stores.close()
 
 
 @asynccontextmanager
@@ -155,6 +182,7 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
             await databases.pool.fetchval("SELECT 1")
 
         recipes = load_recipes(settings.home / "recipes")
+        renderer = RenderPool()  # its process starts with the first upload
         schedules = schedules_of(settings, databases.pool, placing(catalog, lambda: recipes), admission)
         app = create_app(
             ApiDependencies(
@@ -162,15 +190,27 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
                 admission=admission,
                 catalog=catalog,
                 recipes=recipes,
-                blobs=LocalBlobStore(settings.blobs),
+                blobs=open_blobs(settings.place),
                 run_limit_seconds=settings.run_limit_seconds,
                 public_url=settings.public_url,
                 ready=ready,
                 vault=vault_of(settings),
                 check_url=guard_of(settings).check,
+                renderer=renderer,
+                upload_retention_days=settings.upload_retention_days,
                 allowed_hosts=LOOPBACK_HOSTS | own_hosts(settings),
                 max_streams=settings.max_streams,
                 lease_seconds=settings.lease_seconds,
+                may_run_open=settings.is_local,
+                url_expiry_seconds=settings.url_expiry_seconds,
+                redirect_downloads=settings.redirect_downloads,
+                image_retention_days=settings.image_retention_days,
+                require_idempotency_key=settings.require_idempotency_key,
+                openai_wait_seconds=settings.openai_wait_seconds,
+                openai_aliases=settings.openai_aliases,
+                account_billing=Billing(settings.account_billing),
+                credit_prices=credit_prices_of(settings),
+                depth=QueueDepth(settings.max_queued_images),
             )
         )
         admitting = asyncio.create_task(admission.run())
@@ -182,6 +222,7 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
                 yield app
         finally:
             admitting.cancel()
+            await renderer.aclose()
             for each in catalog.providers.values():
                 await each.provider.aclose()
 
@@ -199,6 +240,7 @@ def schedules_of(settings: Settings, pool: asyncpg.Pool, place: Place, admission
         run_limit_seconds=settings.run_limit_seconds,
         margin_seconds=settings.ready_margin_seconds,
         nudge=admission.nudge,
+        prices=credit_prices_of(settings),
     )
 
 
@@ -244,14 +286,16 @@ def stuck_watch_of(settings: Settings, pool: asyncpg.Pool, catalog: Catalog) -> 
 
 @asynccontextmanager
 async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None = None) -> AsyncIterator[Worker]:
-    """A worker that has not started. Raises StoreMismatch when it does not share the installation's folders."""
+    """A worker that has not started. Raises StoreMismatch when it does not share the installation's stores, and
+    StorageUnusable when it cannot tell."""
     catalog = catalog_of(settings)
-    store, staging = LocalBlobStore(settings.blobs), Staging(settings.home / "staging")
+    stores = stores_of(settings)
+    store, staging = stores.blobs, stores.staging
     timing = timing_of(settings)
     async with pools(dsn, name="worker", size=10) as databases:
-        await claim_store(databases.pool, f"{await store.ensure_marker()} {await staging.ensure_marker()}")
+        await claim_store(databases.pool, await stores.marker())
         renderer = RenderPool(processes=settings.render_processes)
-        failpoints = Failpoints.parse(settings.failpoint, (*Failpoint, *CourierPoint))
+        failpoints = Failpoints.parse(settings.failpoint, (*Failpoint, *CourierPoint, *ErasurePoint))
         pipeline = AttemptPipeline(
             pool=databases.pool,
             worker_id=worker_id or new_worker_id(),
@@ -264,6 +308,14 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
                 timing=timing,
                 failpoints=failpoints,
                 min_free_bytes=settings.min_free_bytes,
+            ),
+            addresses=Addresses(
+                pool=databases.pool,
+                blobs=store,
+                renderer=renderer,
+                fetch=fetch_of(settings),
+                retry_unit_seconds=settings.retry_unit_seconds,
+                upload_days=settings.upload_retention_days,
             ),
             timing=timing,
             failpoints=failpoints,
@@ -281,6 +333,13 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
         is_alone = worker_id is not None  # a process for one image sees to nothing else
         ticking = nullcontext() if is_alone else _alongside(schedules.run(tick_seconds=settings.schedule_seconds))
         stuck_watch = stuck_watch_of(settings, databases.pool, catalog)
+        eraser = Eraser(
+            databases.pool,
+            store,
+            keeping=keeping_of(settings),
+            every_seconds=settings.sweep_seconds,
+            reach=failpoints.reach,
+        )
         kept_deliveries = timedelta(days=settings.delivery_retention_days)
         watching = nullcontext() if is_alone else _alongside(stuck_watch.run())
         try:
@@ -297,11 +356,13 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
                         partial(store.remove_parts, older_than_seconds=_LEFT_BEHIND_SECONDS),
                         partial(forget_old, databases.pool, older_than=kept_deliveries),
                         partial(delete_orphans, databases.pool, store),
+                        partial(forget_uploads, databases.pool, store),
                     ),
-                    beside=(courier,),
+                    beside=(courier, eraser),
                 )
         finally:
             await renderer.aclose()
+            stores.close()
             for each in catalog.providers.values():
                 await each.provider.aclose()
 
@@ -309,13 +370,14 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
 @asynccontextmanager
 async def courier_of(settings: Settings, dsn: str, failpoints: Failpoints) -> AsyncIterator[Courier]:
     """Posts webhooks, over connections of its own: images and webhooks never wait for each other's."""
+    vault = vault_of(settings)
     pool = await open_pool(dsn, min_size=1, max_size=4, application_name="safelight webhooks")
     try:
         yield Courier(
             pool,
             post=guard_of(settings).post,
-            vault=vault_of(settings),
-            links=Links(settings.public_url),
+            vault=vault,
+            links=Links(settings.public_url, signer_of(settings, vault)),
             reach=failpoints.reach,
         )
     finally:

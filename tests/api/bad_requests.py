@@ -155,7 +155,9 @@ INVALID, UNKNOWN_FIELD, SIZE, MODEL = "validation-error", "unknown-field", "unsu
 TOO_LONG, OPTION, FORMAT = "prompt-too-long", "unsupported-option", "unsupported-format"
 BAD_IMAGES: dict[str, tuple[Any, ...]] = {
     "a misspelt field": ({"promt": "x"}, UNKNOWN_FIELD, "promt"),
-    "a field that does not work yet": ({"mask": {"upload": "upl_1"}}, UNKNOWN_FIELD, "mask"),
+    "a field that does not work yet": ({"strength": 0.5}, UNKNOWN_FIELD, "strength"),
+    "a mask that is no upload's id": ({"mask": {"upload": "upl_1"}}, INVALID, "mask/upload"),
+    "a mask without a reference": ({"mask": {"upload": "upl_" + "0" * 26}}, INVALID, "mask/upload", "mask", "mask"),
     "a reference to an image that the job does not have": (
         {"references": [{"image": "nobody"}]},
         INVALID,
@@ -185,16 +187,32 @@ BAD_IMAGES: dict[str, tuple[Any, ...]] = {
     "17 references": ({"references": [{"image": f"i{n}"} for n in range(17)]}, INVALID, "references"),
     "references that are null": ({"references": None}, INVALID, "references"),
     "a reference that is a text": ({"references": ["good"]}, INVALID, "references/0"),
-    "a reference by address": (
-        {"references": [{"image": "good", "url": "https://example.com/a.png"}]},
-        UNKNOWN_FIELD,
-        "references/0/url",
+    "a reference to two things": (
+        {"references": [{"image": "good", "url": "https://hooks.example/a.png"}]},
+        INVALID,
+        "references/0",
     ),
-    "a reference to an upload": (
-        {"references": [{"image": "good", "upload": "upl_1"}]},
-        UNKNOWN_FIELD,
+    "a reference to nothing": ({"references": [{"role": "style"}]}, INVALID, "references/0"),
+    "a reference to what is no upload's id": ({"references": [{"upload": "upl_1"}]}, INVALID, "references/0/upload"),
+    "a reference to an upload that there is not": (
+        {"references": [{"upload": "upl_" + "0" * 26}]},
+        INVALID,
         "references/0/upload",
     ),
+    "the same address twice": (
+        {"references": [{"url": "https://hooks.example/a.png"}] * 2},
+        INVALID,
+        "references/1/url",
+    ),
+    "data in the place of an address": (
+        {"references": [{"url": "data:image/png;base64,iVBORw0KGgo="}]},
+        "url-not-allowed",
+        "references/0/url",
+    ),
+    **{
+        f"a reference at {name}": ({"references": [{"url": url}]}, slug, "references/0/url")
+        for name, (url, slug) in BAD_URLS.items()
+    },
     "no id": ({"id": None}, INVALID, "id"),
     "no prompt": ({"prompt": None}, INVALID, "prompt"),
     "an empty prompt": ({"prompt": ""}, INVALID, "prompt"),
@@ -232,6 +250,7 @@ BAD_IMAGES: dict[str, tuple[Any, ...]] = {
 }
 
 BAD_JOBS: dict[str, tuple[Any, ...]] = {
+    **{f"an account called {bad!r}": ({"account": bad}, INVALID, "/account") for bad in ("", "a b", "-a", "a" * 65, 1)},
     **{f"a priority of {bad!r}": ({"priority": bad}, INVALID, "/priority") for bad in ("urgent", "", 1, None)},
     **{
         f"a beginning at {bad!r}": ({"not_before": bad}, INVALID, "/not_before")
@@ -336,11 +355,19 @@ BAD_JOBS: dict[str, tuple[Any, ...]] = {
     "nine outputs": ({"outputs": [{**CARD, "name": f"o{n}"} for n in range(9)]}, INVALID, "/outputs"),
     **{
         f"the storage prefix {str(bad)[:9]!r}": ({"storage_prefix": bad}, INVALID, "/storage_prefix")
-        for bad in ("", "/a", "a/", "a//b", "../a", "a/../b", "a b", "é", "x" * 601, ".safelight-parts/x", 7)
+        for bad in ("", "/a", "a/", "a//b", "../a", "a/../b", "a b", "é", "x" * 601, 7)
+    },
+    **{
+        f"the storage prefix {ours}, which is ours": ({"storage_prefix": ours}, INVALID, "/storage_prefix")
+        for ours in (".safelight-parts/x", "_staging/x", "_uploads")
     },
     **{
         f"a deadline of {bad!r}": ({"deadline_seconds": bad}, INVALID, "/deadline_seconds")
         for bad in (0, -1, 86_401, "60", None, True)
+    },
+    **{
+        f"a cost of at most {bad!r}": ({"max_cost_usd": bad}, INVALID, "/max_cost_usd")
+        for bad in (0.6, -1, "-1", "", "1e3", "NaN", ".5", "0.1234567", "1,50", "$1", True)
     },
     "a webhook that is a text": ({"webhook": "https://hooks.example/"}, INVALID, "/webhook"),
     "a webhook without an address": ({"webhook": {}}, INVALID, "/webhook/url"),
@@ -359,6 +386,7 @@ BAD_JOBS: dict[str, tuple[Any, ...]] = {
         for bad, at in (([], ""), ("job.completed", ""), (["job.done"], "/0"), (["provider.paused"], "/0"), ([7], "/0"))
     },
     "an unknown rule for the deadline": ({"on_deadline": "panic"}, INVALID, "/on_deadline"),
+    "a visibility that does not exist": ({"visibility": "public"}, INVALID, "/visibility"),
     "17 metadata entries": ({"metadata": {f"k{n}": "v" for n in range(17)}}, INVALID, "/metadata"),
     "a metadata value of 513 characters": ({"metadata": {"a": "v" * 513}}, INVALID, "/metadata/a"),
     "metadata called __proto__": ({"metadata": {"__proto__": "v"}}, INVALID, "/metadata/__proto__"),
@@ -390,6 +418,8 @@ NOWHERE: dict[str, str] = {
     "an id that is no UTF-8": "/v1/jobs/%ff",
     "an id of 10 000 characters": "/v1/jobs/" + "a" * 10_000,
     "an image of a job that nobody has": f"/v1/jobs/{NOBODY}/images/one",
+    "the archive of a job that nobody has": f"/v1/jobs/{NOBODY}/archive",
+    "an archive of what is no job": "/v1/jobs/..%2f..%2fetc/archive",
     "an image called NUL": f"/v1/jobs/{NOBODY}/images/%00",
     "an image that climbs": f"/v1/jobs/{NOBODY}/images/..%2f..%2fsecret.key",
     "an output called NUL": f"/v1/jobs/{NOBODY}/images/one/%00",
@@ -434,6 +464,8 @@ BAD_QUERIES: dict[str, tuple[str, int, str]] = {
     "a metadata filter twice": ("/v1/jobs?metadata.a=1&metadata.a=2", 422, INVALID),
     "17 metadata filters": ("/v1/jobs?" + "&".join(f"metadata.{n}=1" for n in range(17)), 422, INVALID),
     "a group that climbs, in a filter": ("/v1/jobs?group=../x", 422, INVALID),
+    **{f"an account {bad!r}": (f"/v1/jobs?account={bad}", 422, INVALID) for bad in ("", "a%20b", "-a", "a" * 65)},
+    "a feed of an account that cannot be": ("/v1/events?account=%2F", 422, INVALID),
     "NUL for a group": ("/v1/jobs?group=%00", 422, INVALID),
     **{
         f"a time of {bad!r}": (f"/v1/jobs?created_after={bad}", 422, INVALID)

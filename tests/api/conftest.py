@@ -24,6 +24,7 @@ from safelight.domain.recipe import load_recipes
 from safelight.engine.admission import Admission
 from safelight.engine.catalog import Catalog, ConfiguredProvider
 from safelight.engine.timing import Timing
+from safelight.imaging.pool import RenderPool
 from safelight.net.egress import EgressGuard
 from safelight.providers.placeholder import PlaceholderProvider
 from safelight.providers.provider import (
@@ -132,7 +133,14 @@ async def queue(database: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 @pytest.fixture
-def deps(tmp_path: Path, pool: asyncpg.Pool, queue: asyncpg.Pool) -> ApiDependencies:
+async def renderer() -> AsyncIterator[RenderPool]:
+    renderer = RenderPool()
+    yield renderer
+    await renderer.aclose()
+
+
+@pytest.fixture
+def deps(tmp_path: Path, pool: asyncpg.Pool, queue: asyncpg.Pool, renderer: RenderPool) -> ApiDependencies:
     known = catalog()
     return ApiDependencies(
         pool=pool,
@@ -145,6 +153,8 @@ def deps(tmp_path: Path, pool: asyncpg.Pool, queue: asyncpg.Pool) -> ApiDependen
         ready=partial(pool.fetchval, "SELECT 1"),
         vault=Vault([new_key()]),
         check_url=EgressGuard(resolve=resolve_scripted).check,
+        renderer=renderer,
+        may_run_open=True,
     )
 
 

@@ -83,7 +83,7 @@ async def test_a_prompt_is_never_quoted_back(client: httpx2.AsyncClient):
     ("method", "path", "allowed"),
     [
         ("DELETE", "/v1/jobs", {"GET", "POST"}),
-        ("PUT", "/v1/jobs/job_1", {"GET"}),
+        ("PUT", "/v1/jobs/job_1", {"DELETE", "GET"}),
         ("GET", "/v1/jobs/job_1/cancel", {"POST"}),
         ("POST", "/healthz", {"GET"}),
         ("TRACE", "/v1/jobs", {"GET", "POST"}),

@@ -184,7 +184,10 @@ async def test_questions_to_a_long_log_walk_an_index(
         plan = "\n".join(row[0] for row in await conn.fetch(f"EXPLAIN EXECUTE asked({values})"))
 
     assert "Seq Scan on events" not in plan, plan
-    assert plan.count("Index Cond") == (2 if name == "news" else 1), plan
+    walked = [line for line in plan.splitlines() if " on events" in line]
+    assert len(walked) == (2 if name == "news" else 1), plan
+    assert all("Index Scan using events_" in line or "Index Only Scan using events_" in line for line in walked), plan
+    assert plan.count("Index Cond") == 2 * len(walked), "for the events, and for the job of each that shows a picture"
 
 
 async def test_a_cursor_that_was_forged_is_refused(client: httpx2.AsyncClient, pool: asyncpg.Pool):

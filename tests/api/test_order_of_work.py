@@ -114,15 +114,14 @@ async def test_an_image_that_cannot_be_read_is_not_taken_for_one_that_is_not_the
         client,
         image("a", prompt=7, count=2),
         image("b", references=refs("a-2", "nobody")),
-        image("c", references=[{"url": "https://example.com/x.png"}]),
+        image("c", references=[{"link": "https://example.com/x.png"}]),
         image("d", references=refs("c")),
         slug="unknown-field",
     )
     assert sorted(said) == [
         "/images/0/prompt",
         "/images/1/references/1/image",
-        "/images/2/references/0/image",
-        "/images/2/references/0/url",
+        "/images/2/references/0/link",
     ]
     response = await client.post("/v1/jobs", json=job(recipe="nothing", images=[image("b", references=refs("hall"))]))
     assert pointers(refusal(response, 422, "validation-error")) == ["/recipe"], "it may be the recipe's"

@@ -217,7 +217,7 @@ async def test_the_health_of_a_busy_provider_is_read_from_an_index_and_no_furthe
     await pool.execute("ANALYZE attempts")
 
     assert (await shown(client))["gemini"]["health"]["calls_last_hour"] == MAX_CALLS
-    plan = await pool.fetch(f"EXPLAIN {load('health').health_of_providers}", ["gemini", "picky"], MAX_CALLS)
+    plan = await pool.fetch(f"EXPLAIN {load('health').health_of_providers}", ["gemini", "picky"], MAX_CALLS, None)
     assert "attempts_by_provider" in str(plan)
     assert "Seq Scan" not in str(plan)
 

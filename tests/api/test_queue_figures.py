@@ -13,7 +13,7 @@ import pytest
 
 from safelight.api.schemas import Job, Queue
 from safelight.db.statements import load
-from safelight.engine.outlook import MAX_AHEAD
+from safelight.engine.outlook import MAX_ACCOUNTS, MAX_AHEAD, MAX_OF_OTHERS
 from tests.api.conftest import Serve, image, submitted
 from tests.engine.test_claim import register
 from tests.engine.test_long_backlog import fill, nodes, read
@@ -112,7 +112,7 @@ async def test_a_line_that_is_cut_counts_as_the_whole_one_does_up_to_there(pool:
     assert len(every) == 80
 
     for most in (1, 7, 20, 23, 41, 79, 1000):
-        counted = await pool.fetch(load("forecast").line, ["placeholder"], most)
+        counted = await pool.fetch(load("forecast").line, ["placeholder"], most, "default")
         ahead = 0
         for row in counted:
             assert first[row["priority"], row["not_before"], row["job_id"]] == ahead < most
@@ -147,6 +147,30 @@ async def test_a_forecast_needs_a_history_a_worker_and_an_open_way(client: httpx
         assert (found.eta_seconds, found.eta_p90_seconds, found.current_step) == (None, None, step)
         await pool.execute(opened)
     assert (await seen(client, job)).eta_seconds == 20.0
+
+
+async def test_a_forecast_reckons_with_the_turns_of_others_and_tells_nothing_else_of_them(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+):
+    await register(pool)
+    await past(client, pool, waited=1.0, took=[10.0] * 10)
+    job = await submitted(client, images=[image(f"i{n}") for n in range(16)])
+    assert (await seen(client, job)).eta_seconds == 20.0, "two rounds of eight"
+
+    await fill(pool, jobs=2, images=500, model="placeholder-1", priority=0, account="flood")
+    found = await seen(client, job)
+    assert (found.queue_position, found.current_step) == (1, "Waiting to start"), "its account's next"
+    assert found.eta_seconds == 40.0, "every other place is its account's"
+    await pool.execute("INSERT INTO accounts (id, weight) VALUES ('flood', 3)")
+    assert (await seen(client, job)).eta_seconds == 80.0, "one place of four"
+    await pool.execute("UPDATE images SET status = 'completed' WHERE account = 'flood' AND NOT (job_id LIKE '%001'"
+                       " AND position < 8)")  # fmt: skip
+    assert (await seen(client, job)).eta_seconds == 30.0, "no more than there are"
+    await pool.execute("UPDATE accounts SET max_concurrency = 2 WHERE id = 'default'")
+    assert (await seen(client, job)).eta_seconds == 80.0, "eight rounds of two"
+
+    mine = (await client.get("/v1/queue")).json()
+    assert mine["queued"] == 24, "an open service is run by whoever asks"
 
 
 async def test_a_job_that_may_not_begin_yet_says_when_and_counts_from_then(
@@ -265,7 +289,8 @@ async def test_a_poll_behind_a_hundred_thousand_images_counts_no_further_than_it
     assert found.current_step == "Waiting for more than 10 000 other images"
     for of, arguments, most in (
         (load("read").job, (job["id"], "default"), 2),
-        (load("forecast").line, (["placeholder"], MAX_AHEAD), MAX_AHEAD + 100),
+        (load("forecast").line, (["placeholder"], MAX_AHEAD, "default"), MAX_AHEAD + 100),
+        (load("forecast").crowd, (["placeholder"], MAX_OF_OTHERS, MAX_ACCOUNTS), MAX_OF_OTHERS + 100),
         (load("forecast").busy, (), 100),
         (load("forecast").latencies, (["placeholder"], 500), 100),
     ):

@@ -15,7 +15,8 @@ from safelight.api.schemas import EventPage, Job, JobPage
 from safelight.domain.access import DEFAULT_ACCOUNT as ACCOUNT
 from safelight.domain.ids import JobId
 from safelight.settings import Settings
-from tests.api.conftest import image, submitted
+from tests.api.conftest import Serve, image, submitted
+from tests.api.doors import as_caller, key_for
 from tests.api.problems import refusal
 from tests.engine.conftest import running
 from tests.orders import ended
@@ -258,7 +259,7 @@ async def test_a_cursor_that_was_changed_or_belongs_to_another_list_is_refused(c
     good = cursor_after(job_id, History(account=ACCOUNT))
     others = (
         cursor_after(job_id, History(account="somebody")),
-        cursor_after(job_id, History(account=ACCOUNT, status="failed")),
+        cursor_after(job_id, History(account=ACCOUNT, statuses=("failed",))),
         cursor_after(job_id, History(account=ACCOUNT, metadata={"case": "1"})),
     )
 
@@ -267,16 +268,18 @@ async def test_a_cursor_that_was_changed_or_belongs_to_another_list_is_refused(c
         refusal(await client.get("/v1/jobs", params={"cursor": bad}), 400, "invalid-cursor")
 
 
-async def test_a_job_of_another_account_is_not_there(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+async def test_a_job_of_another_account_is_not_there(client: httpx2.AsyncClient, serve_with: Serve, pool: asyncpg.Pool):
     accepted = await submitted(client)
     await pool.execute("UPDATE jobs SET account = 'somebody'")
     address = accepted["urls"]["self"]
 
-    for path in (address, f"{address}/events", f"{address}/images/one"):
-        refusal(await client.get(path), 404, "not-found")
-    for action in ("cancel", "retry"):
-        refusal(await client.post(f"{address}/{action}"), 404, "not-found")
-    assert (await client.get("/v1/jobs")).json()["jobs"] == []
+    key, _ = await key_for(pool, "default")
+    async with serve_with(may_run_open=False) as closed, as_caller(closed, key) as other:
+        for path in (address, f"{address}/events", f"{address}/images/one"):
+            refusal(await other.get(path), 404, "not-found")
+        for action in ("cancel", "retry"):
+            refusal(await other.post(f"{address}/{action}"), 404, "not-found")
+        assert (await other.get("/v1/jobs")).json()["jobs"] == []
     assert await pool.fetchval("SELECT status FROM images") == "queued"
 
 

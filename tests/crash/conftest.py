@@ -21,6 +21,7 @@ from safelight.engine.timing import Timing
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import child_environment
+from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Staging
 from tests.orders import attempts_of, images_of, until
 
@@ -55,6 +56,7 @@ class Fleet:
     queue: asyncpg.Pool
     slots: int = 4
     lease_seconds: float = LEASE_SECONDS
+    more: dict[str, str] = field(default_factory=dict)
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
@@ -63,7 +65,10 @@ class Fleet:
 
     @property
     def staging(self) -> Staging:
-        return Staging(self.home / "staging")
+        return LocalStaging(self.home / "staging")
+
+    async def stored(self, key: str) -> bytes:
+        return (self.home / "blobs" / key).read_bytes()
 
     async def in_flight(self, calls: int) -> None:
         """Returns when the vendor holds that many calls."""
@@ -71,12 +76,18 @@ class Fleet:
         assert await vendor.wait_until(lambda: vendor.in_flight == calls, timeout_seconds=20), vendor.in_flight
 
     async def start(
-        self, failpoint: str | None = None, *, min_free_bytes: int = 0, max_file_bytes: int | None = None
+        self,
+        failpoint: str | None = None,
+        *,
+        home: Path | None = None,
+        min_free_bytes: int = 0,
+        max_file_bytes: int | None = None,
     ) -> asyncio.subprocess.Process:
-        """A worker that has registered; `max_file_bytes` is the size beyond which its disk refuses a file."""
+        """A worker that has registered; `home` is another than the fleet's, as on another host; `max_file_bytes` is the
+        size beyond which its disk refuses a file."""
         environment = {
             **child_environment({}),
-            "SAFELIGHT_HOME": str(self.home),
+            "SAFELIGHT_HOME": str(home or self.home),
             "SAFELIGHT_DATABASE_URL": self.database,
             "SAFELIGHT_PROVIDERS__GEMINI__KIND": "gemini",
             "SAFELIGHT_PROVIDERS__GEMINI__BASE_URL": self.sandbox.gemini_url(),
@@ -94,6 +105,7 @@ class Fleet:
             "SAFELIGHT_RETRY_UNIT_SECONDS": "0.05",
             "SAFELIGHT_MIN_FREE_BYTES": str(min_free_bytes),
             "SAFELIGHT_FAILPOINT": failpoint or "",
+            **self.more,
         }
         limit = ("prlimit", f"--fsize={max_file_bytes}") if max_file_bytes is not None else ()
         with self.log.open("ab") as log:
@@ -198,7 +210,7 @@ class Fleet:
         completed = [row["row_id"] for row in await images_of(self.pool, job_id) if row["status"] == "completed"]
         assert sorted(row["image_row_id"] for row in rows if not row["is_internal"]) == sorted(completed)
         for row in rows:
-            blob = (self.home / "blobs" / row["key"]).read_bytes()
+            blob = await self.stored(row["key"])
             assert (len(blob), hashlib.sha256(blob).hexdigest()) == (row["length"], row["sha256"])
 
 

@@ -9,6 +9,7 @@ from safelight.domain.order import ImageOrder
 from safelight.engine.failpoints import Failpoint
 from safelight.engine.submit import submit
 from tests.crash.conftest import MODEL, TIMEOUT_SECONDS, Fleet
+from tests.engine.books import assert_books_balance, balance, billed_order, open_account
 from tests.orders import attempts_of, ended, image, images_of, order
 
 LOST = {Failpoint.ATTEMPT_COMMITTED, Failpoint.RECEIVED_UNSTAGED}
@@ -27,8 +28,9 @@ def three_images() -> tuple[ImageOrder, ...]:
 
 @pytest.mark.parametrize("failpoint", [each for each in Failpoint if each not in OF_JOBS])
 async def test_the_job_survives_a_kill_at(failpoint: Failpoint, fleet: Fleet) -> None:
+    await open_account(fleet.pool, paid_in=3, daily_budget_microusd=1_000_000)
     doomed = await fleet.start(f"{failpoint}:kill@2")
-    accepted = await submit(fleet.pool, order(*three_images()), run_limit_seconds=3600)
+    accepted = await submit(fleet.pool, billed_order(*three_images()), run_limit_seconds=3600)
     await fleet.killed(doomed)
     staged = {receipt.attempt_id for receipt in await fleet.staging.pending()}
     assert staged or failpoint not in SAFE
@@ -48,6 +50,8 @@ async def test_the_job_survives_a_kill_at(failpoint: Failpoint, fleet: Fleet) ->
         assert unknown
     calls = fleet.sandbox.vendor.bill.charged_calls
     assert 3 <= calls <= len(attempts)
+    assert await balance(fleet.pool) == (0, 0, 3), "each picture is paid for once, whatever it cost us"
+    await assert_books_balance(fleet.pool)
 
 
 async def test_the_job_survives_a_kill_while_the_vendor_is_generating(fleet: Fleet) -> None:

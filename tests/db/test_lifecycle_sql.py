@@ -20,6 +20,7 @@ from safelight.domain.lifecycle import (
     IMAGE_TRANSITIONS,
     JOB_TRANSITIONS,
     LIVE_IMAGE_STATUSES,
+    TERMINAL_JOB_STATUSES,
     ImageStatus,
     JobStatus,
     Transition,
@@ -134,7 +135,8 @@ async def test_constraints_on_a_status_name_the_lifecycles_states(pool: asyncpg.
     live = {status.value for status in LIVE_IMAGE_STATUSES}
 
     assert await constrained(pool, "images") == sorted([sorted(every_image), sorted(live), ["queued"], ["queued"]])
-    assert await constrained(pool, "jobs") == [sorted(every_job)]
+    ended = sorted(TERMINAL_JOB_STATUSES)
+    assert await constrained(pool, "jobs") == sorted([sorted(every_job), ended]), "one that was removed has ended"
 
 
 async def test_an_image_begins_queued_and_a_job_pending(pool: asyncpg.Pool):

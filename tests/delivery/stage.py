@@ -44,6 +44,7 @@ async def courier(
     schedule: Schedule = PLAIN,
     post: Post | None = None,
     vault: Vault = VAULT,
+    links: Links = LINKS,
     reach: Any = lambda _point: None,
 ) -> AsyncIterator[Courier]:
     """At work until the block ends."""
@@ -51,7 +52,7 @@ async def courier(
         pool,
         post=post or post_to_loopback(),
         vault=vault,
-        links=LINKS,
+        links=links,
         pace=pace,
         schedule=schedule,
         reach=reach,

@@ -22,6 +22,7 @@ from safelight.api.schemas import (
     RecipeGroup,
     ScheduleRun,
     Style,
+    Upload,
 )
 from safelight.api.schemas.submission import StyledOptions
 from safelight.domain.events import EventType
@@ -49,6 +50,11 @@ def test_every_event_has_a_row(event: EventType) -> None:
 def test_every_option_of_an_image_has_a_row(option: str) -> None:
     rows = [line.split("|")[1] for line in section("## Who makes a picture").splitlines() if line.startswith("|")]
     assert sum(f"`{option}`" in row for row in rows) == 1
+
+
+@pytest.mark.parametrize("field", Upload.model_fields)
+def test_every_field_of_an_upload_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("### Pictures of your own")
 
 
 @pytest.mark.parametrize("field", sorted(ProviderGate.model_fields.keys() - {"state"}))

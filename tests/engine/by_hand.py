@@ -17,6 +17,7 @@ from PIL import Image
 from safelight.domain.ids import ImageRowId, JobId, WorkerId
 from safelight.domain.money import CostBasis
 from safelight.domain.order import ImageOrder
+from safelight.engine.addresses import Addresses
 from safelight.engine.admission import admit
 from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.failpoints import Failpoints
@@ -28,8 +29,9 @@ from safelight.engine.timing import Timing
 from safelight.imaging.pool import RenderPool
 from safelight.settings import Settings
 from safelight.storage.local import LocalBlobStore
+from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt, Staging
-from safelight.wiring import catalog_of, timing_of
+from safelight.wiring import catalog_of, fetch_of, timing_of
 from tests.engine.test_claim import register
 from tests.orders import order
 
@@ -48,7 +50,7 @@ def picture() -> bytes:
 
 
 def staging_of(settings: Settings) -> Staging:
-    return Staging(settings.home / "staging")
+    return LocalStaging(settings.home / "staging")
 
 
 @asynccontextmanager
@@ -67,6 +69,13 @@ async def pipeline_of(settings: Settings, pool: asyncpg.Pool, worker_id: WorkerI
                 renderer=renderer,
                 timing=patient(settings),
                 failpoints=Failpoints(),
+            ),
+            addresses=Addresses(
+                pool=pool,
+                blobs=LocalBlobStore(settings.blobs),
+                renderer=renderer,
+                fetch=fetch_of(settings),
+                retry_unit_seconds=settings.retry_unit_seconds,
             ),
             timing=patient(settings),
             failpoints=Failpoints(),

@@ -18,6 +18,7 @@ from safelight.engine.doctor import MEANINGS, examine, unhealed
 from safelight.engine.submit import submit
 from safelight.engine.sweep import Findings, sweep
 from safelight.engine.timing import Timing
+from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt, Staging
 from tests.orders import image, order
 
@@ -54,7 +55,7 @@ ILLS = {
 
 @pytest.fixture
 def staging(tmp_path: Path) -> Staging:
-    return Staging(tmp_path / "staging")
+    return LocalStaging(tmp_path / "staging")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from safelight.db.statements import load
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import settle
+from safelight.engine import provider_book, settle
 from safelight.engine.lease import LEASE_LOST, Lease, claim
 from safelight.engine.outcome import End, ImageError, TryAgain, no_answer
 from safelight.settings import Settings
@@ -128,11 +128,11 @@ async def test_a_receipt_is_neither_written_twice_nor_closed_by_a_late_failure(
         assert lease is not None
         sent = await pipeline.commit(lease)
         assert sent is not None
-    assert await settle.insert_receipt(pool, receipt_of(lease, sent.id, picture())) == lease.row_id
+    assert await provider_book.insert_receipt(pool, receipt_of(lease, sent.id, picture())) == lease.row_id
     before = await attempts_of(pool, job_id)
-    assert await settle.insert_receipt(pool, receipt_of(lease, sent.id, picture(), cost_microusd=1)) is None
+    assert await provider_book.insert_receipt(pool, receipt_of(lease, sent.id, picture(), cost_microusd=1)) is None
     async with pool.acquire() as conn:
-        await settle.close_attempt(conn, sent.id, UNKNOWN)  # pyright: ignore[reportArgumentType]
+        await provider_book.close_attempt(conn, sent.id, UNKNOWN)  # pyright: ignore[reportArgumentType]
     assert await attempts_of(pool, job_id) == before
 
 

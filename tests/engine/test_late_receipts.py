@@ -9,7 +9,7 @@ import asyncpg
 from safelight.domain.attempts import OnUncertain
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import settle
+from safelight.engine import provider_book, settle
 from safelight.engine.outcome import ImageError
 from safelight.engine.settle import BROKEN_STEPS_LIMIT, Ended
 from safelight.engine.sweep import Findings
@@ -24,7 +24,7 @@ async def test_an_image_that_failed_inside_safelight_with_its_picture_at_hand_is
 ) -> None:
     """`INTERNAL` has the kind of an unknown outcome; else the sweep would open it for ever, four events a time."""
     job_id, _, lease, attempt_id = await with_a_call_open(pool, queue, settings, slow_image())
-    await settle.insert_receipt(pool, receipt_of(lease, attempt_id, picture()))
+    await provider_book.insert_receipt(pool, receipt_of(lease, attempt_id, picture()))
     broken = replace(lease, broken_steps=BROKEN_STEPS_LIMIT)
     assert await settle.hand_back(pool, broken, retry_unit_seconds=0.0) == Ended(ImageStatus.FAILED)
     await pool.execute("DELETE FROM pgqueuer")
@@ -40,6 +40,6 @@ async def test_an_image_that_was_opened_for_its_late_picture_is_no_orphan_while_
     _, _, lease, attempt_id = await with_a_call_open(pool, queue, settings, order)
     error = ImageError(kind=ErrorKind.UNKNOWN, code="OUTCOME_UNKNOWN", message="Lost.", billed=Billed.UNKNOWN)
     await settle.end(pool, lease, ImageStatus.UNCERTAIN, error)
-    await settle.insert_receipt(pool, receipt_of(lease, attempt_id, picture()))
+    await provider_book.insert_receipt(pool, receipt_of(lease, attempt_id, picture()))
     assert await swept(settings, pool, queue) == Findings(adopted=1)
     assert await swept(settings, pool, queue) == Findings()

@@ -3,22 +3,27 @@ start, also when the first hundred thousand are for a provider that is paused.""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import orjson
 import pytest
 
-from safelight.db.statements import load
-from safelight.engine.admission import admit
+from safelight.engine.admission import MAX_ACCOUNTS, admit
 from tests.engine.test_claim import register
-
-ADMIT = load("admission").admit
 
 
 async def fill(
-    pool: asyncpg.Pool, *, jobs: int, images: int, model: str = "m", name: str | None = None, priority: int = 1
+    pool: asyncpg.Pool,
+    *,
+    jobs: int,
+    images: int,
+    model: str = "m",
+    name: str | None = None,
+    priority: int = 1,
+    account: str = "default",
 ) -> None:
     """Jobs of `images` each, a second after one another, all due."""
     name = name or model
@@ -34,14 +39,16 @@ async def fill(
     for row in await pool.fetch("SELECT id FROM jobs WHERE id LIKE 'job_' || $1 || '%'", name):
         await pool.execute(
             "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
-            " timeout_seconds, max_attempts, max_rebuys, on_uncertain, priority, not_before, created_at, changed_at)"
+            " timeout_seconds, max_attempts, max_rebuys, on_uncertain, priority, not_before, created_at, changed_at,"
+            " account)"
             " SELECT j.id, p, 'img-' || p, 'g', 'placeholder', $3, 'a prompt of some length ' || p, '{}', 'f', 60,"
-            " 3, 1, 'retry_once', $4, j.run_started_at, now(), now() FROM jobs AS j, generate_series(0, $2 - 1) AS p"
-            " WHERE j.id = $1",
+            " 3, 1, 'retry_once', $4, j.run_started_at, now(), now(), $5"
+            " FROM jobs AS j, generate_series(0, $2 - 1) AS p WHERE j.id = $1",
             row["id"],
             images,
             model,
             priority,
+            account,
         )
 
 
@@ -51,9 +58,9 @@ async def test_the_next_of_ten_thousand_images_are_found_by_index_and_in_order(
     await register(pool, slots=600)
     await fill(pool, jobs=20, images=500)
     await pool.execute("ANALYZE")
-    plan = await pool.fetch("EXPLAIN " + ADMIT, ["placeholder"], [8], [None], 15.0, 15.0)
-    lines = [row[0] for row in plan]
-    assert not [line for line in lines if "Seq Scan on images" in line], "\n".join(lines)
+    plans = [node for node in await plans_of_one(queue) if node.get("Relation Name") == "images"]
+    assert plans
+    assert "Seq Scan" not in {node["Node Type"] for node in plans}
 
     assert await admit(queue, max_concurrency={"placeholder": 510}, lease_seconds=15) == 510
     rows = await pool.fetch(
@@ -66,14 +73,51 @@ async def test_the_next_of_ten_thousand_images_are_found_by_index_and_in_order(
     assert await pool.fetchval("SELECT count(*) FROM pgqueuer") == 510
 
 
-async def looked_at(pool: asyncpg.Pool) -> float:
-    """Rows of `images` that one admission of up to eight reads; it is undone."""
-    async with pool.acquire() as conn:
+class Explained:
+    """In place of a pool: its one connection explains every statement before it makes it."""
+
+    def __init__(self, conn: Any) -> None:
+        self.conn = conn
+        self.nodes: list[dict[str, Any]] = []
+
+    @asynccontextmanager
+    async def acquire(self, **_: Any) -> AsyncIterator[Any]:
+        yield self
+
+    def transaction(self) -> Any:
+        return self.conn.transaction()
+
+    async def fetch(self, statement: str, *args: Any) -> list[Any]:
+        attempt = self.conn.transaction()
+        await attempt.start()
+        [row] = await self.conn.fetch("EXPLAIN (ANALYZE, FORMAT JSON) " + statement, *args)
+        await attempt.rollback()
+        self.nodes += nodes(orjson.loads(row[0])[0]["Plan"])
+        return await self.conn.fetch(statement, *args)
+
+    async def execute(self, statement: str, *args: Any) -> None:
+        await self.fetch(statement, *args)
+
+
+async def plans_of_one(queue: asyncpg.Pool) -> list[dict[str, Any]]:
+    """The nodes of the plans of one admission of up to eight; it is undone."""
+    async with queue.acquire() as conn:
         transaction = conn.transaction()
         await transaction.start()
-        [row] = await conn.fetch("EXPLAIN (ANALYZE, FORMAT JSON) " + ADMIT, ["placeholder"], [8], [60], 15.0, 15.0)
+        explained = Explained(conn)
+        await admit(
+            explained,  # pyright: ignore[reportArgumentType]
+            max_concurrency={"placeholder": 8},
+            requests_per_minute={"placeholder": 60},
+            lease_seconds=15,
+        )
         await transaction.rollback()
-    return sum(read(node) for node in nodes(orjson.loads(row[0])[0]["Plan"]) if node.get("Relation Name") == "images")
+    return explained.nodes
+
+
+async def looked_at(queue: asyncpg.Pool) -> float:
+    """Rows of `images` that one admission of up to eight reads; it is undone."""
+    return sum(read(node) for node in await plans_of_one(queue) if node.get("Relation Name") == "images")
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -107,11 +151,11 @@ async def test_a_hundred_thousand_images_of_a_shut_gate_are_passed_over_and_not_
         "INSERT INTO gates (provider, model, shut_at, probe_at)"
         " VALUES ('placeholder', 'ill', safelight.now(), safelight.now() + interval '1 h')"
     )
-    assert await looked_at(pool) < 100
+    assert await looked_at(queue) < 100
     assert await admit(queue, max_concurrency={"placeholder": 8}, lease_seconds=15) == 8
     assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND model = 'well'") == 8
     await pool.execute("UPDATE gates SET probe_at = safelight.now()")
-    assert await looked_at(pool) < 100
+    assert await looked_at(queue) < 100
     assert await admit(queue, max_concurrency={"placeholder": 16}, lease_seconds=15) == 8
     assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND model = 'ill'") == 1
 
@@ -133,15 +177,50 @@ async def test_a_hundred_thousand_urgent_images_that_are_not_due_or_await_pictur
         await pool.execute("ANALYZE")
     await register(pool, slots=600)
 
-    assert await looked_at(pool) < 150
+    assert await looked_at(queue) < 150
     for most, kind in ((8, "usual"), (30, "idle"), (60, "late")):
         await admit(queue, max_concurrency={"placeholder": most}, lease_seconds=15)
         last = "SELECT job_id FROM images WHERE admitted_at IS NOT NULL ORDER BY queue_row_id DESC LIMIT 1"
         assert await pool.fetchval(last) == f"job_{kind}001"
     assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL") == 60
-    assert await looked_at(pool) < 150, "nothing that is due is left"
+    assert await looked_at(queue) < 150, "nothing that is due is left"
     await pool.execute("UPDATE images SET not_before = not_before - interval '2 days' WHERE job_id = 'job_urgent007'")
-    assert await looked_at(pool) < 150
+    assert await looked_at(queue) < 150
     assert await admit(queue, max_concurrency={"placeholder": 68}, lease_seconds=15) == 8
     urgent = "SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND priority = 0"
     assert await pool.fetchval(urgent) == 8
+
+
+@pytest.mark.parametrize("statistics", ["fresh", "of an empty table"])
+async def test_of_ten_thousand_images_of_a_hundred_accounts_few_are_looked_at(
+    statistics: str, pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    await pool.execute("ALTER TABLE images SET (autovacuum_enabled = false)")
+    if statistics == "of an empty table":
+        await pool.execute("ANALYZE")
+    for n in range(100):
+        await fill(pool, jobs=1, images=100, name=f"of{n:02}-", account=f"account-{n:02}")
+    if statistics == "fresh":
+        await pool.execute("ANALYZE")
+    await register(pool, slots=600)
+    assert MAX_ACCOUNTS < await looked_at(queue) < MAX_ACCOUNTS + 64
+    assert await admit(queue, max_concurrency={"placeholder": 8}, lease_seconds=15) == 8
+    whose = "SELECT count(DISTINCT account) FROM images WHERE admitted_at IS NOT NULL"
+    assert await pool.fetchval(whose) == 8
+
+
+async def test_a_hundred_thousand_images_of_one_account_are_not_walked_for_the_single_one_of_another(
+    pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    await pool.execute("ALTER TABLE images SET (autovacuum_enabled = false)")
+    await fill(pool, jobs=200, images=500, name="flood", account="many", priority=0)
+    await register(pool, slots=600)
+    assert await admit(queue, max_concurrency={"placeholder": 8}, lease_seconds=15) == 8
+    await fill(pool, jobs=1, images=1, name="single", account="few", priority=2)
+    await pool.execute(
+        "UPDATE images SET status = 'completed', admitted_at = NULL WHERE row_id ="
+        " (SELECT min(row_id) FROM images WHERE admitted_at IS NOT NULL)"
+    )
+    assert await looked_at(queue) < 100
+    assert await admit(queue, max_concurrency={"placeholder": 8}, lease_seconds=15) == 1
+    assert await pool.fetchval("SELECT count(*) FROM images WHERE admitted_at IS NOT NULL AND account = 'few'") == 1

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.lifecycle import ImageStatus, JobStatus
-from safelight.engine import control, settle
+from safelight.engine import control, provider_book, settle
 from safelight.engine.attempt import CRASH_LIMIT
 from safelight.engine.control import CancelMode
 from safelight.engine.failpoints import Failpoints
@@ -155,7 +155,7 @@ async def test_a_job_that_is_to_be_stopped_is_not_put_off_by_the_look_that_just_
     async with pipeline_of(settings, pool, worker) as pipeline:
         sent = await pipeline.commit(lease)
     assert sent is not None
-    await settle.keep_handle(pool, sent.id, RemoteHandle(remote_id="job-1"))
+    await provider_book.keep_handle(pool, sent.id, RemoteHandle(remote_id="job-1"))
 
     await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
     await settle.release(pool, lease.moved(ImageStatus.GENERATING), after_seconds=3600)

@@ -18,7 +18,8 @@ from safelight.engine.submit import submit
 from safelight.engine.worker import Worker
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
-from safelight.storage.staging import Receipt, Staging
+from safelight.storage.local_staging import LocalStaging
+from safelight.storage.staging import Receipt
 from safelight.wiring import take_stock
 from tests.orders import attempts_of, ended, images_of, order, until, vendor_image
 
@@ -64,7 +65,7 @@ async def as_if_never_settled(pool: asyncpg.Pool, settings: Settings, image_id: 
         received_at=datetime.now(UTC).isoformat(),
         fingerprint=row["fingerprint"],
     )
-    await Staging(settings.home / "staging").stage(receipt, file.getvalue())
+    await LocalStaging(settings.home / "staging").stage(receipt, file.getvalue())
 
 
 async def test_staged_pictures_are_recovered_stored_ones_are_told_and_nothing_is_bought_before_resuming(

@@ -9,7 +9,7 @@ from safelight.domain.attempts import OnUncertain
 from safelight.domain.errors import InvalidRequest
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus, JobStatus
-from safelight.engine import settle
+from safelight.engine import provider_book, settle
 from safelight.engine.control import CancelMode, cancel, retry
 from safelight.engine.outcome import no_answer
 from safelight.engine.submit import submit
@@ -106,7 +106,7 @@ async def test_a_picture_that_comes_late_revives_no_image_made_from_it_until_the
 
         receipt = receipt_of(lease, sent.id, picture())
         await pipeline.keeper.staging.stage(receipt, picture())
-        await settle.insert_receipt(pool, receipt)
+        await provider_book.insert_receipt(pool, receipt)
         assert (await swept(settings, pool, queue)).adopted == 1
         assert await states(pool, job_id) == {"a": "uploading", "b": "failed"}
         assert await retried(pool, job_id, "b") == {"b"}, "its picture is on its way"

@@ -9,7 +9,7 @@ from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.order import ImageOrder
-from safelight.engine import settle
+from safelight.engine import provider_book, settle
 from safelight.engine.lease import Hint, Lease
 from safelight.engine.outcome import ImageError
 from safelight.engine.sweep import Findings
@@ -210,7 +210,7 @@ async def test_a_picture_that_came_after_the_run_s_end_waits_for_the_user_s_retr
 ) -> None:
     for kind in (ErrorKind.DEADLINE, ErrorKind.CRASHED, ErrorKind.STORAGE, ErrorKind.INVALID_OUTPUT):
         _, _, lease, attempt_id = await with_a_call_open(pool, queue, settings, slow_image())
-        await settle.insert_receipt(pool, receipt_of(lease, attempt_id, picture()))
+        await provider_book.insert_receipt(pool, receipt_of(lease, attempt_id, picture()))
         error = ImageError(kind=kind, code="ENDED", message="Ended.", billed=Billed.YES)
         await settle.end(pool, lease, ImageStatus.FAILED, error)
         assert await swept(settings, pool, queue) == Findings(), kind

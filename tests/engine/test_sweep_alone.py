@@ -11,7 +11,8 @@ from safelight.domain.money import CostBasis
 from safelight.engine.admission import admit
 from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
-from safelight.storage.staging import Receipt, Staging
+from safelight.storage.local_staging import LocalStaging
+from safelight.storage.staging import Receipt
 from tests.engine.test_claim import CAPS, admitted, register, take
 from tests.orders import attempts_of, images_of, job_row
 
@@ -27,7 +28,7 @@ async def test_a_live_image_whose_queue_row_nobody_serves_goes_back_to_the_backl
     assert await take(pool, hint, worker)
     await pool.execute("DELETE FROM workers")
     await pool.execute("UPDATE installation SET clock_shift = '1 minute'")
-    found = await sweep(pool, queue, Staging(tmp_path), timing=TIMING)
+    found = await sweep(pool, queue, LocalStaging(tmp_path), timing=TIMING)
     assert found is not None
     assert found.orphans == 1
     [row] = await images_of(pool, job_id)
@@ -55,7 +56,7 @@ async def test_a_run_that_is_over_ends_its_job_whoever_was_to_serve_it(
     await pool.execute("DELETE FROM workers")
     await pool.execute("UPDATE installation SET clock_shift = '2 days'")
     for _ in range(2):
-        await sweep(pool, queue, Staging(tmp_path), timing=TIMING)
+        await sweep(pool, queue, LocalStaging(tmp_path), timing=TIMING)
     assert (await job_row(pool, job_id))["status"] == "failed"
     [row] = await images_of(pool, job_id)
     assert (row["error"]["kind"], row["error"]["billed"]) == ("DEADLINE", "no")
@@ -66,7 +67,7 @@ async def test_a_receipt_that_cannot_be_stored_is_in_nobody_s_way(
 ) -> None:
     await register(pool)
     job_id, _ = await admitted(pool, queue, images=2)
-    staging = Staging(tmp_path)
+    staging = LocalStaging(tmp_path)
     for n, request_id in enumerate(("bad\0text", "good")):
         await pool.execute(
             "INSERT INTO attempts (id, image_row_id, number, run, provider, model, fingerprint, claim_token, worker_id,"

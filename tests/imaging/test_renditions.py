@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import product
 from typing import get_args
 
@@ -251,3 +252,24 @@ def _pixel(picture: Image.Image, x: float, y: float) -> tuple[int, ...]:
     pixel = picture.convert("RGBA").getpixel((int(x * picture.width), int(y * picture.height)))
     assert isinstance(pixel, tuple)
     return tuple(map(int, pixel))
+
+
+async def test_a_file_of_the_format_and_size_that_was_asked_for_is_kept_byte_for_byte_where_that_is_wanted(
+    render_pool: RenderPool,
+) -> None:
+    data = encoded(noise(200, 100), "JPEG")
+    as_it_is = [
+        replace(rendition("cover", "jpeg"), keeps_original=True),
+        replace(rendition("inside", "jpeg", 4096, 4096), keeps_original=True),
+    ]
+    made = [
+        rendition("cover", "jpeg"),
+        replace(rendition("cover", "png"), keeps_original=True),
+        replace(rendition("cover", "jpeg", 100, 100), keeps_original=True),
+    ]
+    for want, output, picture in await rendered(render_pool, data, *as_it_is, *made):
+        assert (output.data == data) == (want in as_it_is), want
+        assert picture.size == ((100, 100) if want.width_px == want.height_px == 100 else (200, 100))
+        assert output.sha256 == hashlib.sha256(output.data).hexdigest()
+    _, kept = await render_pool.render(data, as_it_is)
+    assert [each.data for each in kept] == [data, data]

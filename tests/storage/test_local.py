@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from killed_at_each_step import killed_at_each_step, trace_of
 
-from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing
+from safelight.storage.blob_store import BlobConflict, BlobInfo
 from safelight.storage.keys import InvalidKey
 from safelight.storage.local import LocalBlobStore
 
@@ -42,38 +42,6 @@ async def test_what_was_put_is_found_at_the_path_its_key_spells(store: LocalBlob
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert _files(tmp_path) == [file]
-
-
-async def test_a_blob_that_is_not_there_is_missing(store: LocalBlobStore) -> None:
-    await _put(store, KEY, b"picture")
-
-    for key in ("job_2/x.jpg", "job_1/evidence/other.jpg"):
-        assert await store.head(key) is None
-        with pytest.raises(BlobMissing):
-            await store.get(key)
-        await store.delete(key)
-    assert await store.get(KEY) == b"picture"
-
-
-async def test_the_same_bytes_may_be_put_again_and_others_may_not(store: LocalBlobStore, tmp_path: Path) -> None:
-    await _put(store, KEY, b"picture")
-
-    await _put(store, KEY, b"picture")
-    with pytest.raises(BlobConflict):
-        await _put(store, KEY, b"another")
-
-    assert await store.get(KEY) == b"picture"
-    assert len(_files(tmp_path)) == 1
-
-
-async def test_a_deleted_blob_is_gone_and_its_key_is_free(store: LocalBlobStore) -> None:
-    await _put(store, KEY, b"picture")
-
-    await store.delete(KEY)
-
-    assert await store.head(KEY) is None
-    await _put(store, KEY, b"another")
-    assert await store.get(KEY) == b"another"
 
 
 async def test_of_many_writers_with_different_bytes_exactly_one_wins(store: LocalBlobStore, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ import pytest
 from killed_at_each_step import killed_at_each_step, trace_of
 
 from safelight.domain.money import Cost, CostBasis
-from safelight.storage.staging import Receipt, StagedConflict, StagedCorrupt, Staging
+from safelight.storage.local_staging import LocalStaging
+from safelight.storage.place import BucketPlace, Folder
+from safelight.storage.staging import Receipt, Staged, StagedConflict, StagedCorrupt, Staging
+from safelight.storage.stores import open_stores
+from tests.s3 import new_bucket, place_in
 
 BYTES = b"paid for" * 10_000
 
@@ -36,38 +41,51 @@ def _receipt(data: bytes = BYTES, **fields: Any) -> Receipt:
 
 
 @pytest.fixture
-def staging(tmp_path: Path) -> Staging:
-    return Staging(tmp_path)
+def staging(tmp_path: Path) -> LocalStaging:
+    return LocalStaging(tmp_path)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Staging]:
+    """What every staging place promises, whatever it is made of."""
+    place: Folder | BucketPlace = Folder(root=tmp_path / "blobs")
+    if request.param == "bucket":
+        s3 = request.getfixturevalue("s3")
+        place = place_in(s3, new_bucket(s3))
+    stores = open_stores(place, staging_folder=tmp_path / "staging")
+    yield stores.staging
+    stores.close()
 
 
 async def test_a_staged_attempt_is_found_by_another_process_with_all_its_receipt_says(
-    staging: Staging, tmp_path: Path
+    staging: LocalStaging, tmp_path: Path
 ) -> None:
     staged = await staging.stage(_receipt(), BYTES)
 
-    restarted = Staging(tmp_path)
+    restarted = LocalStaging(tmp_path)
     assert await restarted.pending() == [_receipt()]
     assert await restarted.load("att_1") == (_receipt(), BYTES)
     assert _receipt().cost == Cost(39_000, CostBasis.USAGE, "gemini@2026-11")
-    assert staged.path.read_bytes() == BYTES
+    assert staged == Staged(receipt=_receipt(), only_in=None)
+    assert (tmp_path / "att_1.bin").read_bytes() == BYTES
     assert sorted(path.name for path in tmp_path.iterdir()) == ["att_1.bin", "att_1.json"]
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
 
 
-async def test_pending_attempts_come_in_the_order_they_were_received(staging: Staging) -> None:
+async def test_pending_attempts_come_in_the_order_they_were_received(either: Staging) -> None:
     for attempt_id, minute in (("b", "03"), ("a", "02"), ("c", "01")):
-        await staging.stage(_receipt(attempt_id=attempt_id, received_at=f"2026-11-20T22:{minute}:00Z"), BYTES)
+        await either.stage(_receipt(attempt_id=attempt_id, received_at=f"2026-11-20T22:{minute}:00Z"), BYTES)
 
-    assert [receipt.attempt_id for receipt in await staging.pending()] == ["c", "a", "b"]
-
-
-async def test_nothing_staged_is_none(staging: Staging) -> None:
-    assert await staging.load("att_1") is None
-    assert await staging.pending() == []
-    await staging.discard("att_1")
+    assert [receipt.attempt_id for receipt in await either.pending()] == ["c", "a", "b"]
 
 
-async def test_a_discarded_attempt_leaves_nothing(staging: Staging, tmp_path: Path) -> None:
+async def test_nothing_staged_is_none(either: Staging) -> None:
+    assert await either.load("att_1") is None
+    assert await either.pending() == []
+    await either.discard("att_1")
+
+
+async def test_a_discarded_attempt_leaves_nothing(staging: LocalStaging, tmp_path: Path) -> None:
     await staging.stage(_receipt(), BYTES)
 
     await staging.discard("att_1")
@@ -76,25 +94,25 @@ async def test_a_discarded_attempt_leaves_nothing(staging: Staging, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_staging_the_same_bytes_again_returns_the_first_receipt(staging: Staging) -> None:
-    await staging.stage(_receipt(), BYTES)
+async def test_staging_the_same_bytes_again_returns_the_first_receipt(either: Staging) -> None:
+    await either.stage(_receipt(), BYTES)
 
-    again = await staging.stage(_receipt(received_at="2026-11-20T23:00:00Z"), BYTES)
+    again = await either.stage(_receipt(received_at="2026-11-20T23:00:00Z"), BYTES)
 
     assert again.receipt == _receipt()
-    assert await staging.pending() == [_receipt()]
+    assert await either.pending() == [_receipt()]
 
 
-async def test_staged_bytes_are_never_replaced_by_others(staging: Staging) -> None:
-    await staging.stage(_receipt(), BYTES)
+async def test_staged_bytes_are_never_replaced_by_others(either: Staging) -> None:
+    await either.stage(_receipt(), BYTES)
 
     with pytest.raises(StagedConflict):
-        await staging.stage(_receipt(b"other"), b"other")
+        await either.stage(_receipt(b"other"), b"other")
 
-    assert await staging.load("att_1") == (_receipt(), BYTES)
+    assert await either.load("att_1") == (_receipt(), BYTES)
 
 
-async def test_a_receipt_that_does_not_describe_its_bytes_is_refused(staging: Staging, tmp_path: Path) -> None:
+async def test_a_receipt_that_does_not_describe_its_bytes_is_refused(staging: LocalStaging, tmp_path: Path) -> None:
     for receipt in (_receipt(length=1), _receipt(sha256="0" * 64)):
         with pytest.raises(ValueError, match="does not describe"):
             await staging.stage(receipt, BYTES)
@@ -102,11 +120,11 @@ async def test_a_receipt_that_does_not_describe_its_bytes_is_refused(staging: St
 
 
 @pytest.mark.parametrize("attempt_id", ["", ".", "..", "../x", "a/b", "a.b", "a\0b", "x" * 201, "é"])
-async def test_an_attempt_id_cannot_lead_out_of_the_folder(staging: Staging, attempt_id: str) -> None:
+async def test_an_attempt_id_cannot_lead_out_of_the_folder(either: Staging, attempt_id: str) -> None:
     for operation in (
-        staging.stage(_receipt(attempt_id=attempt_id), BYTES),
-        staging.load(attempt_id),
-        staging.discard(attempt_id),
+        either.stage(_receipt(attempt_id=attempt_id), BYTES),
+        either.load(attempt_id),
+        either.discard(attempt_id),
     ):
         with pytest.raises(ValueError, match="is not an attempt id"):
             await operation
@@ -119,7 +137,7 @@ def test_an_amount_without_a_basis_is_no_receipt() -> None:
         _receipt(cost_microusd=None)
 
 
-async def test_parts_and_bytes_without_a_sidecar_are_never_listed(staging: Staging, tmp_path: Path) -> None:
+async def test_parts_and_bytes_without_a_sidecar_are_never_listed(staging: LocalStaging, tmp_path: Path) -> None:
     (tmp_path / "att_1.bin").write_bytes(BYTES)
     (tmp_path / ".0123~part").write_bytes(BYTES[:100])
 
@@ -132,7 +150,7 @@ async def test_parts_and_bytes_without_a_sidecar_are_never_listed(staging: Stagi
 
 
 async def test_leftovers_are_removed_when_they_are_old_and_complete_attempts_never(
-    staging: Staging, tmp_path: Path
+    staging: LocalStaging, tmp_path: Path
 ) -> None:
     await staging.stage(_receipt(), BYTES)
     (tmp_path / "att_2.bin").write_bytes(BYTES)
@@ -144,7 +162,7 @@ async def test_leftovers_are_removed_when_they_are_old_and_complete_attempts_nev
 
 
 async def test_corrupt_attempts_are_told_by_name_and_do_not_hide_the_others(
-    staging: Staging, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    staging: LocalStaging, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for attempt_id in ("good", "torn", "lost", "short", "bare", "swapped"):
         await staging.stage(_receipt(attempt_id=attempt_id), BYTES)
@@ -165,7 +183,7 @@ async def test_corrupt_attempts_are_told_by_name_and_do_not_hide_the_others(
 
 
 async def test_bytes_that_rotted_are_found_by_their_digest_and_may_be_staged_anew(
-    staging: Staging, tmp_path: Path
+    staging: LocalStaging, tmp_path: Path
 ) -> None:
     await staging.stage(_receipt(), BYTES)
     (tmp_path / "att_1.bin").write_bytes(b"X" + BYTES[1:])
@@ -177,7 +195,7 @@ async def test_bytes_that_rotted_are_found_by_their_digest_and_may_be_staged_ane
     assert await staging.load("att_1") == (_receipt(), BYTES)
 
 
-async def test_a_sidecar_of_a_later_version_is_still_read(staging: Staging, tmp_path: Path) -> None:
+async def test_a_sidecar_of_a_later_version_is_still_read(staging: LocalStaging, tmp_path: Path) -> None:
     await staging.stage(_receipt(), BYTES)
     sidecar = tmp_path / "att_1.json"
     sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "version": 2, "added": True}))
@@ -185,31 +203,32 @@ async def test_a_sidecar_of_a_later_version_is_still_read(staging: Staging, tmp_
     assert await staging.pending() == [_receipt()]
 
 
-def test_free_space_is_told_in_bytes(staging: Staging) -> None:
+def test_free_space_is_told_in_bytes(staging: LocalStaging) -> None:
     assert staging.free_bytes() > 0
 
 
 PREAMBLE = f"""
 from safelight.domain.money import CostBasis
-from safelight.storage.staging import Receipt, Staging
+from safelight.storage.local_staging import LocalStaging
+from safelight.storage.staging import Receipt
 data = {BYTES[:8]!r} * 10_000
 receipt = {_receipt()!r}
 """.replace("<CostBasis.USAGE: 'usage'>", "CostBasis.USAGE")
 STAGE = """
-await Staging(root).stage(receipt, data)
+await LocalStaging(root).stage(receipt, data)
 """
 DISCARD = """
 armed = False
-await Staging(root).stage(receipt, data)
+await LocalStaging(root).stage(receipt, data)
 armed = True
-await Staging(root).discard(receipt.attempt_id)
+await LocalStaging(root).discard(receipt.attempt_id)
 """
 
 
 async def test_wherever_a_writer_is_killed_the_attempt_is_whole_or_not_listed(tmp_path: Path) -> None:
     runs = listed = 0
     for root, finished in killed_at_each_step(tmp_path, PREAMBLE, STAGE):
-        staging = Staging(root)
+        staging = LocalStaging(root)
         pending = await staging.pending()
         assert await staging.corrupt() == []
         assert pending in ([], [_receipt()])
@@ -227,7 +246,7 @@ async def test_wherever_a_writer_is_killed_the_attempt_is_whole_or_not_listed(tm
 async def test_wherever_a_discard_is_killed_no_sidecar_is_left_without_its_bytes(tmp_path: Path) -> None:
     gone = 0
     for root, finished in killed_at_each_step(tmp_path, PREAMBLE, DISCARD):
-        staging = Staging(root)
+        staging = LocalStaging(root)
         assert await staging.corrupt() == []
         pending = await staging.pending()
         assert not (finished and pending)

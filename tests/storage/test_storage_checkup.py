@@ -7,13 +7,13 @@ import pytest
 from safelight.domain.checkup import Check, Verdict, worst
 from safelight.storage.checkup import storage_checks
 from safelight.storage.local import LocalBlobStore
-from safelight.storage.staging import Staging
+from safelight.storage.local_staging import LocalStaging
 
 
 @pytest.fixture
 async def markers(tmp_path: Path) -> str:
     """Those of a store and a staging folder that are in use."""
-    store, staging = LocalBlobStore(tmp_path / "blobs"), Staging(tmp_path / "staging")
+    store, staging = LocalBlobStore(tmp_path / "blobs"), LocalStaging(tmp_path / "staging")
     return f"{await store.ensure_marker()} {await staging.ensure_marker()}"
 
 

@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from starlette.types import Scope
 
-from safelight.domain.access import ANYBODY, Caller, KeyScope
-from safelight.domain.errors import Forbidden
+from safelight.domain.access import Caller, KeyScope
+from safelight.domain.errors import Forbidden, NotFound, Unauthenticated
+
+_CALLER = "safelight.caller"
+KEY_SCHEME = HTTPBearer(
+    bearerFormat="sl_{id}_{secret}",
+    description="An API key. A service on loopback runs open, and needs none, until the first one is made.",
+)
+NO_KEY = "This needs a key that is good, as `Authorization: Bearer sl_…`."
 
 
-def _who(scope: KeyScope) -> Callable[[Request], Caller]:
-    async def caller(request: Request) -> Caller:
-        found: Caller = request.scope.get("safelight.caller", ANYBODY)
-        if not found.may(scope):
-            raise Forbidden(f"This needs a key with the scope `{scope}`.", slug="insufficient-scope")
+class _Who(SecurityBase):
+    """Whoever calls, if they may do what has this scope. Raises Unauthenticated and Forbidden."""
+
+    def __init__(self, scope: KeyScope) -> None:
+        self.model = KEY_SCHEME
+        self.scheme_name = "key"
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> Caller:
+        found = caller_in(request.scope)
+        if found is None:
+            raise Unauthenticated(NO_KEY)
+        if not found.may(self.scope):
+            raise Forbidden(f"This needs a key with the scope `{self.scope}`.")
         return found
 
-    return caller  # pyright: ignore[reportReturnType]
+
+def caller_in(scope: Scope) -> Caller | None:
+    """Whoever was found to call; None where nobody was, which is not the same as anybody."""
+    return scope.get(_CALLER)
 
 
-READS = Depends(_who(KeyScope.READ))
-SUBMITS = Depends(_who(KeyScope.SUBMIT))
-ADMINISTERS = Depends(_who(KeyScope.ADMIN))
+def set_caller(scope: Scope, caller: Caller) -> None:
+    scope[_CALLER] = caller
+
+
+def acting_for(caller: Caller, account: str | None) -> str:
+    """The account that a request works on: its caller's own, or the one that it names, which is an admin's to do.
+
+    Raises NotFound for another's, whether it exists or not.
+    """
+    if account is None or account == caller.account:
+        return caller.account
+    if KeyScope.ADMIN not in caller.scopes:
+        raise NotFound("There is no such account.")
+    return account
+
+
+def reach_of(caller: Caller) -> str | None:
+    """The account whose things the caller finds by their ids; None for an admin, who finds everybody's."""
+    return None if KeyScope.ADMIN in caller.scopes else caller.account
+
+
+def _needs(scope: KeyScope) -> Any:
+    return Security(_Who(scope), scopes=[scope.value])
+
+
+READS = _needs(KeyScope.READ)
+SUBMITS = _needs(KeyScope.SUBMIT)
+ADMINISTERS = _needs(KeyScope.ADMIN)
 """For a route, or a router, that does not ask who it is."""
 
 Reads = Annotated[Caller, READS]

@@ -5,28 +5,40 @@ from __future__ import annotations
 from functools import partial
 from importlib.metadata import version
 
+from safelight.api.accounts import account_routes
+from safelight.api.archive import archive_routes
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge import failures
+from safelight.api.edge.authentication import Authentication
 from safelight.api.edge.closing import closing_of
 from safelight.api.edge.gate import Gate, stopping
 from safelight.api.edge.openapi import Application
 from safelight.api.edge.request_id import RequestIds
 from safelight.api.events import event_routes
+from safelight.api.image_history import image_history_routes
 from safelight.api.images import image_routes
 from safelight.api.job_view import JobReader
 from safelight.api.jobs import job_routes
+from safelight.api.keys import key_routes
+from safelight.api.openai.errors import ErrorForm
+from safelight.api.openai.routes import openai_routes
 from safelight.api.providers import provider_routes
 from safelight.api.queue import queue_routes
+from safelight.api.quotes import Quotes
 from safelight.api.recipes import recipe_routes
 from safelight.api.schedules import schedule_routes
 from safelight.api.service import service_routes
+from safelight.api.stats import stats_routes
 from safelight.api.stream import Streams
 from safelight.api.styles import style_routes
+from safelight.api.uploads import UploadPlaces, upload_routes
 from safelight.api.waiting import JobWatch
 from safelight.api.webhooks import webhook_routes
 from safelight.delivery.frames import event_frame
 from safelight.delivery.hub import EventHub
 from safelight.delivery.links import Links
+from safelight.domain.signing import Signer, signing_key
+from safelight.engine.keyring import Keyring
 from safelight.engine.outlook import Limits, Lookout
 
 __all__ = ["ApiDependencies", "create_app"]
@@ -45,9 +57,14 @@ def create_app(deps: ApiDependencies) -> Application:
         generate_unique_id_function=lambda route: route.name,
     )
     closing = closing_of(app)
+    keyring = Keyring(deps.pool, acquire_seconds=deps.acquire_seconds, may_run_open=deps.may_run_open)
+    signer = Signer(
+        [signing_key(key) for key in deps.vault.keys], expiry_seconds=deps.url_expiry_seconds, clock=deps.clock
+    )
+    links = Links(deps.public_url, signer, needs_keys=lambda: keyring.needs_keys)
     hub = EventHub(
         deps.pool,
-        encode=partial(event_frame, links=Links(deps.public_url)),
+        encode=partial(event_frame, links=links),
         closing=closing,
         acquire_seconds=deps.acquire_seconds,
     )
@@ -63,18 +80,28 @@ def create_app(deps: ApiDependencies) -> Application:
         traffic_seconds=deps.traffic_seconds,
         history_seconds=deps.history_seconds,
     )
-    reader = JobReader(deps, lookout)
-    app.include_router(job_routes(deps, watch, reader))
-    app.include_router(event_routes(deps, Streams(hub, most=deps.max_streams), watch, reader))
-    app.include_router(image_routes(deps))
+    reader = JobReader(deps, lookout, links)
+    places = UploadPlaces(most=deps.max_uploads)
+    app.include_router(job_routes(deps, watch, reader, Quotes(deps, lookout)))
+    app.include_router(event_routes(deps, Streams(hub, most=deps.max_streams), watch, reader, links))
+    app.include_router(image_routes(deps, signer))
+    app.include_router(image_history_routes(deps, links))
+    app.include_router(stats_routes(deps))
+    app.include_router(archive_routes(deps, signer))
     app.include_router(queue_routes(deps, lookout))
     app.include_router(provider_routes(deps))
     app.include_router(recipe_routes(deps))
     app.include_router(style_routes(deps))
     app.include_router(schedule_routes(deps))
+    app.include_router(upload_routes(deps, places))
+    app.include_router(account_routes(deps))
     app.include_router(webhook_routes(deps))
+    app.include_router(key_routes(deps, keyring))
+    app.include_router(openai_routes(deps, watch, links, places))
     app.include_router(service_routes(deps))
     failures.install(app)
+    app.add_middleware(Authentication, keyring=keyring)
     app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)
     app.add_middleware(RequestIds, failed=failures.internal_error, cut_off=stopping)
+    app.add_middleware(ErrorForm)
     return app

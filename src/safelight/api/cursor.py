@@ -36,6 +36,26 @@ def job_before(cursor: str, history: History) -> JobId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePosition:
+    """An image in a list that has those of the newest job first."""
+
+    job_id: str
+    position: int
+
+
+def image_cursor(last: ImagePosition, history: History) -> str:
+    return _encoded(f"{last.job_id} {last.position}".encode(), b"images\0" + history.identity())
+
+
+def image_before(cursor: str, history: History) -> ImagePosition:
+    """The last image of the page before. Raises SafelightError (`invalid-cursor`)."""
+    job_id, _, position = _decoded(cursor, b"images\0" + history.identity()).decode("ascii", "replace").partition(" ")
+    if not is_job_id(job_id) or not re.fullmatch(r"[0-9]{1,9}", position, re.ASCII):
+        raise _foreign()
+    return ImagePosition(job_id=job_id, position=int(position))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedPosition:
     """The last event that was read. A notice has no job; its id stands for `seq`."""
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.access import Reads
+from safelight.api.access import Reads, acting_for, reach_of
 from safelight.api.dependencies import ApiDependencies
+from safelight.api.edge.accept import prefers
 from safelight.api.edge.faults import refused
 from safelight.api.edge.openapi import Responses, documented, problems
 from safelight.api.edge.problems import RequestFault
@@ -22,6 +23,7 @@ from safelight.api.job_view import JobReader
 from safelight.api.stream import EventStream, Streams
 from safelight.api.waiting import JobWatch
 from safelight.delivery.frames import frame
+from safelight.delivery.links import Links
 from safelight.domain.lifecycle import TERMINAL_JOB_STATUSES
 
 _DEFAULT_LIMIT = 100
@@ -34,11 +36,13 @@ _RESET_REASONS = {
 }
 
 
-def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs: JobReader) -> APIRouter:
+def event_routes(
+    deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs: JobReader, links: Links
+) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["events"])
-    events = EventReader(deps)
+    events = EventReader(deps, links)
 
-    async def from_snapshot(account: str, job_id: str, head: bytes = b"") -> EventStream:
+    async def from_snapshot(account: str | None, job_id: str, head: bytes = b"") -> EventStream:
         streams.require_room()
         job = await jobs.job(job_id, account=account)
         head += frame("snapshot", job.model_dump_json(exclude_unset=True).encode(), event_id=job.seq)
@@ -60,20 +64,20 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
         begins with the job as it is. `id:` is the event's seq. When it cannot go on there, it says so (`reset`) and
         begins anew. 204: the job has ended, and all of it was told.
         """
-        if _prefers_page(request):
+        if prefers(request, "application/json", to="text/event-stream"):
             limit = query.limit or _DEFAULT_LIMIT
-            return _answer(await events.of_job(job_id, account=caller.account, after=query.after or 0, limit=limit))
+            return _answer(await events.of_job(job_id, account=reach_of(caller), after=query.after or 0, limit=limit))
         if query.limit is not None:
             raise refused([RequestFault("limit", "A stream has none; ask for `application/json`.", in_query=True)])
-        log = await events.log_end(job_id, account=caller.account)
+        log = await events.log_end(job_id, account=reach_of(caller))
         seen = _last_event_id(request)
         after = query.after if seen is None else seen
         if after is None:
-            return await from_snapshot(caller.account, job_id)
+            return await from_snapshot(reach_of(caller), job_id)
         why = "invalid" if isinstance(after, str) else log.why_not_after(after)
         if why is not None:
             reason = orjson.dumps({"reason": why, "detail": _RESET_REASONS[why]})
-            return await from_snapshot(caller.account, job_id, frame("reset", reason))
+            return await from_snapshot(reach_of(caller), job_id, frame("reset", reason))
         assert isinstance(after, int)
         if log.has_ended and after == log.seq:
             return Response(status_code=204, headers={"Cache-Control": "no-store"})
@@ -89,10 +93,11 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
 
         When too many wait already, the answer comes at once, with `Retry-After`.
         """
+        account = acting_for(caller, query.account)
         clock = asyncio.get_running_loop().time
         ends_at = clock() + query.wait
         while True:
-            page = await events.of_account(caller.account, after=query.after, limit=query.limit)
+            page = await events.of_account(account, after=query.after, limit=query.limit)
             left = ends_at - clock()
             if page.events or left <= 0:
                 return _answer(page)
@@ -123,22 +128,6 @@ _STREAM_OR_PAGE[200]["content"]["text/event-stream"] = {
         "description": "Server-sent events; the `data` of each is an `Event`, that of `snapshot` a `Job`.",
     }
 }
-
-
-def _prefers_page(request: Request) -> bool:
-    """Whether `Accept` names JSON, and no stream that it likes as much."""
-    weights: dict[str, float] = {}
-    for each in ",".join(request.headers.getlist("accept")).split(","):
-        media_type, *parameters = (part.strip().lower() for part in each.split(";"))
-        weights[media_type] = next((_weight(part[2:]) for part in parameters if part.startswith("q=")), 1.0)
-    return weights.get("application/json", 0.0) > weights.get("text/event-stream", 0.0)
-
-
-def _weight(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
 
 
 def _last_event_id(request: Request) -> int | str | None:

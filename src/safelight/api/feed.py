@@ -45,18 +45,19 @@ class LogEnd:
 
 
 class EventReader:
-    """Reads events of one account at a time; a job of another account raises NotFound."""
+    """Reads events of one account at a time; of a job, without one, whoever's it is. A job of another account raises
+    NotFound."""
 
-    def __init__(self, deps: ApiDependencies) -> None:
+    def __init__(self, deps: ApiDependencies, links: Links) -> None:
         self._pool = deps.pool
         self._acquire_seconds = deps.acquire_seconds
-        self._links = Links(deps.public_url)
+        self._links = links
 
-    async def log_end(self, job_id: str, *, account: str) -> LogEnd:
+    async def log_end(self, job_id: str, *, account: str | None) -> LogEnd:
         async with self._snapshot() as conn:
             return await _log_end(conn, job_id, account)
 
-    async def of_job(self, job_id: str, *, account: str, after: int, limit: int) -> schemas.EventPage:
+    async def of_job(self, job_id: str, *, account: str | None, after: int, limit: int) -> schemas.EventPage:
         async with self._snapshot() as conn:
             await _log_end(conn, job_id, account)
             rows = await conn.fetch(_READ.events_of_job, job_id, after, limit)
@@ -99,7 +100,7 @@ class EventReader:
             yield conn
 
 
-async def _log_end(conn: asyncpg.Connection, job_id: str, account: str) -> LogEnd:
+async def _log_end(conn: asyncpg.Connection, job_id: str, account: str | None) -> LogEnd:
     row = await conn.fetchrow(_SQL.position_of_job, job_id, account) if is_job_id(job_id) else None
     if row is None:
         raise NotFound("There is no such job.")

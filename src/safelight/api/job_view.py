@@ -6,6 +6,7 @@ import base64
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -14,9 +15,11 @@ from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.problems import RequestFault
 from safelight.api.history import History
+from safelight.api.money import shown_amounts
 from safelight.db.statements import load
 from safelight.delivery.links import Links
 from safelight.domain import progress
+from safelight.domain.credits import Billing
 from safelight.domain.errors import InvalidRequest, NotFound
 from safelight.domain.ids import JobId, is_job_id
 from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, ImageStatus, JobStatus
@@ -29,20 +32,21 @@ from safelight.storage.blob_store import BlobMissing
 MAX_INLINE_BYTES = 32_000_000
 """Pictures that one answer carries; the others keep their links. Chosen."""
 
-_SQL = load("read")
+_SQL, _HISTORY = load("read"), load("history")
 
 
 class JobReader:
-    """Reads jobs of one account at a time; a job of another account raises NotFound."""
+    """Reads jobs of one account at a time, or, without one, of any; a job of another account raises NotFound."""
 
-    def __init__(self, deps: ApiDependencies, lookout: Lookout) -> None:
+    def __init__(self, deps: ApiDependencies, lookout: Lookout, links: Links) -> None:
         self._pool = deps.pool
         self._lookout = lookout
         self._acquire_seconds = deps.acquire_seconds
         self._blobs = deps.blobs
-        self._links = Links(deps.public_url)
+        self._links = links
+        self._kept_for = timedelta(days=deps.image_retention_days) if deps.image_retention_days is not None else None
 
-    async def job(self, job_id: str, *, account: str, inline: str | None = None) -> schemas.Job:
+    async def job(self, job_id: str, *, account: str | None, inline: str | None = None) -> schemas.Job:
         """Raises InvalidRequest for an `inline` that is not one of the job's outputs."""
         if not is_job_id(job_id):
             raise _no_such_job()
@@ -71,11 +75,19 @@ class JobReader:
     ) -> tuple[list[schemas.JobSummary], bool]:
         """The newest jobs before one, and whether there are more."""
         async with self._snapshot() as conn:
-            wanted = (history.account, history.status, before, limit + 1, history.created_after, history.group)
-            if history.metadata is None:
-                rows = await conn.fetch(_SQL.newest_jobs, *wanted)
-            else:
-                rows = await conn.fetch(_SQL.newest_jobs_with_metadata, *wanted, dict(history.metadata))
+            await conn.execute(_HISTORY.plan_anew)
+            rows = await conn.fetch(
+                _HISTORY.jobs,
+                history.account,
+                list(history.statuses) or None,
+                before,
+                limit + 1,
+                history.created_after,
+                history.created_before,
+                dict(history.metadata) if history.metadata is not None else None,
+                any(each is not None for each in history.of_image),
+                *history.of_image,
+            )
             return await self._summaries(conn, rows[:limit]), len(rows) > limit
 
     @asynccontextmanager
@@ -101,8 +113,12 @@ class JobReader:
     async def _forecast(self, rows: Sequence[asyncpg.Record]) -> Forecast:
         """Of what has not ended; nobody is asked for anything else."""
         left = [_pending(row) for row in rows if row["image_status"] not in TERMINAL_IMAGE_STATUSES]
+        account = rows[0]["account"]
         outlook = await self._lookout.look() if left else None
-        return forecast(outlook, left, now=rows[0]["at"]) if outlook is not None else NOTHING
+        own = await self._lookout.own(account) if outlook is not None else None
+        if outlook is None or own is None:
+            return NOTHING
+        return forecast(outlook, own, left, account=account, now=rows[0]["at"])
 
     def _fields(
         self, row: asyncpg.Record, counts: progress.Counts, cost: schemas.JobCost, *, waits: str | None = None
@@ -111,6 +127,7 @@ class JobReader:
         job_id = row["id"]
         return {
             "id": job_id,
+            "account": row["account"],
             "status": row["status"],
             "run": row["run"],
             "seq": row["seq"],
@@ -136,20 +153,25 @@ class JobReader:
             "created_at": row["created_at"],
             "started_at": row["started_at"],
             "completed_at": row["completed_at"],
+            "visibility": "private" if row["link_key"] is None else "link",
+            "data_removed": row["removed_at"] is not None,
+            "removed_at": row["removed_at"],
+            "expires_at": self._expires_at(row),
             "urls": schemas.JobUrls(
                 self=self._links.job(job_id),
                 events=self._links.job(job_id, "/events"),
                 cancel=self._links.job(job_id, "/cancel"),
                 retry=self._links.job(job_id, "/retry"),
+                archive=self._links.archive(job_id, account=row["account"]),
             ),
         }
 
     def _image(self, row: asyncpg.Record, outputs: dict[str, schemas.Output]) -> schemas.Image:
         """Fields without a value of their own are left unset, and so are absent from the answer."""
-        optional = ("style", "references", "failure_stage", "error")
+        optional = ("style", "references", "mask", "failure_stage", "error")
         more: dict[str, Any] = {name: row[name] for name in optional if row[name] is not None}
         if outputs:
-            more |= {"url": self._links.image(row["id"], row["image_id"]), "outputs": outputs}
+            more |= {"url": self._link(row), "outputs": outputs}
         return schemas.Image(
             id=row["image_id"],
             group=row["image_group"],
@@ -170,7 +192,7 @@ class JobReader:
         """By name, in the order that the job asked for; of a completed image only."""
         return {
             each["name"]: schemas.Output(
-                url=data_urls.get(each["key"]) or self._links.image(row["id"], row["image_id"], each["name"]),
+                url=data_urls.get(each["key"]) or self._link(row, each["name"]),
                 width=each["width_px"],
                 height=each["height_px"],
                 bytes=each["length"],
@@ -179,6 +201,15 @@ class JobReader:
             )
             for each in sorted(row["renditions"] or (), key=lambda each: in_order.index(each["name"]))
         }
+
+    def _link(self, row: asyncpg.Record, output: str | None = None) -> str:
+        return self._links.image(row["id"], row["image_id"], output, account=row["account"], link_key=row["link_key"])
+
+    def _expires_at(self, row: asyncpg.Record) -> datetime | None:
+        """When retention removes it; a retry begins its time anew."""
+        if self._kept_for is None or row["completed_at"] is None or row["removed_at"] is not None:
+            return None
+        return row["completed_at"] + self._kept_for
 
     async def _data_urls(self, rows: Sequence[asyncpg.Record], output: str) -> dict[str, str]:
         """By key, in the images' order, as far as the bytes fit; what the store lacks keeps its link."""
@@ -221,6 +252,7 @@ def _cost(rows: Sequence[asyncpg.Record]) -> schemas.JobCost:
             "actual_microusd": sum(row["actual_microusd"] for row in rows),
             "wasted_microusd": sum(row["wasted_microusd"] for row in rows),
             "uncertain_microusd": None if is_unbounded else sum(row["uncertain_microusd"] for row in rows),
+            "charge": rows[0]["charge"],
         }
     )
 
@@ -231,7 +263,15 @@ def _job_cost(amounts: Mapping[str, Any]) -> schemas.JobCost:
         actual_usd=format_usd(amounts["actual_microusd"]),
         wasted_usd=format_usd(amounts["wasted_microusd"]),
         uncertain_usd=_usd(amounts["uncertain_microusd"]),
+        **_charged(amounts["charge"]),
     )
+
+
+def _charged(charge: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the account is asked for; nothing where it is not billed."""
+    if charge is None:
+        return {}
+    return shown_amounts(Billing(charge["currency"]), {"held": charge["held"], "captured": charge["captured"]})
 
 
 def _usd(microusd: int | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from safelight.api import schemas
-from safelight.api.access import READS
+from safelight.api.access import Reads, reach_of
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.api.schemas import Provider, ProviderGate, ProviderHealth, ProviderModel, Providers, SizeRule
@@ -24,13 +24,14 @@ NoQuery = Annotated[schemas.NoQuery, Query()]
 
 
 def provider_routes(deps: ApiDependencies) -> APIRouter:
-    router = APIRouter(prefix="/v1/providers", tags=["providers"], dependencies=[READS])
+    router = APIRouter(prefix="/v1/providers", tags=["providers"])
 
     @router.get("", responses=problems(503))
-    async def show_providers(_: NoQuery) -> Providers:
-        """Every configured provider, with its models, its gates and how it has answered of late. No vendor is asked."""
+    async def show_providers(caller: Reads, _: NoQuery) -> Providers:
+        """Every configured provider, with its models, its gates and how it has answered of late: to the caller's
+        account, or, for an admin's key, to all. No vendor is asked."""
         gates = await gate_states(deps.pool)
-        health = await health_of(deps.pool, deps.catalog.providers)
+        health = await health_of(deps.pool, deps.catalog.providers, account=reach_of(caller))
         return Providers(
             default=deps.catalog.default,
             providers=[

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from safelight.api import schemas
-from safelight.api.access import ADMINISTERS, READS
+from safelight.api.access import ADMINISTERS, Reads, reach_of
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.api.schemas import ProviderQueue, Queue
@@ -21,8 +21,8 @@ NoQuery = Annotated[schemas.NoQuery, Query()]
 def queue_routes(deps: ApiDependencies, lookout: Lookout) -> APIRouter:
     router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
-    async def queue() -> Queue:
-        backlog = await backlog_of(deps.pool, lookout, acquire_seconds=deps.acquire_seconds)
+    async def queue(account: str | None = None) -> Queue:
+        backlog = await backlog_of(deps.pool, lookout, account=account, acquire_seconds=deps.acquire_seconds)
         in_force = backlog.pause
         return Queue(
             queued=sum(each.queued for each in backlog.providers),
@@ -35,10 +35,11 @@ def queue_routes(deps: ApiDependencies, lookout: Lookout) -> APIRouter:
             pause_reason=in_force.reason if in_force else None,
         )
 
-    @router.get("", dependencies=[READS], responses=problems(503))
-    async def show_queue(_: NoQuery) -> Queue:
-        """How many images wait and run, for whom and for how long, and whether buying is paused."""
-        return await queue()
+    @router.get("", responses=problems(503))
+    async def show_queue(caller: Reads, _: NoQuery) -> Queue:
+        """How many images wait and run, for whom and for how long, and whether buying is paused. An admin's key is told
+        of the whole installation, others of their own account alone."""
+        return await queue(reach_of(caller))
 
     @router.post("/pause", dependencies=[ADMINISTERS], responses=problems(503))
     async def pause_queue(_: NoQuery) -> Queue:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.access import Reads, Submits
+from safelight.api.access import Reads, Submits, acting_for
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.body import read_object
 from safelight.api.edge.etag import condition_of, is_known
@@ -21,7 +21,7 @@ from safelight.domain.ids import IMAGE_ID_PATTERN
 from safelight.domain.style import Style
 from safelight.engine.styles import Condition, put_style, remove_style, style_of, styles_of
 
-NoQuery = Annotated[schemas.NoQuery, Query()]
+AccountQuery = Annotated[schemas.AccountQuery, Query()]
 
 _NAME = re.compile(IMAGE_ID_PATTERN)
 _ETAG = {"ETag": "Of this version, for `If-None-Match` and `If-Match`."}
@@ -44,9 +44,10 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
     router = APIRouter(prefix="/v1/styles", tags=["styles"])
 
     @router.get("", responses=documented(200, schemas.Styles, "All of them.") | problems(422))
-    async def list_styles(caller: Reads, _: NoQuery) -> Response:
+    async def list_styles(caller: Reads, query: AccountQuery) -> Response:
         """The styles that a job may name: those that come with Safelight, and the account's own."""
-        found = await styles_of(deps.pool, account=caller.account)
+        account = acting_for(caller, query.account)
+        found = await styles_of(deps.pool, account=account)
         return _answer(schemas.Styles(styles=[_shown(style) for style in found.values()]))
 
     @router.get(
@@ -55,9 +56,10 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         | {304: {"description": "The caller has it already: `If-None-Match` names its ETag."}}
         | problems(404, 422),
     )
-    async def get_style(request: Request, caller: Reads, name: str, _: NoQuery) -> Response:
+    async def get_style(request: Request, caller: Reads, name: str, query: AccountQuery) -> Response:
         """The style of this name as a job would get it: the account's own before one that comes with Safelight."""
-        style = await style_of(deps.pool, _tame(name), account=caller.account)
+        account = acting_for(caller, query.account)
+        style = await style_of(deps.pool, _tame(name), account=account)
         if is_known(request, _tag(style)):
             return Response(status_code=304, headers={"ETag": _tag(style), "Cache-Control": "private, no-cache"})
         return _answer(_shown(style), headers={"ETag": _tag(style), "Cache-Control": "private, no-cache"})
@@ -69,8 +71,9 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         | problems(400, 408, 409, 412, 413, 415, 422),
         openapi_extra=request_body(schemas.NewStyle, parameters=_CONDITIONS),
     )
-    async def put(request: Request, caller: Submits, name: str, _: NoQuery) -> Response:
+    async def put(request: Request, caller: Submits, name: str, query: AccountQuery) -> Response:
         """The account's style of this name says this from now on. Jobs that were accepted stay as they are."""
+        account = acting_for(caller, query.account)
         document = await read_object(request, within_seconds=deps.body_seconds)
         faults = _name_faults(name)
         try:
@@ -80,7 +83,7 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         if faults:
             raise refused(faults)
         style, is_new = await put_style(
-            deps.pool, Style(name=name, **wish.model_dump()), account=caller.account, may_change=_condition(request)
+            deps.pool, Style(name=name, **wish.model_dump()), account=account, may_change=_condition(request)
         )
         return _answer(_shown(style), 201 if is_new else 200, {"ETag": _tag(style)})
 
@@ -90,9 +93,10 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         responses={204: {"description": "The account has none of this name any more."}} | problems(404, 409, 412, 422),
         openapi_extra={"parameters": _CONDITIONS[:1]},
     )
-    async def delete_style(request: Request, caller: Submits, name: str, _: NoQuery) -> Response:
+    async def delete_style(request: Request, caller: Submits, name: str, query: AccountQuery) -> Response:
         """Removes the account's style. One that comes with Safelight under the same name is there again."""
-        await remove_style(deps.pool, _tame(name), account=caller.account, may_change=_condition(request))
+        account = acting_for(caller, query.account)
+        await remove_style(deps.pool, _tame(name), account=account, may_change=_condition(request))
         return Response(status_code=204)
 
     return router

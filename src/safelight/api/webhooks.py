@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.access import Reads, Submits
+from safelight.api.access import Reads, Submits, acting_for
 from safelight.api.cursor import page_cursor, page_number
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.body import read_object
@@ -27,7 +27,7 @@ from safelight.domain.ids import is_endpoint_id, is_message_id
 
 M = TypeVar("M", bound=BaseModel)
 
-NoQuery = Annotated[schemas.NoQuery, Query()]
+AccountQuery = Annotated[schemas.AccountQuery, Query()]
 
 _CREATED_HEADERS = {"Location": "The webhook's address."}
 
@@ -58,25 +58,26 @@ def webhook_routes(deps: ApiDependencies) -> APIRouter:
         | problems(400, 408, 409, 413, 415, 422),
         openapi_extra=request_body(schemas.NewWebhook),
     )
-    async def create_webhook(request: Request, caller: Submits, _: NoQuery) -> Response:
+    async def create_webhook(request: Request, caller: Submits, query: AccountQuery) -> Response:
         """An address that is told what happens from now on, in messages signed with a secret of its own."""
+        account = acting_for(caller, query.account)
         wish = await read(request, schemas.NewWebhook)
-        endpoint, secret = await endpoints.create(_terms(wish.model_dump()), account=caller.account)
+        endpoint, secret = await endpoints.create(_terms(wish.model_dump()), account=account)
         created = schemas.CreatedWebhook(**_shown(endpoint).model_dump(), secret=secret)
         return _answer(created, 201, {"Location": links.webhook(endpoint.id)})
 
     @router.get("", responses=documented(200, schemas.Webhooks, "All of them.") | problems(422))
-    async def list_webhooks(caller: Reads, _: NoQuery) -> Response:
+    async def list_webhooks(caller: Reads, query: AccountQuery) -> Response:
         """The account's webhooks, oldest first; not those that jobs have named for themselves."""
-        return _answer(
-            schemas.Webhooks(webhooks=[_shown(each) for each in await endpoints.all(account=caller.account)])
-        )
+        account = acting_for(caller, query.account)
+        return _answer(schemas.Webhooks(webhooks=[_shown(each) for each in await endpoints.all(account=account)]))
 
     @router.get("/deliveries", responses=documented(200, schemas.DeliveryPage, "A page.") | problems(400, 422))
     async def list_deliveries(caller: Reads, query: Annotated[schemas.DeliveriesQuery, Query()]) -> Response:
         """Messages of the last 30 days, newest first. Filters that come together must all be met."""
-        wanted = Wanted(account=caller.account, endpoint_id=query.webhook_id, job_id=query.job_id, status=query.status)
-        the_list = ("deliveries", caller.account, query.webhook_id or "", query.job_id or "", query.status or "")
+        account = acting_for(caller, query.account)
+        wanted = Wanted(account=account, endpoint_id=query.webhook_id, job_id=query.job_id, status=query.status)
+        the_list = ("deliveries", account, query.webhook_id or "", query.job_id or "", query.status or "")
         before = page_number(query.cursor, *the_list) if query.cursor is not None else None
         found = await deliveries.page(deps.pool, wanted, before=before, limit=query.limit + 1)
         page = found[: query.limit]
@@ -86,44 +87,47 @@ def webhook_routes(deps: ApiDependencies) -> APIRouter:
     @router.get(
         "/deliveries/{delivery_id}", responses=documented(200, schemas.Delivery, "The message.") | problems(404, 422)
     )
-    async def get_delivery(caller: Reads, delivery_id: str, _: NoQuery) -> Response:
+    async def get_delivery(caller: Reads, delivery_id: str, query: AccountQuery) -> Response:
         """What became of a message."""
-        return _answer(_message(await deliveries.one(deps.pool, _message_id(delivery_id), account=caller.account)))
+        account = acting_for(caller, query.account)
+        return _answer(_message(await deliveries.one(deps.pool, _message_id(delivery_id), account=account)))
 
     @router.post(
         "/deliveries/{delivery_id}/redeliver",
         status_code=202,
         responses=documented(202, schemas.Delivery, "It is sent again.") | problems(404, 409, 422),
     )
-    async def redeliver(caller: Submits, delivery_id: str, _: NoQuery) -> Response:
+    async def redeliver(caller: Submits, delivery_id: str, query: AccountQuery) -> Response:
         """Sends a message again, whatever became of it, under the same id."""
-        return _answer(
-            _message(await deliveries.redeliver(deps.pool, _message_id(delivery_id), account=caller.account)), 202
-        )
+        account = acting_for(caller, query.account)
+        return _answer(_message(await deliveries.redeliver(deps.pool, _message_id(delivery_id), account=account)), 202)
 
     @router.get("/{webhook_id}", responses=documented(200, schemas.Webhook, "The webhook.") | problems(404, 422))
-    async def get_webhook(caller: Reads, webhook_id: str, _: NoQuery) -> Response:
+    async def get_webhook(caller: Reads, webhook_id: str, query: AccountQuery) -> Response:
         """The webhook, without its secret; one that a job has named for itself too."""
-        return _answer(_shown(await endpoints.one(_endpoint_id(webhook_id), account=caller.account)))
+        account = acting_for(caller, query.account)
+        return _answer(_shown(await endpoints.one(_endpoint_id(webhook_id), account=account)))
 
     @router.patch(
         "/{webhook_id}",
         responses=documented(200, schemas.Webhook, "As it stands now.") | problems(400, 404, 408, 413, 415, 422),
         openapi_extra=request_body(schemas.WebhookChange),
     )
-    async def change_webhook(request: Request, caller: Submits, webhook_id: str, _: NoQuery) -> Response:
+    async def change_webhook(request: Request, caller: Submits, webhook_id: str, query: AccountQuery) -> Response:
         """Changes the fields that are given. Messages that wait go to the new address."""
-        current = await endpoints.one(_endpoint_id(webhook_id), account=caller.account)
+        account = acting_for(caller, query.account)
+        current = await endpoints.one(_endpoint_id(webhook_id), account=account)
         wish = await read(request, schemas.WebhookChange)
         now = {name: getattr(current, name) for name in ("url", "events", "retry_seconds", "description")}
         terms = _terms(now | wish.model_dump(exclude_unset=True, exclude={"enabled"}))
         enable = "enabled" in wish.model_fields_set
-        return _answer(_shown(await endpoints.change(current.id, terms, account=caller.account, enable=enable)))
+        return _answer(_shown(await endpoints.change(current.id, terms, account=account, enable=enable)))
 
     @router.delete("/{webhook_id}", status_code=204, responses={204: {"description": "Deleted."}} | problems(404, 422))
-    async def delete_webhook(caller: Submits, webhook_id: str, _: NoQuery) -> Response:
+    async def delete_webhook(caller: Submits, webhook_id: str, query: AccountQuery) -> Response:
         """Nothing more is sent there. Its messages stay in the list."""
-        await endpoints.delete(_endpoint_id(webhook_id), account=caller.account)
+        account = acting_for(caller, query.account)
+        await endpoints.delete(_endpoint_id(webhook_id), account=account)
         return Response(status_code=204)
 
     @router.post(
@@ -131,10 +135,11 @@ def webhook_routes(deps: ApiDependencies) -> APIRouter:
         status_code=202,
         responses=documented(202, schemas.Delivery, "A message is on its way.") | problems(404, 409, 422),
     )
-    async def send_test_message(caller: Submits, webhook_id: str, _: NoQuery) -> Response:
+    async def send_test_message(caller: Submits, webhook_id: str, query: AccountQuery) -> Response:
         """Sends a signed `webhook.test`; the delivery says what came of it."""
-        endpoint = await endpoints.one(_endpoint_id(webhook_id), account=caller.account)
-        return _answer(_message(await deliveries.send_test(deps.pool, endpoint.id, account=caller.account)), 202)
+        account = acting_for(caller, query.account)
+        endpoint = await endpoints.one(_endpoint_id(webhook_id), account=account)
+        return _answer(_message(await deliveries.send_test(deps.pool, endpoint.id, account=account)), 202)
 
     @router.post(
         "/{webhook_id}/rotate-secret",
@@ -142,12 +147,13 @@ def webhook_routes(deps: ApiDependencies) -> APIRouter:
         | problems(400, 404, 408, 409, 413, 415, 422),
         openapi_extra=request_body(schemas.NewRotation, is_required=False),
     )
-    async def rotate_secret(request: Request, caller: Submits, webhook_id: str, _: NoQuery) -> Response:
+    async def rotate_secret(request: Request, caller: Submits, webhook_id: str, query: AccountQuery) -> Response:
         """A new secret; for a while the one before signs too. `default` is the secret for addresses that jobs name."""
+        account = acting_for(caller, query.account)
         document = await read_object(request, within_seconds=deps.body_seconds, is_required=False)
         wish = validated(schemas.NewRotation, document)
         of_whom = webhook_id if webhook_id == DEFAULT else _endpoint_id(webhook_id)
-        rotated = await endpoints.rotate(of_whom, account=caller.account, overlap_seconds=wish.overlap_seconds)
+        rotated = await endpoints.rotate(of_whom, account=account, overlap_seconds=wish.overlap_seconds)
         return _answer(
             schemas.RotatedSecret(id=webhook_id, secret=rotated.secret, previous_expires_at=rotated.previous_expires_at)
         )

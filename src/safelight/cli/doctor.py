@@ -10,6 +10,8 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -28,8 +30,11 @@ from safelight.providers import checkup as providers
 from safelight.providers.checkup import Account, provider_checks
 from safelight.settings import PLACEHOLDER, Settings
 from safelight.storage import checkup as storage
-from safelight.storage.checkup import storage_checks
-from safelight.storage.staging import Receipt, Staging
+from safelight.storage.checkup import fallback_checks, storage_checks
+from safelight.storage.local_staging import LocalStaging
+from safelight.storage.place import Folder
+from safelight.storage.staging import Receipt
+from safelight.storage.stores import StorageUnusable, open_stores
 from safelight.wiring import config_of, timing_of
 
 _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.PROBLEM: ("✗", "bold red")}
@@ -109,33 +114,62 @@ async def _database(settings: Settings, receipts: Sequence[Receipt]) -> Database
 
 
 async def _staged(settings: Settings) -> tuple[list[Receipt], list[Check]]:
-    """What is staged, with a check when some of it cannot be read."""
-    root = settings.home / "staging"
-    if not root.is_dir():
-        return [], []
-    staging = Staging(root)
-    try:
-        receipts, corrupt = await staging.pending(), await staging.corrupt()
-    except OSError:
-        return [], []  # the folder itself is at fault, which its own check says
-    if not corrupt:
-        return receipts, []
-    shown = ", ".join(corrupt[:3]) + (f" and {len(corrupt) - 3} more" if len(corrupt) > 3 else "")
-    return receipts, [
+    """What is staged, with a check when some of it cannot be read, or lies on this host only."""
+    folder = settings.home / "staging"
+    with TemporaryDirectory() as nothing_here:
+        try:
+            place = settings.place
+            if isinstance(place, Folder) and not folder.is_dir():
+                return [], []
+            fallback = folder if folder.is_dir() else Path(nothing_here)
+            stores = open_stores(place, staging_folder=fallback)
+        except (ValueError, StorageUnusable, OSError):
+            return [], []  # which the check of the storage itself says
+        try:
+            receipts, corrupt = await stores.staging.pending(), await stores.staging.corrupt()
+            here = [] if isinstance(place, Folder) else await LocalStaging(fallback).pending()
+        except OSError:
+            return [], []
+        finally:
+            stores.close()
+    where = folder if isinstance(place, Folder) else place
+    return [*receipts, *here], [*_corrupt(corrupt, where), *_stranded(here)]
+
+
+def _corrupt(names: Sequence[str], where: object) -> list[Check]:
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [
         Check(
             area=storage.AREA,
             name="staged receipts",
             verdict=Verdict.PROBLEM,
-            found=f"{len(corrupt)} receipts in `{root}` cannot be read: {shown}",
+            found=f"{len(names)} receipts in `{where}` cannot be read: {shown}",
             meaning="The disk damaged pictures that were paid for; Safelight cannot use them.",
             remedy="Restore these files and their `.bin` from a backup, or delete them. Have the disk looked at.",
         )
     ]
 
 
+def _stranded(receipts: Sequence[Receipt]) -> list[Check]:
+    if not receipts:
+        return []
+    return [
+        Check(
+            area=storage.AREA,
+            name="stranded",
+            verdict=Verdict.WARNING,
+            found=f"{len(receipts)} paid pictures lie on this host only: the bucket was away when they came",
+            meaning="No other host can finish them. A worker of this host moves them once the bucket answers.",
+            remedy="Keep this host's disk, and run a worker on it.",
+        )
+    ]
+
+
 async def _storage(settings: Settings, markers: str | None) -> list[Check]:
     try:
-        blobs = settings.blobs
+        place = settings.place
     except ValueError as error:
         return [
             Check(
@@ -147,9 +181,17 @@ async def _storage(settings: Settings, markers: str | None) -> list[Check]:
                 remedy="Put SAFELIGHT_STORAGE_URL right.",
             )
         ]
-    return await storage_checks(
-        blobs=blobs, staged=settings.home / "staging", min_free_bytes=settings.min_free_bytes, markers=markers
-    )
+    staged = settings.home / "staging"
+    if isinstance(place, Folder):
+        return await storage_checks(
+            blobs=place.root, staged=staged, min_free_bytes=settings.min_free_bytes, markers=markers
+        )
+    from safelight.storage.bucket_checkup import bucket_checks
+
+    return [
+        *await bucket_checks(place, markers=markers),
+        *await fallback_checks(staged, min_free_bytes=settings.min_free_bytes),
+    ]
 
 
 async def _providers(settings: Settings) -> list[Check]:

@@ -15,6 +15,7 @@ from safelight.cli.bars import View, open_view
 from safelight.cli.children import free_port, running, until_ready
 from safelight.cli.complaint import Complaint, read_settings
 from safelight.cli.job_file import JobFile, read_job_file
+from safelight.cli.job_pictures import with_uploads
 from safelight.cli.running import run
 from safelight.client import Album, ApiProblem, JobView, SafelightClient
 from safelight.domain.fingerprint import fingerprint
@@ -68,6 +69,7 @@ def summary(job: JobView) -> str:
 async def _generate(job_file: JobFile, *, folder: Path, url: str | None, settings: Settings) -> int:
     console = Console(markup=False, highlight=False)
     async with _service(url, settings, console) as client:
+        job_file = await with_uploads(client, job_file)
         job = await _submitted(client, job_file, key=_idempotency_key(job_file.body, folder))
         console.print(f"{job.id} · {client.base_url}/v1/jobs/{job.id}", soft_wrap=True)
         with open_view(console) as view:
@@ -112,7 +114,7 @@ async def _service(url: str | None, settings: Settings, console: Console) -> Asy
 
     When nothing answers at a configured address of this machine, of a private service that stops at the end.
     """
-    async with SafelightClient(url or settings.url) as client:
+    async with SafelightClient(url or settings.url, api_key=settings.own_key()) as client:
         if url is not None or await client.is_up() or not _is_here(settings.url):
             yield client
             return
@@ -126,7 +128,7 @@ async def _service(url: str | None, settings: Settings, console: Console) -> Asy
         "serve", "serve", log_path=log_path, environment=environment, stop_seconds=settings.drain_seconds + 10
     ) as child:
         await until_ready(child, f"http://{bind}/readyz")
-        async with SafelightClient(f"http://{bind}") as client:
+        async with SafelightClient(f"http://{bind}", api_key=settings.own_key()) as client:
             yield client
 
 

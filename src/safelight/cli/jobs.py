@@ -124,6 +124,7 @@ def download(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Pictures go to DIR/{group}/{id}.{ext}.")
     ],
+    as_zip: Annotated[bool, typer.Option("--zip", help="One file instead, DIR/{job}.zip, with a manifest.")] = False,
     url: Url = None,
 ) -> None:
     """Fetch the pictures there are. Exit code: 0 all, 3 some, 1 none."""
@@ -132,9 +133,14 @@ def download(
         from safelight.client import Album
 
         job = await client.job(job_id)
-        await Album(client=client, folder=output.absolute()).save_new(job)
         found, total = len(job.completed), len(job.images)
-        console.print(f"{found}/{total} pictures in {output}", soft_wrap=True)
+        place = output
+        if as_zip and found:
+            place = output / f"{job.id}.zip"
+            await client.archive(job.id, place.absolute())
+        else:
+            await Album(client=client, folder=output.absolute()).save_new(job)
+        console.print(f"{found}/{total} pictures in {place}", soft_wrap=True)
         return 0 if found == total else 3 if found else 1
 
     run_with_client(command, url)
@@ -148,7 +154,8 @@ def run_with_client(command: Callable[[SafelightClient, Console], Awaitable[int]
     from safelight.client import SafelightClient
 
     async def connected() -> int:
-        async with SafelightClient(url or read_settings().url) as client:
+        settings = read_settings()
+        async with SafelightClient(url or settings.url, api_key=settings.own_key()) as client:
             return await command(client, Console(markup=False, highlight=False))
 
     try:

@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 
 from safelight import __version__
+from safelight.cli.accounts import accounts
 from safelight.cli.complaint import Complaint, complain, exit_code
 from safelight.cli.jobs import AsJson, Url, jobs
+from safelight.cli.keys import keys
 from safelight.cli.providers import providers
 from safelight.cli.queue import queue
 from safelight.cli.recipes import recipes
@@ -30,6 +32,8 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
+app.add_typer(keys, name="keys")
+app.add_typer(accounts, name="accounts")
 app.add_typer(queue, name="queue")
 app.add_typer(schedules, name="schedules")
 app.add_typer(providers, name="providers")

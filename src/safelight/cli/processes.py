@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import ipaddress
 import os
 import resource
 import signal
@@ -25,6 +24,7 @@ from uuid import UUID
 import structlog
 import uvloop
 
+from safelight.db.keys import has_keys
 from safelight.db.migrate import migrate
 from safelight.db.provide import Database, provide_database
 from safelight.logs import configure_logging
@@ -53,7 +53,8 @@ def run_serve(*, placeholder: bool, bind: str | None, workers: int | None, after
     """
     changes = {"placeholder": True if placeholder else None, "bind": bind, "workers": workers}
     settings = _settings(**{name: value for name, value in changes.items() if value is not None})
-    return uvloop.run(_serve(settings, after_restore=after_restore))
+    with _complaining():
+        return uvloop.run(_serve(settings, after_restore=after_restore))
 
 
 def run_api() -> int:
@@ -87,25 +88,35 @@ def _complaining() -> Iterator[None]:
     """What the parts say that an operator has to put right becomes CannotStart."""
     from safelight.engine.worker import StoreMismatch
     from safelight.providers.registry import InvalidConfiguration
+    from safelight.storage.stores import StorageUnusable
 
     try:
         yield
-    except (InvalidConfiguration, StoreMismatch) as error:
+    except (InvalidConfiguration, StorageUnusable, StoreMismatch) as error:
         raise CannotStart(str(error)) from error
 
 
 def _settings(**overrides: object) -> Settings:
     settings = Settings(**overrides)  # pyright: ignore[reportArgumentType]
     configure_logging(level=settings.log_level, as_json=settings.log_json)
+    try:
+        _ = settings.place
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
     return settings
 
 
 async def _serve(settings: Settings, *, after_restore: bool) -> int:
-    host, port = loopback_address(settings.bind)
+    host, port = address(settings.bind)
     run_folder = settings.home / "run"
     run_folder.mkdir(parents=True, exist_ok=True)
     with _only_serve(run_folder):
         database = await provide_database(settings.database_url, home=settings.home, alone=True)
+        try:
+            is_open = not await _has_keys(settings, database.dsn)
+        except CannotStart:
+            await database.stop()
+            raise
         if after_restore:
             await _take_stock(settings, database.dsn)
         stopping = asyncio.Event()
@@ -119,7 +130,8 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
         kept = [asyncio.create_task(child.keep_running(stopping)) for child in children]
         try:
             if await _ready(host, port, stopping):
-                sys.stderr.write(f"Safelight is ready at http://{host}:{port} (open: no keys are configured)\n")
+                how = "open: there are no keys" if is_open else "requests need a key"
+                sys.stderr.write(f"Safelight is ready at http://{host}:{port} ({how})\n")
             await stopping.wait()
         finally:
             stopping.set()
@@ -132,8 +144,10 @@ async def _api(settings: Settings) -> int:
     from safelight.api.server import ApiServer, ServerConfig
     from safelight.wiring import api_of
 
-    host, port = loopback_address(settings.bind)
+    host, port = address(settings.bind)
     async with _database(settings) as database, api_of(settings, database.dsn) as app:
+        if not await _has_keys(settings, database.dsn):
+            log.info("running open: there are no keys, and only this machine reaches the service", bind=settings.bind)
         server = ApiServer(ServerConfig(app, host=host, port=port))
 
         def stop() -> None:
@@ -185,22 +199,25 @@ async def _migrate(settings: Settings) -> int:
     return 0
 
 
-def loopback_address(bind: str) -> tuple[str, int]:
-    """Host and port of `host:port`. Raises CannotStart for an address that others can reach: there are no keys yet."""
+def address(bind: str) -> tuple[str, int]:
+    """Host and port of `host:port`. Raises CannotStart."""
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise CannotStart(f"SAFELIGHT_BIND reads `host:port`, not `{bind}`")
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if not is_loopback:
-        raise CannotStart(
-            f"`{host}` can be reached by others and no keys are configured; bind to 127.0.0.1 and put an "
-            "authenticating proxy in front"
-        )
     return host, int(port)
+
+
+async def _has_keys(settings: Settings, dsn: str) -> bool:
+    """Whether requests need a key. Raises CannotStart where others reach the service and nobody has one."""
+    if await has_keys(dsn):
+        return True
+    if settings.is_local:
+        return False
+    raise CannotStart(
+        f"`{settings.bind}` can be reached by others, and there is no API key; make one with "
+        "`safelight keys create --admin`, or bind to 127.0.0.1"
+    )
 
 
 class _Child:

@@ -13,22 +13,26 @@ from __future__ import annotations
 
 from safelight.client.album import Album
 from safelight.client.blocking import SyncSafelightClient
-from safelight.client.errors import ApiProblem, NoStream, NotSaved, Unreachable
+from safelight.client.errors import ApiProblem, Forbidden, NoStream, NotRead, NotSaved, Unauthenticated, Unreachable
 from safelight.client.service import SafelightClient
-from safelight.client.views import Event, FeedPage, ImageView, JobView, OutputView, Submitted
+from safelight.client.views import Event, FeedPage, ImageView, JobView, OutputView, Submitted, Upload
 
 __all__ = [
     "Album",
     "ApiProblem",
     "Event",
     "FeedPage",
+    "Forbidden",
     "ImageView",
     "JobView",
     "NoStream",
+    "NotRead",
     "NotSaved",
     "OutputView",
     "SafelightClient",
     "Submitted",
     "SyncSafelightClient",
+    "Unauthenticated",
     "Unreachable",
+    "Upload",
 ]

@@ -46,6 +46,7 @@ class SyncSafelightClient:
     """
 
     submit = _waits(SafelightClient.submit)
+    upload = _waits(SafelightClient.upload)
     job = _waits(SafelightClient.job)
     jobs = _waits(SafelightClient.jobs)
     cancel = _waits(SafelightClient.cancel)
@@ -53,6 +54,8 @@ class SyncSafelightClient:
     queue = _waits(SafelightClient.queue)
     picture = _waits(SafelightClient.picture)
     download = _waits(SafelightClient.download)
+    archive = _waits(SafelightClient.archive)
+    remove = _waits(SafelightClient.remove)
     wait = _waits(SafelightClient.wait)
     call = _waits(SafelightClient.call)
     is_up = _waits(SafelightClient.is_up)
@@ -64,12 +67,14 @@ class SyncSafelightClient:
         self,
         base_url: str,
         *,
+        api_key: str | None = None,
         timeout_seconds: float = 30.0,
         patience_seconds: float = 15.0,
         silence_seconds: float = 45.0,
     ) -> None:
         self._client = SafelightClient(
             base_url,
+            api_key=api_key,
             timeout_seconds=timeout_seconds,
             patience_seconds=patience_seconds,
             silence_seconds=silence_seconds,

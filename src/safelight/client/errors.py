@@ -52,10 +52,27 @@ class ApiProblem(SafelightError):
         return f"{self.detail} ({'; '.join(shown)})" if shown else self.detail
 
 
+class Unauthenticated(ApiProblem):
+    """The service needs an API key: none was sent, or one that it does not take, or takes no longer."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} Set SAFELIGHT_API_KEY, or give the client an `api_key`."
+
+
+class Forbidden(ApiProblem):
+    """The key is good, and may not do this."""
+
+
 class NoStream(SafelightError):
     """What answered is no stream of events, or none of ours: a proxy's page, say."""
 
     slug = "no-stream"
+
+
+class NotRead(SafelightError):
+    """A file that was to be sent could not be read; the message says which."""
+
+    slug = "not-read"
 
 
 class NotSaved(SafelightError):
@@ -77,14 +94,14 @@ def problem_of(response: httpx2.Response) -> ApiProblem:
     retry_after_seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
     problem = _problem_json(response)
     if problem is None:
-        return ApiProblem(
+        return _KINDS.get(status, ApiProblem)(
             status=status,
             slug=f"http-{status}",
             detail=f"HTTP {status} from {response.url}",
             is_retryable=status in _PASSING,
             retry_after_seconds=retry_after_seconds,
         )
-    return ApiProblem(
+    return _KINDS.get(status, ApiProblem)(
         status=status,
         slug=str(problem.get("type", "")).rpartition("/")[2],
         detail=str(problem.get("detail") or problem.get("title") or f"HTTP {status}"),
@@ -95,6 +112,9 @@ def problem_of(response: httpx2.Response) -> ApiProblem:
         is_retryable=bool(problem.get("retryable")),
         retry_after_seconds=retry_after_seconds,
     )
+
+
+_KINDS: dict[int, type[ApiProblem]] = {401: Unauthenticated, 403: Forbidden}
 
 
 def _problem_json(response: httpx2.Response) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +13,11 @@ from uuid import uuid4
 import httpx2
 
 from safelight.client.album import Album
+from safelight.client.archive import save_archive
+from safelight.client.errors import NotRead
 from safelight.client.stream import follow_events
 from safelight.client.transport import Transport
-from safelight.client.views import Event, FeedPage, JobView, Submitted, feed_page, job_view
+from safelight.client.views import Event, FeedPage, JobView, Submitted, Upload, feed_page, job_view, upload_view
 from safelight.client.watch import watch_job
 
 _FEED_WAIT_SECONDS = 30
@@ -27,19 +30,24 @@ class SafelightClient:
     a connection refused before the service ever answered is final. A stream on which nothing comes for
     `silence_seconds`, not even the service's signs of life, is taken for broken.
 
-    Every method raises Unreachable, and ApiProblem for an answer that is not a success.
+    `api_key` is the `sl_…` that it calls with; a service that runs open needs none.
+
+    Every method raises Unreachable, and ApiProblem for an answer that is not a success: Unauthenticated when the key is
+    missing or not good, Forbidden when it may not do this.
     """
 
     def __init__(
         self,
         base_url: str,
         *,
+        api_key: str | None = None,
         timeout_seconds: float = 30.0,
         patience_seconds: float = 15.0,
         silence_seconds: float = 45.0,
     ) -> None:
         self._transport = Transport(
             base_url,
+            api_key=api_key,
             timeout_seconds=timeout_seconds,
             patience_seconds=patience_seconds,
             silence_seconds=silence_seconds,
@@ -63,6 +71,18 @@ class SafelightClient:
         response = await self.call("POST", "/v1/jobs", may_repeat=True, json=body, headers=headers)
         return Submitted(job=job_view(response.json()), replayed=response.headers.get("idempotency-replayed") == "true")
 
+    async def upload(self, picture: Path | bytes, *, account: str | None = None) -> Upload:
+        """The picture is kept, to make others from: name its `id` as a reference. Sent again, it is the same upload.
+        An admin's key may upload for another `account`. Raises NotRead when the file cannot be read."""
+        try:
+            data = picture if isinstance(picture, bytes) else await asyncio.to_thread(picture.read_bytes)
+        except OSError as error:
+            raise NotRead(f"{picture}: {error.strerror or type(error).__name__}") from error
+        files = {"file": ("picture", data)}
+        asked = _given({"account": account})
+        response = await self.call("POST", "/v1/uploads", may_repeat=True, files=files, params=asked)
+        return upload_view(response.json())
+
     async def job(self, job_id: str) -> JobView:
         return job_view((await self._get(_job_path(job_id))).json())
 
@@ -84,6 +104,10 @@ class SafelightClient:
         body = ({"only": list(only)} if only else {}) | ({"images": list(images)} if images else {})
         return job_view((await self.call("POST", f"{_job_path(job_id)}/retry", json=body)).json())
 
+    async def remove(self, job_id: str) -> JobView:
+        """What is left of the job: its pictures, prompts and metadata are gone for good. It must have ended."""
+        return job_view((await self.call("DELETE", _job_path(job_id), may_repeat=True)).json())
+
     async def queue(self, change: Literal["pause", "resume"] | None = None) -> dict[str, Any]:
         """The backlog, after pausing or resuming it if so asked."""
         response = await (self.call("POST", f"/v1/queue/{change}") if change else self._get("/v1/queue"))
@@ -101,6 +125,13 @@ class SafelightClient:
         fetched again. Raises NotSaved when the folder cannot be written or a picture arrived damaged.
         """
         return await Album(client=self, folder=folder).save_new(await self.job(job_id))
+
+    async def archive(self, job_id: str, path: Path, *, output: str | None = None) -> Path:
+        """All pictures of the job by now in one ZIP file, with `manifest.json`; without a name, in the first of its
+        outputs. The file is there whole or not at all. Raises NotSaved when it cannot be written."""
+        asked = f"?output={quote(output, safe='')}" if output else ""
+        await save_archive(self._transport, f"{_job_path(job_id)}/archive{asked}", path)
+        return path
 
     def events(self, job_id: str, *, after: int | None = None) -> AsyncIterator[Event]:
         """What happens to the job, until it has ended and all of it was told.

@@ -48,7 +48,13 @@ class Transport:
     """
 
     def __init__(
-        self, base_url: str, *, timeout_seconds: float, patience_seconds: float, silence_seconds: float
+        self,
+        base_url: str,
+        *,
+        api_key: str | None,
+        timeout_seconds: float,
+        patience_seconds: float,
+        silence_seconds: float,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
@@ -58,6 +64,8 @@ class Transport:
         self._http = httpx2.AsyncClient(
             base_url=self.base_url,
             timeout=timeout_seconds,
+            # A redirect to another address leaves the key behind.
+            headers={"authorization": f"Bearer {api_key}"} if api_key is not None else None,
             follow_redirects=True,
             trust_env=not _is_loopback(self.base_url),
         )

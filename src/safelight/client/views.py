@@ -36,6 +36,20 @@ class ImageView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A picture that was uploaded, as it is kept; at least until `expires_at`, in ISO 8601. `has_alpha`: it can be a
+    mask."""
+
+    id: str
+    width_px: int
+    height_px: int
+    format: str
+    sha256: str
+    has_alpha: bool
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """One job as last seen; `document` is the answer with every field. Amounts are decimal US dollars."""
 
@@ -104,6 +118,19 @@ def job_view(document: dict[str, Any]) -> JobView:
         actual_usd=cost.get("actual_usd"),
         uncertain_usd=cost.get("uncertain_usd"),
         document=document,
+    )
+
+
+def upload_view(document: dict[str, Any]) -> Upload:
+    """From an upload as the service answers it."""
+    return Upload(
+        id=document["id"],
+        width_px=document["width"],
+        height_px=document["height"],
+        format=document["format"],
+        sha256=document["sha256"],
+        has_alpha=document["has_alpha"],
+        expires_at=document["expires_at"],
     )
 
 

@@ -13,14 +13,17 @@ from safelight.domain.events import EventType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One row of a job's log; `seq` is 1, 2, 3 … without a gap. `image_id` where it concerns one."""
+    """One row of a job's log; `seq` is 1, 2, 3 … without a gap. `image_id` where it concerns one, and with a picture in
+    it `link_key` where the job's links are to last."""
 
+    account: str
     job_id: str
     seq: int
     type: str
     image_id: str | None
     data: Mapping[str, Any]
     created_at: datetime
+    link_key: bytes | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Event:
@@ -34,5 +37,7 @@ def envelope(event: Event, links: Links) -> dict[str, Any]:
     if event.image_id is not None:
         about["image_id"] = event.image_id
         if event.type == EventType.IMAGE_COMPLETED:
-            about["image_url"] = links.image(event.job_id, event.image_id)
+            about["image_url"] = links.image(
+                event.job_id, event.image_id, account=event.account, link_key=event.link_key
+            )
     return {"type": event.type, "timestamp": event.created_at.isoformat(), "data": {**event.data, **about}}

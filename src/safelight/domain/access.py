@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 DEFAULT_ACCOUNT = "default"
 """The account of an installation that has no keys, and of keys that are made for no other."""
+
+
+ACCOUNT_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""The id of an account, chosen by whoever names it first."""
+
+ACCOUNT = re.compile(ACCOUNT_PATTERN)
 
 
 class KeyScope(StrEnum):

@@ -2,7 +2,10 @@
 
     SafelightError
     ├── InvalidRequest          the caller's input; carries one `Fault` per field
+    │   └── BudgetExceeded      more than is left to spend; says how much is
+    ├── InvalidSignature        a link that does not stand in for a key
     ├── NotFound                no such job, image or picture
+    ├── Gone                    it was removed
     ├── Conflict                the job or image is in no state for this
     └── Unavailable             try again later (database gone, shutting down)
 
@@ -12,7 +15,9 @@ outcome. A lost lease is not an error either: it is a return value (`LeaseLost`)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 
@@ -79,14 +84,50 @@ class InvalidRequest(SafelightError):
         self.faults = faults
 
 
+class BudgetExceeded(InvalidRequest):
+    """What was asked for costs more than is left; nothing was created. `remaining` says how much that is, in
+    `remaining_micros` (micro-USD) or `remaining_credits`. `exhausted` is the account and the day whose budget has no
+    room for the least of it either."""
+
+    slug = "budget-exceeded"
+
+    def __init__(
+        self, detail: str, *, remaining: Mapping[str, int], exhausted: tuple[str, date] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.remaining = remaining
+        self.exhausted = exhausted
+
+
+class Unauthenticated(SafelightError):
+    """Nobody knows who calls: without a key, or with one that is not, or no longer, good."""
+
+    slug = "unauthenticated"
+
+
 class Forbidden(SafelightError):
     """The caller is known, and may not do this."""
 
     slug = "insufficient-scope"
 
 
+class InvalidSignature(SafelightError):
+    """A link that was to stand in for a key does not; how it fails, nobody is told."""
+
+    slug = "invalid-signature"
+
+    def __init__(self) -> None:
+        super().__init__("This link is not good, or not any more.")
+
+
 class NotFound(SafelightError):
     slug = "not-found"
+
+
+class Gone(SafelightError):
+    """It was there, and was removed for good."""
+
+    slug = "gone"
 
 
 class Conflict(SafelightError):

@@ -28,7 +28,8 @@ class Load:
     `running_seconds` says for each image that is under way how long it has been so. `waiting` can start when there is
     room, `starts_in_seconds` from now at the earliest; `later` come after others of the same set. `ahead` wait before
     them and `busy` run, whoever's they are; None: so many that nobody has counted them. `concurrency` is how many run
-    at a time, and 0 when nobody works; a minute begins `per_minute` at most (None: any number). `is_open` says whether
+    at a time, and 0 when nobody works; a minute begins `per_minute` at most (None: any number). `own_ahead` are those
+    ahead that are the same account's, which has `cap` made at a time (None: any number). `is_open` says whether
     anything is bought. Without a `latency` nothing is known.
     """
 
@@ -42,6 +43,8 @@ class Load:
     busy: int = 0
     starts_in_seconds: float = 0.0
     per_minute: int | None = None
+    own_ahead: int = 0
+    cap: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,10 @@ def _rounds(load: Load) -> float | None:
         return 0.0
     if not load.is_open or load.concurrency < 1 or load.ahead is None:
         return None
-    return max(1.0, (load.busy + load.ahead + load.waiting) / load.concurrency) if load.waiting else 0.0
+    if not load.waiting:
+        return 0.0
+    of_cap = (len(load.running_seconds) + load.own_ahead + load.waiting) / load.cap if load.cap else 0.0
+    return max(1.0, (load.busy + load.ahead + load.waiting) / load.concurrency, of_cap)
 
 
 def _first(load: Load, latency: Latency, rounds: float) -> Eta:

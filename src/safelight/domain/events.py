@@ -41,6 +41,7 @@ class NoticeType(StrEnum):
     PROVIDER_PAUSED = "provider.paused"
     PROVIDER_RESUMED = "provider.resumed"
     SCHEDULE_AT_RISK = "schedule.at_risk"
+    BUDGET_THRESHOLD = "budget.threshold"
 
 
 def image_ended(status: ImageStatus) -> EventType:

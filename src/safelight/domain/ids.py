@@ -8,6 +8,8 @@ from uuid import UUID
 
 from uuid_utils import compat
 
+from safelight.domain.keys import KeyId
+
 JobId = NewType("JobId", str)
 AttemptId = NewType("AttemptId", str)
 ImageRowId = NewType("ImageRowId", int)
@@ -15,6 +17,7 @@ ClaimToken = NewType("ClaimToken", UUID)
 WorkerId = NewType("WorkerId", UUID)
 ScheduleId = NewType("ScheduleId", str)
 EndpointId = NewType("EndpointId", str)
+UploadId = NewType("UploadId", str)
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
@@ -24,6 +27,9 @@ _MESSAGE_ID = re.compile(r"msg_[0-9a-f]{32}")
 
 IMAGE_ID_PATTERN = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"
 """An image id or a group, chosen by the caller: it becomes part of file names, so it is short and tame."""
+
+UPLOAD_ID_PATTERN = r"upl_[0-9A-HJKMNP-TV-Z]{26}"
+_UPLOAD_ID = re.compile(UPLOAD_ID_PATTERN)
 
 
 def new_job_id() -> JobId:
@@ -46,6 +52,14 @@ def new_endpoint_id() -> EndpointId:
     return EndpointId("whe_" + _sortable())
 
 
+def new_key_id() -> KeyId:
+    return KeyId("key_" + _sortable())
+
+
+def new_upload_id() -> UploadId:
+    return UploadId("upl_" + _sortable())
+
+
 def is_job_id(text: str) -> bool:
     return _JOB_ID.fullmatch(text) is not None
 
@@ -56,6 +70,10 @@ def is_schedule_id(text: str) -> bool:
 
 def is_endpoint_id(text: str) -> bool:
     return _ENDPOINT_ID.fullmatch(text) is not None
+
+
+def is_upload_id(text: str) -> bool:
+    return _UPLOAD_ID.fullmatch(text) is not None
 
 
 def is_message_id(text: str) -> bool:

@@ -15,7 +15,7 @@ from safelight.domain.style import AppliedStyle
 
 
 class Priority(IntEnum):
-    """How urgent a job is. All that is due of a smaller number goes before anything of a greater one."""
+    """How urgent a job is to its account: what is due of a smaller number goes before anything of a greater one."""
 
     HIGH = 0
     NORMAL = 1
@@ -32,18 +32,25 @@ _WORDS: Mapping[Priority, PriorityWord] = {Priority.HIGH: "high", Priority.NORMA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Another image of the same job, whose picture goes into the request. `role` is the caller's own word for it."""
+    """A picture that goes into the request: that of another image of the same job, an upload, or what an address gives.
+    Exactly one of the three. `role` is the caller's own word for it."""
 
-    image_id: str
+    image_id: str | None = None
+    upload_id: str | None = None
+    url: str | None = None
     role: str | None = None
+
+    @property
+    def identity(self) -> str:
+        return identity_of(image_id=self.image_id, upload_id=self.upload_id, url=self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOrder:
     """One image to generate. `options` are the model's own: aspect_ratio, size, quality, seed, negative_prompt.
 
-    `fallbacks` are the providers to ask after this one, in order. It is not begun before every one of its `references`
-    has its picture; they lead in no circle.
+    `fallbacks` are the providers to ask after this one, in order. It is not begun before every image that it references
+    has its picture; they lead in no circle. `mask` is the upload that says where the first reference may be changed.
     """
 
     id: str
@@ -59,6 +66,7 @@ class ImageOrder:
     on_refusal: OnRefusal = OnRefusal.STOP
     alternate_prompt: str | None = None
     references: tuple[Reference, ...] = ()
+    mask: str | None = None
     style: AppliedStyle | None = None
     """What stands around the caller's words in both prompts."""
 
@@ -76,8 +84,10 @@ class ImageOrder:
 
     @property
     def fingerprint(self) -> str:
-        parents = [reference.image_id for reference in self.references]
-        return request_fingerprint(self.provider, self.model, self.prompt, self.options, parents)
+        inputs = [reference.identity for reference in self.references]
+        if self.mask is not None:
+            inputs.append(identity_of(upload_id=self.mask, is_mask=True))
+        return request_fingerprint(self.provider, self.model, self.prompt, self.options, inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,15 +118,30 @@ class JobOrder:
     webhook: WebhookOrder | None = None
     priority: Priority = Priority.NORMAL
     not_before: datetime | None = None
+    visibility: Literal["private", "link"] = "private"
+    """Whether its pictures have links that last."""
+    max_cost_microusd: int | None = None
+    """What its calls may cost, in all its runs."""
 
 
 def request_fingerprint(
-    provider: str, model: str, prompt: str, options: Mapping[str, Any], parents: Sequence[str] = ()
+    provider: str, model: str, prompt: str, options: Mapping[str, Any], inputs: Sequence[str] = ()
 ) -> str:
     """Two requests for one image with the same fingerprint ask the vendor for the same picture.
 
-    `parents` are the images that it references, in order. Their ids stand for their pictures: an image of a job gets
-    one and keeps it.
+    `inputs` are the identities of the pictures that go into it, in order.
     """
     request = {"provider": provider, "model": model, "prompt": prompt, "options": dict(options)}
-    return fingerprint(request | {"references": list(parents)} if parents else request)
+    return fingerprint(request | {"references": list(inputs)} if inputs else request)
+
+
+def identity_of(
+    *, image_id: str | None = None, upload_id: str | None = None, url: str | None = None, is_mask: bool = False
+) -> str:
+    """What stands for a picture: an image of a job gets one and keeps it, an upload never changes, and an address is
+    asked once. An id of an image has no colon."""
+    if image_id is not None:
+        return image_id
+    if url is not None:
+        return f"url:{url}"
+    return f"mask:{upload_id}" if is_mask else f"upload:{upload_id}"

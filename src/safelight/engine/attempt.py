@@ -32,9 +32,10 @@ from safelight.domain.attempts import Adopt, AttemptStatus, Buy, GiveUp, NextSte
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import AttemptId, ImageRowId, WorkerId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import gates, settle
+from safelight.engine import gates, provider_book, settle
+from safelight.engine.addresses import Addresses
 from safelight.engine.failpoints import Failpoint, Failpoints
-from safelight.engine.keep import Keeper
+from safelight.engine.keep import Keeper, StagingAway
 from safelight.engine.lease import Hint, Lease, claim
 from safelight.engine.outcome import (
     AttemptEnd,
@@ -90,6 +91,7 @@ class AttemptPipeline:
     worker_id: WorkerId
     providers: Mapping[str, ImageProvider]
     keeper: Keeper
+    addresses: Addresses
     timing: Timing
     failpoints: Failpoints
     draining: asyncio.Event
@@ -124,6 +126,13 @@ class AttemptPipeline:
             await settle.end(self.pool, lease, ImageStatus.FAILED, crashed(lease.crash_count))
             return
         self.failpoints.reach(Failpoint.CLAIMED)
+        try:
+            await self._go_on(lease)
+        except StagingAway:
+            await self.keeper.wait_for_storage(lease)
+
+    async def _go_on(self, lease: Lease) -> None:
+        """From where earlier attempts have left it. Raises StagingAway, having done nothing."""
         step = await self.look_back(lease)
         match step:
             case Adopt(attempt_id):
@@ -143,7 +152,7 @@ class AttemptPipeline:
         """What earlier attempts allow; None when the image went another way here.
 
         A fresh image has nothing to look back at; what changes meanwhile is asked again in the commit. Staged bytes
-        without a receipt get theirs first: they outrank every other finding.
+        without a receipt get theirs first: they outrank every other finding. Raises StagingAway.
         """
         if lease.is_fresh and lease.may_buy and not self.draining.is_set():
             return Buy()
@@ -151,8 +160,8 @@ class AttemptPipeline:
             if attempt["status"] in (AttemptStatus.SENT, AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN):
                 staged = await self.keeper.staged(attempt["id"])
                 if staged is not None:
-                    await settle.insert_receipt(self.pool, staged[0])
-        step = await settle.next_step_of(self.pool, lease)
+                    await provider_book.insert_receipt(self.pool, staged[0])
+        step = await provider_book.next_step_of(self.pool, lease)
         fenced = await self.pool.fetchrow(_ATTEMPTS.fence_image, lease.row_id, lease.status.value, lease.token)
         if fenced is None:
             return None
@@ -172,6 +181,11 @@ class AttemptPipeline:
             return
         if not await self.keeper.has_room():
             await settle.release(self.pool, lease, after_seconds=self.timing.sweep_seconds)
+            return
+        if lease.has_references and not await self.addresses.keep_for(lease):
+            return
+        if self.draining.is_set():
+            await settle.release(self.pool, lease)
             return
         sent = await self.commit(lease, call_seconds=_call_seconds(provider, lease))
         if sent is None:

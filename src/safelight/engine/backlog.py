@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -13,7 +13,7 @@ from safelight.db.statements import load
 from safelight.domain.eta import Latency, Load, estimate
 from safelight.engine.gates import GateState, gate_states
 from safelight.engine.offers import Standing, standing_of
-from safelight.engine.outlook import Lookout, Outlook
+from safelight.engine.outlook import Lookout, Outlook, Own, waits_of
 from safelight.engine.pause import Pause, paused
 
 _SQL = load("forecast")
@@ -41,19 +41,34 @@ class Backlog:
     pause: Pause | None
 
 
-async def backlog_of(pool: asyncpg.Pool, lookout: Lookout, *, acquire_seconds: float) -> Backlog:
-    """Counts, gates and pause as they are now, over all accounts; what calls have taken as the lookout has it. Walks
-    all that waits, which takes some 60 ms for a hundred thousand images."""
+async def backlog_of(
+    pool: asyncpg.Pool, lookout: Lookout, *, account: str | None = None, acquire_seconds: float
+) -> Backlog:
+    """Counts, gates and pause as they are now, over all accounts or of one, which hears nothing of the others; what
+    calls have taken as the lookout has it. Walks all that waits, which takes some 60 ms for a hundred thousand images.
+    """
     outlook = await lookout.look()
+    own = await lookout.own(account) if account is not None else None
     async with pool.acquire(timeout=acquire_seconds) as conn:
-        rows = await conn.fetch(_SQL.backlog)
+        rows = await conn.fetch(_SQL.backlog, account)
+        waits = outlook.waits if outlook is not None else {}
+        if account is not None:
+            waits = await waits_of(conn, list(lookout.limits), account=account)
         gates = await gate_states(conn)  # pyright: ignore[reportArgumentType]
         pause = await paused(conn)  # pyright: ignore[reportArgumentType]
     by_provider: dict[str, list[Mapping[str, Any]]] = {name: [] for name in lookout.limits}
     for row in rows:
         by_provider.setdefault(row["provider"], []).append(row)
     return Backlog(
-        providers=[_provider(name, models, lookout, outlook, gates, pause) for name, models in by_provider.items()],
+        providers=[
+            _shared(
+                _provider(name, models, lookout, outlook, waits.get(name, (0, 0.0)), gates, pause),
+                outlook,
+                account,
+                own,
+            )
+            for name, models in by_provider.items()
+        ],
         pause=pause,
     )
 
@@ -78,6 +93,7 @@ def _provider(
     models: Collection[Mapping[str, Any]],
     lookout: Lookout,
     outlook: Outlook | None,
+    waits: tuple[int, float],
     gates: Collection[GateState],
     pause: Pause | None,
 ) -> ProviderBacklog:
@@ -92,7 +108,7 @@ def _provider(
         active=active,
         max_concurrency=limits.max_concurrency if limits is not None else None,
         standing=worst,
-        waits=outlook.waits.get(name, (0, 0.0)) if outlook is not None else (0, 0.0),
+        waits=waits,
         latency=outlook.latencies.get((name, None)) if outlook is not None else None,
         load=Load(
             latency=_mixed(name, models, outlook) if outlook is not None else None,
@@ -107,6 +123,17 @@ def _provider(
             per_minute=limits.per_minute if limits is not None else None,
         ),
     )
+
+
+def _shared(found: ProviderBacklog, outlook: Outlook | None, account: str | None, own: Own | None) -> ProviderBacklog:
+    """Of one account: what it has to do takes as long as it does beside others, who have turns and are at work, too."""
+    if account is None or outlook is None:
+        return found
+    if own is None:
+        return replace(found, load=replace(found.load, ahead=None))
+    others = outlook.others_before(found.provider, account, found.load.waiting, weight=own.weight)
+    busy = max(found.active, outlook.busy.get(found.provider, 0))
+    return replace(found, load=replace(found.load, ahead=others, busy=busy, cap=own.max_concurrency))
 
 
 def _mixed(provider: str, models: Collection[Mapping[str, Any]], outlook: Outlook) -> Latency | None:

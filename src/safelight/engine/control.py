@@ -9,8 +9,10 @@ from enum import StrEnum
 import asyncpg
 
 from safelight.db.statements import load
-from safelight.domain.errors import Conflict, Fault, InvalidRequest, NotFound
+from safelight.domain.credits import CreditPrices
+from safelight.domain.errors import BudgetExceeded, Conflict, Fault, Gone, InvalidRequest, NotFound
 from safelight.domain.events import EventType
+from safelight.domain.fallback import Target
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import (
     LIVE_IMAGE_STATUSES,
@@ -21,6 +23,7 @@ from safelight.domain.lifecycle import (
 )
 from safelight.domain.order import request_fingerprint
 from safelight.domain.style import AppliedStyle
+from safelight.engine.charge import Item, charge, payer_of_job, tell_if_exhausted
 from safelight.engine.dispatch import notify_stop
 from safelight.engine.family import Family
 from safelight.engine.journal import append_event, end_job_if_done, locked_job, mark_canceling, reopen_job
@@ -45,11 +48,18 @@ class Cancellation:
 
 
 async def cancel(
-    pool: asyncpg.Pool, job_id: JobId, *, account: str, mode: CancelMode, image_ids: Collection[str] | None = None
+    pool: asyncpg.Pool,
+    job_id: JobId,
+    *,
+    account: str | None,
+    mode: CancelMode,
+    image_ids: Collection[str] | None = None,
 ) -> Cancellation:
     """Queued images end now; images with a sent call end when it has answered; nothing leads to a new call.
 
-    Without `image_ids` the whole job is canceled. Raises NotFound, Conflict when the job has ended otherwise, and
+    Without `image_ids` the whole job is canceled. `account` is whose job it has to be; None: anybody's.
+
+    Raises NotFound, Conflict when the job has ended otherwise, and
     InvalidRequest on an image that the job does not have.
     """
     await _require_account(pool, job_id, account)
@@ -86,11 +96,12 @@ async def retry(
     pool: asyncpg.Pool,
     job_id: JobId,
     *,
-    account: str,
+    account: str | None,
     only: Collection[ImageStatus] = RETRYABLE_IMAGE_STATUSES,
     image_ids: Collection[str] | None = None,
     prompts: Mapping[str, str] | None = None,
     run_limit_seconds: float,
+    prices: CreditPrices = CreditPrices(),  # noqa: B008 - a constant
 ) -> int:
     """How many images went back to the backlog; what is completed is kept, and so is every earlier attempt.
 
@@ -100,12 +111,31 @@ async def retry(
     A prompt that is given takes the place of the caller's own: the image's style stays around it.
 
     A picture that was bought for the same request after the image had ended is used, not bought again, and a job at the
-    vendor that nobody waited for any more is asked after first. Raises NotFound,
-    InvalidRequest on an unknown image and on a prompt that would not be used, Conflict when nothing can be retried.
+    vendor that nobody waited for any more is asked after first. Each image is charged for anew, at these `prices`, and
+    what was still held for it is given back. Raises NotFound, InvalidRequest on an unknown image and on a prompt that
+    would not be used, Conflict when nothing can be retried, Gone when the job's prompts were removed, and
+    BudgetExceeded when it costs more than is left: then nothing has changed.
     """
     await _require_account(pool, job_id, account)
-    prompts = prompts or {}
+    try:
+        return await _retry(pool, job_id, only, image_ids, prompts or {}, run_limit_seconds, prices)
+    except BudgetExceeded as refusal:
+        await tell_if_exhausted(pool, refusal)
+        raise
+
+
+async def _retry(
+    pool: asyncpg.Pool,
+    job_id: JobId,
+    only: Collection[ImageStatus],
+    image_ids: Collection[str] | None,
+    prompts: Mapping[str, str],
+    run_limit_seconds: float,
+    prices: CreditPrices,
+) -> int:
     async with locked_job(pool, job_id) as (conn, job):
+        if await conn.fetchval(_SQL.has_no_prompts, job_id):
+            raise Gone("The job's prompts were removed, so nothing can be made of them any more.")
         images = await conn.fetch(_SQL.lock_images, job_id)
         chosen = _chosen(images, image_ids, pointer="/images")
         wanted = RETRYABLE_IMAGE_STATUSES.intersection(only)
@@ -123,10 +153,12 @@ async def retry(
             await reopen_job(conn, job_id, by_user=True, run_limit_seconds=run_limit_seconds)
         for image in again:
             prompt = _prompt(image, prompts.get(image["id"]))
-            parents = family.parents_of(image["row_id"])
-            fingerprint = request_fingerprint(image["provider"], image["model"], prompt, image["options"], parents)
+            inputs = family.inputs_of(image["row_id"])
+            fingerprint = request_fingerprint(image["provider"], image["model"], prompt, image["options"], inputs)
             await conn.fetchval(_SQL.retry_image, image["row_id"], prompt, fingerprint)
             await conn.fetchval(_SQL.ask_again, image["row_id"], fingerprint)
+        items = [Item(image["position"], _targets(image)) for image in again]
+        await charge(conn, job_id, await payer_of_job(conn, job_id), items, prices)
         await append_event(conn, job_id, EventType.JOB_RETRIED, data={"images": [image["id"] for image in again]})
     return len(again)
 
@@ -143,6 +175,13 @@ def _chosen(images: Collection[asyncpg.Record], image_ids: Collection[str] | Non
     if unknown:
         raise InvalidRequest("The request names images that the job does not have.", faults=tuple(unknown))
     return set(image_ids)
+
+
+def _targets(image: asyncpg.Record) -> list[Target]:
+    """Every way to an image, as it was ordered."""
+    if image["targets"] is not None:
+        return [Target(**target) for target in image["targets"]]
+    return [Target(**{name: image[name] for name in Target.__dataclass_fields__})]
 
 
 def _prompt(image: asyncpg.Record, given: str | None) -> str:
@@ -162,6 +201,6 @@ def _require_use(prompts: Mapping[str, str], again: set[str]) -> None:
         raise InvalidRequest("A prompt is given for an image that is not being retried.", faults=unused)
 
 
-async def _require_account(pool: asyncpg.Pool, job_id: JobId, account: str) -> None:
+async def _require_account(pool: asyncpg.Pool, job_id: JobId, account: str | None) -> None:
     if await pool.fetchval(_SQL.job_exists, job_id, account) is None:
         raise NotFound(f"There is no job `{job_id}`.")

@@ -17,6 +17,7 @@ from safelight.domain.checkup import Check, Verdict, worst
 from safelight.domain.money import format_usd
 from safelight.domain.stuck import remedy_of
 from safelight.engine import dispatch
+from safelight.engine.audit import books_check
 from safelight.engine.schedule_checkup import schedule_check
 from safelight.engine.stuck import Bounds, Suspect, suspects
 from safelight.engine.sweep import PATIENCE_WITH_LIMIT_SECONDS, Findings
@@ -29,6 +30,7 @@ _SQL = load("doctor")
 _SWEEP = load("sweep")
 _FALLBACK = load("fallback")
 _REFERENCES = load("references")
+_CHARGE = load("charge")
 
 _SHOULD_MOVE_SECONDS = 60.0
 
@@ -43,6 +45,7 @@ MEANINGS: Mapping[str, str] = {
     "unreleased": "jobs with images that await pictures which have come or never will",
     "adopted": "ended images with a paid picture that they do not use",
     "unsettled": "open jobs whose images have all ended",
+    "released": "holds that nothing awaits any more",
     "moved_on": "waiting images that could go to another provider than their paused one",
     "leftovers": "staged files that nothing needs any more",
 }
@@ -115,6 +118,7 @@ async def unhealed(conn: asyncpg.Connection, receipts: Sequence[Receipt], *, tim
         unreleased=len(await conn.fetch(_REFERENCES.unsettled_children)),
         adopted=len(await conn.fetch(_SWEEP.late_receipts)),
         unsettled=len(await conn.fetch(_SWEEP.unsettled_jobs)),
+        released=len(await conn.fetch(_CHARGE.late_holds, timing.adoption_window_seconds)),
         moved_on=len(await conn.fetch(_FALLBACK.waiting_at_shut_gates, PATIENCE_WITH_LIMIT_SECONDS)),
     )
 
@@ -160,6 +164,8 @@ async def _examined(
     ]
     if schedules := await schedule_check(conn, area=AREA):
         checks.append(schedules)
+    if (books := await books_check(conn, area=AREA)) is not None:
+        checks.append(books)
     if strangers := await _strangers(conn, receipts):
         checks.append(strangers)
     return DatabaseReport(

@@ -11,6 +11,7 @@ from safelight.db.statements import load
 from safelight.domain.errors import ErrorKind
 from safelight.domain.ids import ImageRowId, JobId
 from safelight.domain.lifecycle import RETRYABLE_IMAGE_STATUSES, ImageStatus
+from safelight.domain.order import identity_of
 
 _SQL = load("references")
 
@@ -22,7 +23,15 @@ class Family:
         self._images: Mapping[ImageRowId, asyncpg.Record] = {image["row_id"]: image for image in images}
         self._parents: dict[ImageRowId, list[ImageRowId]] = defaultdict(list)
         self._children: dict[ImageRowId, list[ImageRowId]] = defaultdict(list)
+        self._inputs: dict[ImageRowId, list[str]] = defaultdict(list)
         for row in references:
+            self._inputs[row["child_row_id"]].append(
+                identity_of(
+                    image_id=row["parent_id"], upload_id=row["upload_id"], url=row["url"], is_mask=row["is_mask"]
+                )
+            )
+            if row["parent_row_id"] is None:
+                continue
             self._parents[row["child_row_id"]].append(row["parent_row_id"])
             self._children[row["parent_row_id"]].append(row["child_row_id"])
 
@@ -30,9 +39,9 @@ class Family:
     async def of(conn: asyncpg.Connection, job_id: JobId, images: Iterable[asyncpg.Record]) -> Family:
         return Family(images, await conn.fetch(_SQL.references_of_job, job_id))
 
-    def parents_of(self, row_id: ImageRowId) -> list[str]:
-        """The ids of the images that this one references, in order."""
-        return [self._images[each]["id"] for each in self._parents[row_id]]
+    def inputs_of(self, row_id: ImageRowId) -> list[str]:
+        """The identities of the pictures that this image is made from, in order."""
+        return self._inputs[row_id]
 
     def with_company(self, wanted: Iterable[ImageRowId]) -> set[ImageRowId]:
         """The wanted images, those that ended only because these had no picture, and all without a picture that any of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from safelight.domain.eta import Eta, Load, estimate
-from safelight.engine.outlook import MAX_AHEAD, Outlook, Place
+from safelight.engine.outlook import MAX_AHEAD, Outlook, Own, Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """`queue_position` counts from 1, the next. `waits` says in words what keeps the job from going on. None: nothing,
-    or nobody knows."""
+    """`queue_position` counts from 1, the next, among images of the same account. `waits` says in words what keeps the
+    job from going on. None: nothing, or nobody knows."""
 
     queue_position: int | None = None
     eta: Eta | None = None
@@ -41,13 +41,17 @@ class Forecast:
 NOTHING = Forecast()
 
 
-def forecast(outlook: Outlook, images: Collection[Pending], *, now: datetime) -> Forecast:
-    """Of a job, from those of its images that have not ended."""
+def forecast(outlook: Outlook, own: Own, images: Collection[Pending], *, account: str, now: datetime) -> Forecast:
+    """Of a job of that account, from those of its images that have not ended.
+
+    When it may end takes into account that others have turns in between; its place in line and what it waits for are
+    told among the images of its own account, since what others have ordered is theirs.
+    """
     waiting = [each for each in images if not (each.is_taken or each.awaits_parents)]
     in_line = [each for each in waiting if each.due_at <= now and not outlook.is_shut(each.provider, each.model)]
     ahead: dict[str, int | None] = {}
     for provider in dict.fromkeys(each.provider for each in in_line):
-        line = outlook.lines.get(provider)
+        line = own.lines.get(provider)
         first = min(each.place for each in in_line if each.provider == provider)
         if line is not None:
             ahead[provider] = line.ahead_of(first)
@@ -58,12 +62,19 @@ def forecast(outlook: Outlook, images: Collection[Pending], *, now: datetime) ->
     has_stopped = waiting and not any(each.is_taken for each in images)
     return Forecast(
         queue_position=position,
-        eta=estimate(_loads(outlook, images, ahead, now)),
+        eta=estimate(_loads(outlook, own, images, ahead, account, now)),
         waits=_why(outlook, waiting, in_line, position, now) if has_stopped else None,
     )
 
 
-def _loads(outlook: Outlook, images: Collection[Pending], ahead: dict[str, int | None], now: datetime) -> list[Load]:
+def _loads(
+    outlook: Outlook,
+    own: Own,
+    images: Collection[Pending],
+    ahead: dict[str, int | None],
+    account: str,
+    now: datetime,
+) -> list[Load]:
     by_model: dict[tuple[str, str], list[Pending]] = defaultdict(list)
     for each in images:
         by_model[each.provider, each.model].append(each)
@@ -74,7 +85,12 @@ def _loads(outlook: Outlook, images: Collection[Pending], ahead: dict[str, int |
         before = ahead.get(provider, 0)
         # The job's images for other models of the provider take the same places.
         besides = waiting[provider] - load.waiting
-        loads.append(replace(load, ahead=before + besides if before is not None else None))
+        if before is None:
+            loads.append(replace(load, ahead=None))
+            continue
+        before += besides
+        others = outlook.others_before(provider, account, before + load.waiting, weight=own.weight)
+        loads.append(replace(load, ahead=before + others, own_ahead=before, cap=own.max_concurrency))
     return loads
 
 

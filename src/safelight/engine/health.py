@@ -29,8 +29,10 @@ class Health:
     median_seconds: float | None
 
 
-async def health_of(pool: asyncpg.Pool, providers: Collection[str]) -> Mapping[str, Health]:
-    """By provider, of each one that was asked for."""
+async def health_of(
+    pool: asyncpg.Pool, providers: Collection[str], *, account: str | None = None
+) -> Mapping[str, Health]:
+    """By provider, of each one that was asked for: as the calls for one account went, or those for all."""
     async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn:
-        rows = await conn.fetch(_SQL.health_of_providers, list(providers), MAX_CALLS)
+        rows = await conn.fetch(_SQL.health_of_providers, list(providers), MAX_CALLS, account)
     return {row["name"]: Health(**{field: row[field] for field in Health.__dataclass_fields__}) for row in rows}

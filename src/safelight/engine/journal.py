@@ -26,12 +26,13 @@ _SETTLE = load("settle")
 
 @dataclass(frozen=True, slots=True)
 class LockedJob:
-    """A job whose row this transaction holds."""
+    """A job whose row this transaction holds. `is_budgeted`: what its calls may cost is bounded."""
 
     id: JobId
     status: JobStatus
     run_is_over: bool
     is_paused: bool
+    is_budgeted: bool
 
 
 @asynccontextmanager
@@ -44,7 +45,9 @@ async def locked_job(pool: asyncpg.Pool, job_id: JobId) -> AsyncIterator[tuple[a
         row = await conn.fetchrow(_SQL.lock_job, job_id)
         if row is None:
             raise LookupError(job_id)
-        locked = LockedJob(row["id"], JobStatus(row["status"]), row["run_is_over"], row["is_paused"])
+        locked = LockedJob(
+            row["id"], JobStatus(row["status"]), row["run_is_over"], row["is_paused"], row["is_budgeted"]
+        )
         yield conn, locked  # pyright: ignore[reportReturnType]
 
 

@@ -22,7 +22,7 @@ from safelight.domain.ids import AttemptId
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.retry import backoff_seconds
 from safelight.domain.text import storable, storable_json
-from safelight.engine import settle
+from safelight.engine import provider_book, settle
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.lease import Lease, LeaseLost
 from safelight.engine.outcome import (
@@ -36,13 +36,14 @@ from safelight.engine.outcome import (
     picture_lost,
 )
 from safelight.engine.reference import SOURCE
+from safelight.engine.stranded import is_stranded, note_stranded
 from safelight.engine.timing import Timing
 from safelight.imaging.pool import ChildDied, RenderPool
 from safelight.imaging.rendition import NotAnImage, Rendered, wanted_output
 from safelight.providers.provider import ImageResult
 from safelight.storage.blob_store import BlobConflict, BlobStore
 from safelight.storage.keys import InvalidKey, blob_key
-from safelight.storage.staging import Receipt, StagedCorrupt, Staging
+from safelight.storage.staging import Receipt, Staged, StagedCorrupt, Staging
 
 WRITE_TRIES = 5
 """How often a write about a call's outcome is tried before the image is handed back. Chosen."""
@@ -52,6 +53,11 @@ RENDER_TRIES = 3
 """How often an image whose bytes are staged is rendered before it ends with its receipt kept. Chosen."""
 
 T = TypeVar("T")
+
+
+class StagingAway(Exception):
+    """Nobody can say now what is staged: nothing may be bought, and nothing taken for lost."""
+
 
 log = structlog.get_logger(__name__)
 
@@ -105,14 +111,18 @@ class Keeper:
         """The picture of another request than the image makes now: it is kept and booked, and the image goes on."""
         receipt = replace(_receipt(lease, attempt_id, result), fingerprint=fingerprint)
         await self._stage(receipt, result.data)
-        await self.firmly(lambda: settle.insert_receipt(self.pool, receipt))
+        await self.firmly(lambda: provider_book.insert_receipt(self.pool, receipt))
         await self.firmly(lambda: settle.release(self.pool, lease))
 
     async def adopt(self, lease: Lease, attempt_id: str) -> None:
-        """Uses the staged bytes of an earlier attempt; nothing is bought."""
+        """Uses the staged bytes of an earlier attempt; nothing is bought. Raises StagingAway."""
         staged = await self.staged(attempt_id)
         if staged is None:
-            await self._lost_bytes(lease, attempt_id)
+            if await is_stranded(self.pool, attempt_id):
+                log.info("the picture lies on another host", image=lease.image_id, attempt=attempt_id)
+                await self.wait_for_storage(lease)
+            else:
+                await self._lost_bytes(lease, attempt_id)
             return
         receipt, data = staged
         received = await settle.receive(self.pool, lease, receipt)
@@ -146,7 +156,19 @@ class Keeper:
         if isinstance(done, LeaseLost):
             return
         self.failpoints.reach(Failpoint.SETTLED)
-        await self.staging.discard(receipt.attempt_id)
+        await self._discard(receipt)
+
+    async def wait_for_storage(self, lease: Lease) -> None:
+        """The image is back in the backlog, and looks again later, for as long as its run lasts."""
+        failures = lease.failures + 1
+        await settle.release(self.pool, lease, after_seconds=self._pause(failures), failures=failures)
+
+    async def _discard(self, receipt: Receipt) -> None:
+        """Bytes that are needed no more are gone, or the sweep removes them once their place answers again."""
+        try:
+            await self.staging.discard(receipt.attempt_id)
+        except OSError as error:
+            log.warning("staged bytes are left to the sweep", attempt=receipt.attempt_id, detail=str(error))
 
     async def _complete_at_once(self, lease: Lease, receipt: Receipt) -> None:
         """Nothing is stored of this picture, so that nothing can fail between its receipt and its end."""
@@ -155,15 +177,18 @@ class Keeper:
             self._note_kept(lease, done)
             return
         self.failpoints.reach(Failpoint.SETTLED)
-        await self.staging.discard(receipt.attempt_id)
+        await self._discard(receipt)
 
     def _note_kept(self, lease: Lease, why: settle.Ended | LeaseLost) -> None:
         log.info("the picture is kept", image=lease.image_id, job=lease.job_id, why=type(why).__name__)
 
     async def staged(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
-        """What is staged for an attempt, if it is whole."""
+        """What is staged for an attempt, if it is whole. Raises StagingAway."""
         try:
             return await self.staging.load(attempt_id)
+        except OSError as error:
+            log.warning("the staging place does not answer", attempt=attempt_id, detail=str(error))
+            raise StagingAway from error
         except StagedCorrupt as error:
             log.error("staged bytes are damaged", attempt=attempt_id, detail=str(error))
             return None
@@ -190,38 +215,45 @@ class Keeper:
     async def _discard_no_image(self, lease: Lease, receipt: Receipt, error: NotAnImage) -> None:
         """What came is no picture: it was paid for, it is booked, and its bytes are of no use."""
         await self._conclude_paid(lease, receipt, no_picture(error.code.upper().replace("-", "_"), str(error)))
-        await self.staging.discard(receipt.attempt_id)
+        await self._discard(receipt)
 
     async def _stage(self, receipt: Receipt, data: bytes) -> bool:
         """The bytes are durable; False when the disk refuses them time and again, and they are in memory only."""
+        staged = await self._staged(receipt, data)
+        if staged is not None and (only_in := staged.only_in) is not None:
+            await self.firmly(lambda: note_stranded(self.pool, receipt, only_in=only_in))
+        return staged is not None
+
+    async def _staged(self, receipt: Receipt, data: bytes) -> Staged | None:
         for failures in range(1, STAGE_TRIES + 1):
             try:
-                await self.staging.stage(receipt, data)
+                staged = await self.staging.stage(receipt, data)
                 self._disk_refuses = False
-                return True
+                return staged
             except OSError as error:
                 self._disk_refuses = True
                 log.error("a paid picture cannot be staged", attempt=receipt.attempt_id, errno=error.errno)
                 await asyncio.sleep(self._pause(failures))
-        return False
+        return None
 
     async def has_room(self) -> bool:
         """Whether a picture that is bought now could be staged."""
-        if self.staging.free_bytes() < self.min_free_bytes:
+        free_bytes = self.staging.free_bytes()
+        if free_bytes is not None and free_bytes < self.min_free_bytes:
             log.error("not buying: too little disk space to stage what would come", min_free_bytes=self.min_free_bytes)
             return False
         if self._disk_refuses:
             try:
-                await self.staging.ensure_marker()  # writes a file, as staging does
+                await self.staging.probe()
             except OSError as error:
-                log.error("not buying: the staging folder refuses files", errno=error.errno)
+                log.error("not buying: nothing can be staged", errno=error.errno)
                 return False
         return True
 
     async def _lost_bytes(self, lease: Lease, attempt_id: str) -> None:
         """A receipt whose bytes are gone: someone emptied the staging folder. Booked as paid without a picture."""
         gone = picture_lost("STAGED_BYTES_GONE", "The staged picture is gone.")
-        cost = await settle.cost_of_attempt(self.pool, attempt_id)
+        cost = await provider_book.cost_of_attempt(self.pool, attempt_id)
         end = AttemptEnd(status=AttemptStatus.NO_IMAGE, cost=cost, error=gone)
         await self.conclude(lease, AttemptId(attempt_id), end, TryAgain())
 

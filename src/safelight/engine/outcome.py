@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from safelight.domain.attempts import AttemptStatus
+from safelight.domain.attempts import AttemptStatus, GiveUp
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.money import FREE, UNKNOWN_COST, Cost
@@ -145,6 +145,34 @@ def picture_lost(code: str, message: str) -> ImageError:
     return ImageError(kind=ErrorKind.STORAGE, code=code, message=message, billed=Billed.YES)
 
 
+def given_up(spent: GiveUp, *, last: ImageError | None) -> tuple[ImageStatus, ImageError]:
+    """How an image ends whose budget is spent; the last failure's own words are kept when there are any."""
+    if spent.uncertain:
+        status, billed = ImageStatus.UNCERTAIN, Billed.UNKNOWN
+    else:
+        status, billed = ImageStatus.FAILED, None
+    if last and not spent.uncertain:
+        return status, last
+    return status, ImageError(kind=spent.kind, code=spent.code, message=spent.message, billed=billed)
+
+
+def stopped(stop: str) -> tuple[ImageStatus, ImageError | None]:
+    """How an image ends that was asked to stop; being canceled is no error."""
+    if stop == "deadline":
+        return ImageStatus.FAILED, ImageError(
+            kind=ErrorKind.DEADLINE, code="RUN_ENDED", message="The run ended before this image did."
+        )
+    return ImageStatus.CANCELED, None
+
+
+def broken(failures: int) -> ImageError:
+    return ImageError(
+        kind=ErrorKind.UNKNOWN,
+        code="INTERNAL",
+        message=f"Safelight failed {failures} times in a row on this image; its log says how.",
+    )
+
+
 def crashed(crashes: int) -> ImageError:
     return ImageError(
         kind=ErrorKind.CRASHED,
@@ -171,15 +199,32 @@ def without_reference(parent_id: str, ended: ImageStatus) -> ImageError:
     )
 
 
-def reference_not_read(parent_id: str) -> tuple[AttemptEnd, Verdict]:
+def over_budget(code: str, message: str) -> ImageError:
+    """It may not be bought for what is left; no call was made. A retry asks for room again."""
+    return ImageError(kind=ErrorKind.BUDGET, code=code, message=message)
+
+
+def without_price(model: str) -> ImageError:
+    """A budget concerns it that was set after it was ordered, and nobody knows what a call would cost."""
+    return over_budget("PRICE_UNKNOWN", f"What `{model}` costs is not known, so it cannot be bought under a budget.")
+
+
+def reference_not_read(what: str) -> tuple[AttemptEnd, Verdict]:
     """The store did not give the picture that was to go into the call, which was not made: tried again later."""
-    return _without_call("REFERENCE_NOT_READ", f"The picture of image `{parent_id}` cannot be read now."), TryAgain()
+    return _without_call("REFERENCE_NOT_READ", f"{what} cannot be read now."), TryAgain()
 
 
-def reference_gone(parent_id: str) -> tuple[AttemptEnd, Verdict]:
+def reference_gone(what: str) -> tuple[AttemptEnd, Verdict]:
     """The picture that was to go into the call is not there any more: the call was not made and never can be."""
-    return _without_call("REFERENCE_GONE", f"The picture of image `{parent_id}` is not kept any more."), End(
-        ImageStatus.FAILED
+    return _without_call("REFERENCE_GONE", f"{what} is not kept any more."), End(ImageStatus.FAILED)
+
+
+def reference_not_fetched(why: str) -> ImageError:
+    """An address that it was to be made from gives no picture; nothing was asked of any vendor for it."""
+    return ImageError(
+        kind=ErrorKind.PERMANENT,
+        code="reference-fetch-failed",
+        message=f"A picture that this image was to be made from could not be fetched: {storable(why)}."[:500],
     )
 
 

@@ -1,4 +1,5 @@
-"""What lies before the images that wait: who is ahead of them, how long calls have taken of late, what is shut.
+"""What lies before the images that wait: how much of their own account is ahead of them, who else has turns, how long
+calls have taken of late, what is shut.
 
 Looked up once for many polls, and some seconds old by then: a forecast needs no more, and nothing is decided by it.
 """
@@ -27,8 +28,18 @@ from safelight.engine.pause import Pause, paused
 MAX_AHEAD = 10_000
 """Nobody counts further. Chosen."""
 
+MAX_OF_OTHERS = 500
+"""Images of one account and priority that are counted for a model, for the forecasts of others: one that has more is
+taken to have any number. Chosen."""
+
+MAX_ACCOUNTS = 256
+"""Of each model that are counted for the forecasts of others. Chosen."""
+
 MAX_CALLS = 500
 """Of each provider, the newest: so many are looked at. Chosen."""
+
+_MAX_KNOWN = 1000
+"""Accounts whose lines are remembered. Chosen."""
 
 Place = tuple[int, datetime, str]
 """Where a job's images stand in the order of work: its priority, since when they are due, its id."""
@@ -48,8 +59,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """Who waits for one provider, in order, as far as anybody counts; `before[n]` images stand before the nth place.
-    Those of a model that is shut are passed over, and so are not in it."""
+    """What waits of one account for one provider, in order, as far as anybody counts; `before[n]` images stand before
+    the nth place. Those of a model that is shut are passed over, and so are not in it."""
 
     places: Sequence[Place] = ()
     before: Sequence[int] = (0,)
@@ -58,6 +69,23 @@ class Line:
         """Images that go first. None: more than anybody counts."""
         ahead = self.before[bisect_left(self.places, place)]
         return ahead if ahead < MAX_AHEAD else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """What one account is owed, and how it stands in line, by provider."""
+
+    lines: Mapping[str, Line]
+    weight: int = 1
+    max_concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """How many images of an account wait for a provider, and its weight there."""
+
+    images: int
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +99,13 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """Of the whole installation. A provider that is in no mapping has nothing of the kind."""
+    """Of the whole installation. A provider that is in no mapping has nothing of the kind. `crowd` is who waits, by
+    provider and account."""
 
     limits: Mapping[str, Limits]
     latencies: Mapping[tuple[str, str | None], Latency]
     waits: Mapping[str, tuple[int, float]]
-    lines: Mapping[str, Line]
+    crowd: Mapping[str, Mapping[str, Waiting]]
     busy: Mapping[str, int]
     slots: Mapping[str, int]
     gates: Collection[GateState]
@@ -86,6 +115,15 @@ class Outlook:
         """How many of its images run at a time; 0 when no live worker serves it, or it is not configured any more."""
         limits = self.limits.get(provider)
         return min(limits.max_concurrency, self.slots.get(provider, 0)) if limits else 0
+
+    def others_before(self, provider: str, account: str, images: int, *, weight: int) -> int:
+        """How many images of other accounts are begun until so many of this one are: each has its turns by its weight,
+        for as long as it has images."""
+        return sum(
+            share if each.images >= MAX_OF_OTHERS else min(each.images, share)
+            for name, each in self.crowd.get(provider, {}).items()
+            if name != account and (share := images * each.weight // weight)
+        )
 
     def is_shut(self, provider: str, model: str) -> bool:
         return any(gate.is_shut and gate.provider == provider and gate.model in (None, model) for gate in self.gates)
@@ -117,6 +155,8 @@ class Lookout:
         self._outlook: Outlook | None = None
         self._history: History | None = None
         self._good_until = self._history_good_until = float("-inf")
+        self._own: dict[str, tuple[float, Own]] = {}
+        self._own_lock = asyncio.Lock()
 
     async def look(self) -> Outlook | None:
         """None where nothing is known. However many ask at a time, one looks; the others take what there is."""
@@ -131,10 +171,39 @@ class Lookout:
                 self._good_until = time.monotonic() + self._traffic_seconds
         return self._outlook
 
+    async def own(self, account: str) -> Own | None:
+        """How the account stands in line; None where nothing is known."""
+        if (known := self._own_now(account)) is not None:
+            return known
+        async with self._own_lock:
+            if (known := self._own_now(account)) is not None:
+                return known
+            if len(self._own) >= _MAX_KNOWN:
+                self._own.clear()
+            try:
+                own = await self._read_own(account)
+            except TRANSIENT as error:
+                log.warning("no outlook on an account's line", error=type(error).__name__)
+                return None
+            self._own[account] = (time.monotonic() + self._traffic_seconds, own)
+            return own
+
     def forget(self) -> None:
         """Something has changed that the next one who asks should see."""
         self._good_until = float("-inf")
         self._outlook = None
+        self._own.clear()
+
+    def _own_now(self, account: str) -> Own | None:
+        good_until, own = self._own.get(account, (0.0, None))
+        return own if time.monotonic() < good_until else None
+
+    async def _read_own(self, account: str) -> Own:
+        names = list(self.limits)
+        async with self._pool.acquire(timeout=self._acquire_seconds) as conn:
+            lines = _lines(await conn.fetch(_SQL.line, names, MAX_AHEAD, account))
+            share = await conn.fetchrow(_SQL.share, account)
+        return Own(lines=lines, **share) if share is not None else Own(lines=lines)
 
     async def _read(self) -> Outlook:
         names = list(self.limits)
@@ -147,7 +216,7 @@ class Lookout:
                 limits=self.limits,
                 latencies=self._history.latencies,
                 waits=self._history.waits,
-                lines=_lines(await conn.fetch(_SQL.line, names, MAX_AHEAD)),
+                crowd=_crowd(await conn.fetch(_SQL.crowd, names, MAX_OF_OTHERS, MAX_ACCOUNTS)),
                 busy={row["provider"]: row["images"] for row in await conn.fetch(_SQL.busy)},
                 slots={row["provider"]: row["slots"] for row in await conn.fetch(_SQL.places, self._lease_seconds)},
                 gates=gates,
@@ -157,14 +226,30 @@ class Lookout:
 
 async def _history(conn: Any, providers: Sequence[str]) -> History:
     latencies = await conn.fetch(_SQL.latencies, providers, MAX_CALLS)
-    waits = await conn.fetch(_SQL.waits, providers, MAX_CALLS)
+    waits = await waits_of(conn, providers)
     return History(
         latencies={
             (row["provider"], row["model"]): Latency(p50_seconds=row["p50_seconds"], p90_seconds=row["p90_seconds"])
             for row in latencies
         },
-        waits={row["provider"]: (row["images"], row["seconds"]) for row in waits},
+        waits=waits,
     )
+
+
+async def waits_of(
+    conn: Any, providers: Sequence[str], *, account: str | None = None
+) -> Mapping[str, tuple[int, float]]:
+    """How many images of each provider have waited of late, and for how many seconds in all: one account's, or all."""
+    rows = await conn.fetch(_SQL.waits, providers, MAX_CALLS, account)
+    return {row["provider"]: (row["images"], row["seconds"]) for row in rows}
+
+
+def _crowd(rows: Collection[asyncpg.Record]) -> dict[str, dict[str, Waiting]]:
+    """By provider and account."""
+    crowd: dict[str, dict[str, Waiting]] = defaultdict(dict)
+    for row in rows:
+        crowd[row["provider"]][row["account"]] = Waiting(images=row["images"], weight=row["weight"])
+    return crowd
 
 
 def _lines(rows: Collection[asyncpg.Record]) -> dict[str, Line]:

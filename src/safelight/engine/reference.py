@@ -1,7 +1,7 @@
-"""Pictures that other images are made from: kept when they are made, fetched when they are asked with.
+"""Pictures that other images are made from: kept when they are made, read when they are asked with.
 
-What goes into a call is the vendor's own file, not one of the job's outputs. So an image that another one references
-keeps its original beside its outputs, under a name that no caller can ask for.
+What goes into a call is an upload, or the vendor's own file of another image, not one of the job's outputs. So an image
+that another one references keeps its original beside its outputs, under a name that no caller can ask for.
 """
 
 from __future__ import annotations
@@ -38,26 +38,32 @@ class NoReference(Exception):
 async def inputs_of(
     pool: asyncpg.Pool, blobs: BlobStore, lease: Lease, *, within_seconds: float
 ) -> tuple[ImageInput, ...]:
-    """The originals of the images that this one references, in order, whole. Raises NoReference."""
+    """The pictures that go into the image's call, in order, whole; the mask comes last. Raises NoReference."""
     if not lease.has_references:
         return ()
-    parent_id = ""
+    what = ""
     try:
         async with asyncio.timeout(within_seconds):
             inputs: list[ImageInput] = []
             for row in await pool.fetch(_SQL.sources_of, lease.row_id, timeout=ACQUIRE_SECONDS):
-                parent_id = row["id"]
+                what = _name(row)
                 inputs.append(await _input(blobs, row))
             return tuple(inputs)
     except (BlobMissing, InvalidKey):
-        raise NoReference(*reference_gone(parent_id)) from None
+        raise NoReference(*reference_gone(what)) from None
     except TRANSIENT:
-        raise NoReference(*reference_not_read(parent_id)) from None
+        raise NoReference(*reference_not_read(what)) from None
 
 
 async def _input(blobs: BlobStore, row: asyncpg.Record) -> ImageInput:
     """Raises BlobMissing for a file that is gone, or is not the one that was kept."""
     data = await blobs.get(row["key"]) if row["key"] is not None else b""
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        raise BlobMissing(f"the original of image `{row['id']}` is not what was kept")
-    return ImageInput(role=InputRole.REFERENCE, mime=row["mime"], data=data)
+        raise BlobMissing(f"{_name(row)} is not what was kept")
+    return ImageInput(role=InputRole.MASK if row["is_mask"] else InputRole.REFERENCE, mime=row["mime"], data=data)
+
+
+def _name(row: asyncpg.Record) -> str:
+    if row["parent_id"] is not None:
+        return f"The picture of image `{row['parent_id']}`"
+    return "The picture of an address" if row["is_fetched"] else f"Upload `{row['upload_id']}`"

@@ -22,7 +22,7 @@ from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.ids import AttemptId
 from safelight.domain.money import FREE
 from safelight.domain.retry import backoff_seconds
-from safelight.engine import gates, settle
+from safelight.engine import gates, provider_book, settle
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.keep import Keeper
 from safelight.engine.lease import Lease
@@ -98,7 +98,7 @@ class RemoteJobs:
         failures = 0
         while True:
             try:
-                await settle.keep_handle(self.pool, attempt_id, handle)
+                await provider_book.keep_handle(self.pool, attempt_id, handle)
                 return
             except TRANSIENT as error:
                 failures += 1

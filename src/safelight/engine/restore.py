@@ -6,7 +6,8 @@ image lies there; what remains may be bought twice, and a person has to say so b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +15,8 @@ import asyncpg
 
 from safelight.db.statements import load
 from safelight.engine.pause import pause
+from safelight.storage.blob_store import BlobStore
+from safelight.storage.keys import row_id_of
 from safelight.storage.staging import Staging
 
 _SQL, _FEED = load("restore"), load("feed")
@@ -37,17 +40,16 @@ class Restored:
     open_images: tuple[OpenImage, ...]
 
 
-async def after_restore(
-    pool: asyncpg.Pool, staging: Staging, *, has_picture: Callable[[str, str, int], bool]
-) -> Restored:
+async def after_restore(pool: asyncpg.Pool, staging: Staging, blobs: BlobStore) -> Restored:
     """Buying is paused, staged purchases are booked, what is still open is listed, and readers of the feed start again.
 
-    `has_picture(prefix, image_id, row_id)` asks the store for any rendition of an image.
+    Raises OSError when staging place or store do not answer: buying is paused then, and it can be asked again.
     """
     await pause(pool, reason="the database was restored from a backup")
     await pool.execute(_FEED.raise_feed_epoch)
     recovered = 0
-    for receipt in await staging.pending():
+    left_here = (await staging.bring_back()).stranded
+    for receipt in [*await staging.pending(), *left_here]:
         async with pool.acquire() as conn, conn.transaction():
             row_id = await conn.fetchval(
                 _SQL.recover_attempt,
@@ -68,6 +70,8 @@ async def after_restore(
                 await conn.execute(_SQL.count_recovered, row_id)
                 recovered += 1
     rows = await pool.fetch(_SQL.open_images)
+    prefixes = {row["storage_prefix"] or row["job_id"] for row in rows}
+    pictured = {prefix: await _pictured(blobs, prefix) for prefix in prefixes}
     return Restored(
         recovered=recovered,
         open_images=tuple(
@@ -75,8 +79,14 @@ async def after_restore(
                 job_id=row["job_id"],
                 image_id=row["id"],
                 estimate_microusd=row["estimate_microusd"],
-                has_picture=has_picture(row["storage_prefix"] or row["job_id"], row["id"], row["row_id"]),
+                has_picture=row["row_id"] in pictured[row["storage_prefix"] or row["job_id"]],
             )
             for row in rows
         ),
     )
+
+
+async def _pictured(blobs: BlobStore, prefix: str) -> set[int]:
+    """The images of which the store holds any rendition below the prefix, also by a clock that is ahead of ours."""
+    async with aclosing(blobs.keys(older_than_seconds=-math.inf, under=prefix)) as steps:
+        return {row_id async for step in steps for each in step if (row_id := row_id_of(each.key))}

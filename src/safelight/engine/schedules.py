@@ -31,6 +31,7 @@ import structlog
 
 from safelight.db.pool import ACQUIRE_SECONDS, TRANSIENT
 from safelight.db.statements import load
+from safelight.domain.credits import CreditPrices
 from safelight.domain.errors import InvalidRequest
 from safelight.domain.ids import JobId, ScheduleId
 from safelight.domain.order import JobOrder
@@ -115,7 +116,7 @@ class _Due:
 class Schedules:
     """Makes the jobs of runs. `place` may be slow to load; it is called when the first run is due.
 
-    `nudge` is called when jobs were made. `margin_seconds` stands for what a job takes while that is not known.
+    `nudge` is called when jobs were made; accounts that pay in credits pay `prices`. `margin_seconds` stands for what a job takes while that is not known.
     """
 
     def __init__(
@@ -126,12 +127,14 @@ class Schedules:
         run_limit_seconds: float,
         margin_seconds: float = 600.0,
         nudge: Callable[[], object] = lambda: None,
+        prices: CreditPrices = CreditPrices(),  # noqa: B008 - a constant
     ) -> None:
         self._pool = pool
         self._place = place
         self._run_limit_seconds = run_limit_seconds
         self._margin_seconds = margin_seconds
         self._nudge = nudge
+        self._prices = prices
 
     async def run(self, *, tick_seconds: float) -> None:
         """Until cancelled, which is as safe as a crash. Processes that start together do not tick together."""
@@ -242,7 +245,9 @@ class Schedules:
             await self._fail(due, refusal)
             raise
         try:
-            accepted = await submit(self._pool, order, run_limit_seconds=self._run_limit_seconds)
+            accepted = await submit(
+                self._pool, order, run_limit_seconds=self._run_limit_seconds, prices=self._prices
+            )
         except InvalidRequest as refusal:  # the same run, made elsewhere just now, of a template that has changed since
             earlier = await self._pool.fetchrow(_SUBMIT.job_of_key, due.account, key)
             if earlier is None:

@@ -1,7 +1,7 @@
 """Every write that moves an owned image on, each one fenced transaction that locks the job first.
 
-What belongs to an attempt (its receipt, its cost) is written whether or not the lease still holds: a paid fact is a
-fact. What belongs to the image is written only under the lease.
+What belongs to an attempt (its receipt, its cost; see `provider_book`) is written whether or not the lease still holds.
+What belongs to the image is written only under the lease.
 """
 
 from __future__ import annotations
@@ -16,26 +16,22 @@ import asyncpg
 from safelight.db.statements import load
 from safelight.domain.attempts import (
     Adopt,
-    AttemptFact,
-    AttemptStatus,
     Buy,
     GiveUp,
-    NextStep,
     Poll,
     WaitUntil,
-    next_step,
 )
-from safelight.domain.errors import Billed, ErrorKind
+from safelight.domain.errors import Billed
 from safelight.domain.events import EventType, image_ended
 from safelight.domain.fallback import Way, way_after_refusal
 from safelight.domain.ids import AttemptId, ImageRowId, JobId
 from safelight.domain.lifecycle import FailureStage, ImageStatus, JobStatus
-from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
 from safelight.domain.retry import backoff_seconds
+from safelight.engine.charge import cover_call
 from safelight.engine.journal import append_event, end_job_if_done, locked_job, reopen_job, start_job
 from safelight.engine.lease import LEASE_LOST, Lease, LeaseLost
-from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict
-from safelight.providers.provider import RemoteHandle
+from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict, broken, given_up, stopped
+from safelight.engine.provider_book import close_attempt, database_now, insert_receipt, next_step_of
 from safelight.storage.staging import Receipt
 
 _CLAIM = load("claim")
@@ -46,9 +42,6 @@ _CONTROL = load("control")
 
 BROKEN_STEPS_LIMIT = 5
 """Steps in a row that may break off inside Safelight before an image fails. Chosen."""
-
-Database = asyncpg.Pool | asyncpg.Connection
-"""Where a single statement can run: a transaction's connection, or any connection of the pool."""
 
 _STAGES = {
     ImageStatus.PROCESSING: FailureStage.PROCESSING,
@@ -91,61 +84,21 @@ class StoredRendition:
     is_internal: bool = False
 
 
-async def attempt_facts(conn: Database, row_id: ImageRowId) -> list[AttemptFact]:
-    """All attempts of an image, oldest first, as the re-send rule reads them."""
-    return [
-        AttemptFact(
-            id=row["id"],
-            run=row["run"],
-            provider=row["provider"],
-            model=row["model"],
-            status=AttemptStatus(row["status"]),
-            fingerprint=row["fingerprint"],
-            unbilled_by_policy=row["unbilled_by_policy"],
-            error_kind=ErrorKind(row["error_kind"]) if row["error_kind"] else None,
-            resolve_at=row["resolve_at"],
-            is_charged=row["is_charged"],
-        )
-        for row in await conn.fetch(_ATTEMPTS.attempts_of, row_id)
-    ]
-
-
-async def next_step_of(conn: Database, lease: Lease) -> NextStep:
-    """What the image may do next, after booking the calls that can no longer answer."""
-    await conn.execute(_ATTEMPTS.book_unknown_of, lease.row_id)
-    facts = await attempt_facts(conn, lease.row_id)
-    now = await database_now(conn)
-    return next_step(
-        facts,
-        run=lease.run,
-        provider=lease.provider,
-        model=lease.model,
-        fingerprint=lease.fingerprint,
-        budget=lease.budget,
-        now=now,
-    )
-
-
-async def database_now(conn: Database) -> datetime:
-    """The only clock that decides anything between processes."""
-    now: datetime | None = await conn.fetchval(_ATTEMPTS.now)
-    assert now is not None
-    return now
-
-
 async def open_attempt(
     pool: asyncpg.Pool, lease: Lease, attempt_id: AttemptId, *, call_seconds: float, grace_seconds: float
 ) -> Opened | Released | Ended | LeaseLost:
     """Intent before money: the attempt is `sent` and the image `generating`, or the image goes another way.
 
-    Asks the re-send rule, the pause, the gates, the caller's stop and the run's end once more, under the locks. The
-    call may take `call_seconds`.
+    Asks the re-send rule, the pause, the budgets, the gates, the caller's stop and the run's end once more, under the
+    locks. The call may take `call_seconds`.
     """
     async with locked_job(pool, lease.job_id) as (conn, job):
         if job.run_is_over:
             return await _end_stopped(conn, lease, "deadline")
         if job.is_paused or not (lease.is_fresh or isinstance(await next_step_of(conn, lease), Buy)):
             return await _release(conn, lease, failures=lease.failures)
+        if job.is_budgeted and (uncovered := await cover_call(conn, lease)) is not None:
+            return await _end(conn, lease, ImageStatus.FAILED, uncovered)
         opened = await conn.fetchrow(
             _ATTEMPTS.open_attempt, attempt_id, lease.row_id, lease.token, grace_seconds, call_seconds
         )
@@ -157,32 +110,6 @@ async def open_attempt(
             conn, lease.job_id, EventType.IMAGE_STARTED, image_id=lease.image_id, data={"attempt": opened["number"]}
         )
     return Opened(is_watched=opened["is_watched"])
-
-
-async def keep_handle(pool: asyncpg.Pool, attempt_id: AttemptId, handle: RemoteHandle) -> None:
-    """The call is a job of the vendor's now, which can be asked after from anywhere; no lease is needed for it.
-
-    When the image is at another call by now, the handle is kept with the outcome unknown.
-    """
-    try:
-        await pool.execute(_ATTEMPTS.keep_handle, attempt_id, handle.as_json())
-    except asyncpg.UniqueViolationError:
-        await pool.execute(_ATTEMPTS.note_handle, attempt_id, handle.as_json())
-
-
-async def insert_receipt(conn: Database, receipt: Receipt) -> ImageRowId | None:
-    """The attempt is `received`, at most once; None when it has its receipt already or was closed with proof."""
-    return await conn.fetchval(
-        _ATTEMPTS.receive,
-        receipt.attempt_id,
-        receipt.sha256,
-        receipt.length,
-        receipt.cost_microusd,
-        receipt.cost_basis,
-        receipt.price_ref,
-        dict(receipt.usage),
-        receipt.request_id,
-    )
 
 
 async def receive(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Lease | Ended | LeaseLost:
@@ -213,33 +140,6 @@ async def _receive(conn: asyncpg.Connection, lease: Lease, receipt: Receipt) -> 
         return await _end_if_stopped(conn, lease)
     await append_event(conn, lease.job_id, EventType.IMAGE_RECEIVED, image_id=lease.image_id)
     return lease.moved(ImageStatus.UPLOADING)
-
-
-async def cost_of_attempt(conn: Database, attempt_id: str) -> Cost:
-    """What the receipt of an attempt said that it cost."""
-    row = await conn.fetchrow(_ATTEMPTS.cost_of_attempt, attempt_id)
-    if row is None or row["cost_basis"] is None:
-        return UNKNOWN_COST
-    return Cost(row["cost_microusd"], CostBasis(row["cost_basis"]), row["price_ref"])
-
-
-async def close_attempt(conn: asyncpg.Connection, attempt_id: str, end: AttemptEnd) -> None:
-    """The attempt brought no picture; an attempt with a receipt is closed only as `no_image`."""
-    await conn.execute(
-        _ATTEMPTS.close_attempt,
-        attempt_id,
-        end.status.value,
-        end.cost.microusd,
-        end.cost.basis.value,
-        end.cost.price_ref,
-        dict(end.usage),
-        end.error.kind.value,
-        end.error.code,
-        end.http_status,
-        end.status is AttemptStatus.NO_IMAGE,
-        end.unbilled_by_policy,
-        end.request_id,
-    )
 
 
 async def conclude(
@@ -342,7 +242,7 @@ async def hand_back(pool: asyncpg.Pool, lease: Lease, *, retry_unit_seconds: flo
     pause = backoff_seconds(broken_steps, jitter=random.random(), unit_seconds=retry_unit_seconds)  # noqa: S311 - spreads load, hides nothing
     async with locked_job(pool, lease.job_id) as (conn, _job):
         if broken_steps > BROKEN_STEPS_LIMIT:
-            return await _end(conn, lease, ImageStatus.FAILED, _broken(broken_steps))
+            return await _end(conn, lease, ImageStatus.FAILED, broken(broken_steps))
         due = await database_now(conn) + timedelta(seconds=pause)
         row = await conn.fetchval(_CLAIM.hand_back, lease.row_id, lease.status.value, lease.token, due)
         return LEASE_LOST if row is None else Released()
@@ -370,34 +270,6 @@ async def adopt_late_receipt(
         await reopen_job(conn, job_id, by_user=False, run_limit_seconds=run_limit_seconds)
         await append_event(conn, job_id, EventType.IMAGE_RECEIVED, image_id=row["id"], data={"late": True})
         return row["row_id"], row["generation"]
-
-
-def given_up(spent: GiveUp, *, last: ImageError | None) -> tuple[ImageStatus, ImageError]:
-    """How an image ends whose budget is spent; the last failure's own words are kept when there are any."""
-    if spent.uncertain:
-        status, billed = ImageStatus.UNCERTAIN, Billed.UNKNOWN
-    else:
-        status, billed = ImageStatus.FAILED, None
-    if last and not spent.uncertain:
-        return status, last
-    return status, ImageError(kind=spent.kind, code=spent.code, message=spent.message, billed=billed)
-
-
-def stopped(stop: str) -> tuple[ImageStatus, ImageError | None]:
-    """How an image ends that was asked to stop; being canceled is no error."""
-    if stop == "deadline":
-        return ImageStatus.FAILED, ImageError(
-            kind=ErrorKind.DEADLINE, code="RUN_ENDED", message="The run ended before this image did."
-        )
-    return ImageStatus.CANCELED, None
-
-
-def _broken(failures: int) -> ImageError:
-    return ImageError(
-        kind=ErrorKind.UNKNOWN,
-        code="INTERNAL",
-        message=f"Safelight failed {failures} times in a row on this image; its log says how.",
-    )
 
 
 async def _try_again(

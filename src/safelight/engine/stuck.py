@@ -76,7 +76,7 @@ async def suspects(
 ) -> list[Suspect]:
     """What has stood still for so long and is not explained at this moment, longest first. Reads only.
 
-    Of a line of images that does not move, only the first hundred of each priority.
+    Of a line of images that does not move, only the first hundred of each account and priority.
     """
     rows = await conn.fetch(
         _SQL.suspects,

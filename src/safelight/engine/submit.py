@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import asyncpg
@@ -9,13 +11,19 @@ import orjson
 
 from safelight.db.pool import ACQUIRE_SECONDS, CONNECTION_LOST
 from safelight.db.statements import load
-from safelight.domain.errors import InvalidRequest, Unavailable
+from safelight.domain.credits import Billing, CreditPrices
+from safelight.domain.errors import BudgetExceeded, InvalidRequest, Unavailable
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId, new_endpoint_id, new_job_id
 from safelight.domain.order import ImageOrder, JobOrder
+from safelight.domain.signing import LINK_KEY_BYTES
+from safelight.engine.accounts import ensure
+from safelight.engine.charge import Item, Payer, charge, limit_job, tell_if_exhausted
+from safelight.engine.depth import QueueDepth
 from safelight.engine.journal import append_event
 
-_SQL = load("submit")
+_SQL, _ERASURE = load("submit"), load("erasure")
+_UPLOADS = load("uploads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +34,36 @@ class Accepted:
     replayed: bool
 
 
-async def submit(pool: asyncpg.Pool, order: JobOrder, *, run_limit_seconds: float) -> Accepted:
+async def submit(
+    pool: asyncpg.Pool,
+    order: JobOrder,
+    *,
+    run_limit_seconds: float,
+    prices: CreditPrices = CreditPrices(),  # noqa: B008 - a constant
+    account_billing: Billing = Billing.NONE,
+    depth: QueueDepth | None = None,
+) -> Accepted:
     """The order is a job, durably. Racing submits under one key make one job, and each is told its id.
 
+    What its account pays in advance is held in the same transaction, at these `prices`; an account that is not there
+    yet is made, and billed as `account_billing`.
+
     A commit whose answer is lost is looked up by the job's id, so it is neither reported as lost nor made twice. Raises
-    InvalidRequest (`idempotency-key-reused`) when the key belongs to another request, and Unavailable
-    (`idempotency-in-progress`) when a submit under the same key does not end within the lock timeout.
+    InvalidRequest (`idempotency-key-reused`) when the key belongs to another request, BudgetExceeded when it costs more
+    than is left, Unavailable (`queue-full`) when more would wait than `depth` allows (None: any number), and
+    Unavailable (`idempotency-in-progress`) when a submit under the same key does not end within the lock timeout. Who
+    is told of a job again is not charged again, nor refused.
     """
     job_id = new_job_id()
     try:
-        created = await _create(pool, job_id, order, run_limit_seconds)
+        created = await _create(pool, job_id, order, run_limit_seconds, prices, account_billing, depth)
     except asyncpg.LockNotAvailableError as error:
         raise Unavailable(
             "A request with the same Idempotency-Key is still being accepted.", slug="idempotency-in-progress"
         ) from error
+    except BudgetExceeded as refusal:
+        await tell_if_exhausted(pool, refusal)
+        raise
     except CONNECTION_LOST:
         created = await pool.fetchval(_SQL.job_exists, job_id, timeout=ACQUIRE_SECONDS)
         if not created:
@@ -53,10 +77,18 @@ async def submit(pool: asyncpg.Pool, order: JobOrder, *, run_limit_seconds: floa
     return Accepted(JobId(row["id"]), replayed=True)
 
 
-async def _create(pool: asyncpg.Pool, job_id: JobId, order: JobOrder, run_limit_seconds: float) -> bool:
+async def _create(
+    pool: asyncpg.Pool,
+    job_id: JobId,
+    order: JobOrder,
+    run_limit_seconds: float,
+    prices: CreditPrices,
+    account_billing: Billing,
+    depth: QueueDepth | None,
+) -> bool:
     """False when the order's key belongs to an earlier job."""
     async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
-        created = await conn.fetchval(
+        created = await conn.fetchrow(
             _SQL.insert_job,
             job_id,
             order.account,
@@ -73,7 +105,29 @@ async def _create(pool: asyncpg.Pool, job_id: JobId, order: JobOrder, run_limit_
         )
         if created is None:
             return False
+        if depth is not None:
+            await depth.require_room(
+                conn,  # pyright: ignore[reportArgumentType]
+                order.account,
+                len(order.images),
+                inserted=created["inserted"],
+                most_of_account=created["max_queued"],
+            )
+        if order.visibility == "link":
+            await conn.execute(_ERASURE.share, job_id, secrets.token_bytes(LINK_KEY_BYTES))
         await _insert_images(conn, job_id, order)  # pyright: ignore[reportArgumentType]
+        if created["billing"] is None:
+            await ensure(conn, order.account, billing=account_billing)  # pyright: ignore[reportArgumentType]
+        if order.max_cost_microusd is not None:
+            await limit_job(conn, job_id, order.max_cost_microusd)  # pyright: ignore[reportArgumentType]
+        payer = Payer(
+            account=order.account,
+            billing=Billing(created["billing"] or account_billing),
+            daily_budget_microusd=created["daily_budget_microusd"],
+            max_cost_microusd=order.max_cost_microusd,
+        )
+        items = [Item(position, image.targets) for position, image in enumerate(order.images)]
+        await charge(conn, job_id, payer, items, prices)  # pyright: ignore[reportArgumentType]
         if (hook := order.webhook) is not None:
             events = None if hook.events is None else list(hook.events)
             await conn.execute(_SQL.insert_webhook, new_endpoint_id(), order.account, job_id, hook.url, events)
@@ -107,7 +161,7 @@ async def _insert_images(conn: asyncpg.Connection, job_id: JobId, order: JobOrde
         [_targets(image) for image in images],
         [image.on_refusal.value for image in images],
         [image.alternate_prompt for image in images],
-        [bool(image.references) for image in images],
+        [any(reference.image_id is not None for reference in image.references) for image in images],
         [image.style.as_json() if image.style is not None else None for image in images],
     )
     await _insert_references(conn, job_id, order)
@@ -116,12 +170,34 @@ async def _insert_images(conn: asyncpg.Connection, job_id: JobId, order: JobOrde
 async def _insert_references(conn: asyncpg.Connection, job_id: JobId, order: JobOrder) -> None:
     positions = {image.id: position for position, image in enumerate(order.images)}
     rows = [
-        (positions[image.id], n, positions[reference.image_id], reference.role)
+        (
+            positions[image.id],
+            n,
+            positions[reference.image_id] if reference.image_id is not None else None,
+            reference.role,
+            reference.upload_id,
+            reference.url,
+            False,
+        )
         for image in order.images
         for n, reference in enumerate(image.references)
     ]
-    if rows:
-        await conn.execute(_SQL.insert_references, job_id, *(list(column) for column in zip(*rows, strict=True)))
+    rows += [
+        (positions[image.id], len(image.references), None, None, image.mask, None, True)
+        for image in order.images
+        if image.mask is not None
+    ]
+    if not rows:
+        return
+    await _hold_uploads(conn, order.account, {row[4] for row in rows if row[4] is not None})
+    await conn.execute(_SQL.insert_references, job_id, *(list(column) for column in zip(*rows, strict=True)))
+
+
+async def _hold_uploads(conn: asyncpg.Connection, account: str, upload_ids: Collection[str]) -> None:
+    """None of them goes while the job lives."""
+    held = await conn.fetchval(_UPLOADS.hold_uploads, account, list(upload_ids)) if upload_ids else 0
+    if held != len(upload_ids):
+        raise InvalidRequest("An upload that an image is to be made from is not, or no longer, there.")
 
 
 def _targets(image: ImageOrder) -> str | None:

@@ -18,9 +18,11 @@ from safelight.domain.attempts import AttemptStatus
 from safelight.domain.events import EventType
 from safelight.domain.ids import ImageRowId, JobId
 from safelight.engine import dispatch, gates
+from safelight.engine.admission import forget_turns
 from safelight.engine.journal import append_event, end_job_if_done, locked_job, settle_children
+from safelight.engine.provider_book import insert_receipt
 from safelight.engine.retention import forget_events
-from safelight.engine.settle import adopt_late_receipt, end_queued, insert_receipt
+from safelight.engine.settle import adopt_late_receipt, end_queued
 from safelight.engine.timing import Timing
 from safelight.storage.staging import Receipt, Staging
 
@@ -29,6 +31,7 @@ _SETTLE = load("settle")
 _CONTROL = load("control")
 _FALLBACK = load("fallback")
 _REFERENCES = load("references")
+_CHARGE = load("charge")
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +66,8 @@ class Findings:
     """Images that had ended without their paid picture."""
     unsettled: int = 0
     """Jobs whose images had all ended."""
+    released: int = 0
+    """Holds that nothing awaits any more: of unknown outcome for too long, or left behind."""
     moved_on: int = 0
     """Waiting images whose provider's gate is shut and that have another provider to go to."""
     leftovers: int = 0
@@ -98,9 +103,16 @@ async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timin
             log.warning("a rule of the sweep failed", rule=name, error=type(error).__name__)
             return 0
 
+    staged: list[Receipt] = []
+
+    async def look() -> int:
+        staged.extend(await staging.pending())
+        return len(staged)
+
+    await found("staged", look())
     findings = Findings(
-        receipts=await found("receipts", _adopt_staged(pool, staging, timing)),
-        leftovers=await found("leftovers", _discard_staged(pool, staging, timing)),
+        receipts=await found("receipts", _adopt_staged(pool, staged, timing)),
+        leftovers=await found("leftovers", _discard_staged(pool, staging, staged, timing)),
         unknown=await found("unknown", _book_unknown(pool)),
         orphans=await found("orphans", _requeue_orphans(pool, timing)),
         lost_hints=await found("lost_hints", _readmit(pool, timing)),
@@ -110,30 +122,31 @@ async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timin
         unreleased=await found("unreleased", _settle_children(pool)),
         adopted=await found("adopted", _adopt_late(pool, queue, timing)),
         unsettled=await found("unsettled", _settle_jobs(pool)),
+        released=await found("released", _release_holds(pool, timing)),
         moved_on=await found("moved_on", _leave_shut_providers(pool)),
     )
     await pool.execute(_SQL.forget_workers, _FORGET_WORKERS_SECONDS)
+    await forget_turns(pool)
     await dispatch.prune_log(pool, older_than=_KEEP_QUEUE_LOG)
     await gates.forget_notices(pool)
     await found("forgotten", forget_events(pool, older_than=timedelta(days=timing.event_retention_days)))
     return findings
 
 
-async def _staged_attempts(
-    pool: asyncpg.Pool, staging: Staging, timing: Timing
+async def _attempts_of(
+    pool: asyncpg.Pool, receipts: list[Receipt], timing: Timing
 ) -> list[tuple[Receipt, asyncpg.Record]]:
     """Staged receipts with what is known of their attempts. One without an attempt is left to the operator: the
     database was restored from before its purchase."""
-    receipts = await staging.pending()
     ids = [receipt.attempt_id for receipt in receipts]
     rows = {row["id"]: row for row in await pool.fetch(_SQL.attempts_of_receipts, ids, timing.lease_seconds)}
     return [(receipt, rows[receipt.attempt_id]) for receipt in receipts if receipt.attempt_id in rows]
 
 
-async def _adopt_staged(pool: asyncpg.Pool, staging: Staging, timing: Timing) -> int:
+async def _adopt_staged(pool: asyncpg.Pool, staged: list[Receipt], timing: Timing) -> int:
     """Receipts inserted for staged pictures that nobody is about to report."""
     inserted = 0
-    for receipt, attempt in await _staged_attempts(pool, staging, timing):
+    for receipt, attempt in await _attempts_of(pool, staged, timing):
         if attempt["in_hand"] or attempt["status"] not in _UNANSWERED:
             continue
         try:
@@ -145,10 +158,10 @@ async def _adopt_staged(pool: asyncpg.Pool, staging: Staging, timing: Timing) ->
     return inserted
 
 
-async def _discard_staged(pool: asyncpg.Pool, staging: Staging, timing: Timing) -> int:
+async def _discard_staged(pool: asyncpg.Pool, staging: Staging, staged: list[Receipt], timing: Timing) -> int:
     """Staged files removed that no image will be made from any more."""
     removed = 0
-    for receipt, attempt in await _staged_attempts(pool, staging, timing):
+    for receipt, attempt in await _attempts_of(pool, staged, timing):
         is_paid_fact = attempt["status"] in _UNANSWERED
         is_wanted = attempt["status"] == AttemptStatus.RECEIVED and attempt["is_needed"]
         if not attempt["in_hand"] and not is_paid_fact and not is_wanted:
@@ -240,6 +253,17 @@ async def _adopt_late(pool: asyncpg.Pool, queue: asyncpg.Pool, timing: Timing) -
             [queue_row_id] = await dispatch.enqueue(conn, [hint])  # pyright: ignore[reportArgumentType]
             await conn.execute(_SQL.note_hint_of_adopted, row_id, generation, queue_row_id)
         healed += 1
+    return healed
+
+
+async def _release_holds(pool: asyncpg.Pool, timing: Timing) -> int:
+    """Gives back what is held for images of unknown outcome once their window has passed, and what any other way of
+    ending has left."""
+    healed = 0
+    for row in await pool.fetch(_CHARGE.late_holds, timing.adoption_window_seconds):
+        async with locked_job(pool, row["job_id"]) as (conn, _job):
+            wanted = (row["image_row_id"], row["run"], timing.adoption_window_seconds)
+            healed += bool(await conn.fetchval(_CHARGE.resolve_late_hold, *wanted))
     return healed
 
 

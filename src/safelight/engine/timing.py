@@ -13,7 +13,8 @@ class Timing:
     backoff. `run_limit_seconds` is the end of a run whose deadline lets it continue. A vendor's job is asked after
     every `poll_seconds`. A provider that is paused is tried `probe_seconds` later, then after twice that, and so on up
     to `probe_max_seconds`. What has not moved for `stuck_seconds` although nothing explains it is told of. Events of
-    a job that ended are forgotten when the newest is `event_retention_days` old.
+    a job that ended are forgotten when the newest is `event_retention_days` old. What is held for an image of unknown
+    outcome is given back after `adoption_window_seconds`.
     """
 
     lease_seconds: float = 15.0
@@ -29,6 +30,7 @@ class Timing:
     render_seconds: float = 30.0
     stuck_seconds: float = 600.0
     event_retention_days: float = 90.0
+    adoption_window_seconds: float = 86_400.0
 
     @property
     def beat_seconds(self) -> float:

@@ -25,6 +25,7 @@ from safelight.engine.admission import Admission
 from safelight.engine.attempt import CRASH_LIMIT, AttemptPipeline
 from safelight.engine.dispatch import FINISH, Dispatcher, Handler, image_entrypoint
 from safelight.engine.lease import Hint, owned_by, owner_of, refund_crashes
+from safelight.engine.stranded import bring_back
 from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
 
@@ -227,6 +228,7 @@ class Worker:
 
     async def _sweep_for_ever(self) -> None:
         while True:
+            await self._bring_back()
             try:
                 found = await sweep(
                     self._databases.pool, self._databases.queue, self._pipeline.keeper.staging, timing=self._timing
@@ -237,6 +239,15 @@ class Worker:
             except Exception as error:  # the next sweep begins anew
                 log.warning("sweep failed", error=type(error).__name__)
             await asyncio.sleep(self._timing.sweep_seconds)
+
+    async def _bring_back(self) -> None:
+        """Paid pictures that only this host holds go where every worker finds them."""
+        try:
+            if moved := await bring_back(self._databases.pool, self._pipeline.keeper.staging, timing=self._timing):
+                log.info("staged pictures of this host were brought back", pictures=moved)
+                self._admission.nudge()
+        except Exception as error:  # it is tried again before the next sweep
+            log.warning("bringing staged pictures back failed", error=type(error).__name__)
 
     async def _tidy_for_ever(self) -> None:
         """Files that crashes left half-written go, once they are too old to be anybody's."""

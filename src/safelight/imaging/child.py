@@ -22,6 +22,7 @@ import pyvips
 from pyvips.voperation import concurrency_set
 
 from safelight.imaging import frame
+from safelight.imaging.clean import clean
 from safelight.imaging.render import examine
 from safelight.imaging.rendition import NotAnImage, Rendition
 
@@ -47,6 +48,10 @@ def main() -> None:
 
 def _answer(header: dict[str, Any], body: bytes) -> frame.Frame:
     try:
+        if header.get("clean"):
+            cleaned = asdict(clean(body))
+            data = cleaned.pop("data")
+            return {"cleaned": cleaned}, data
         verified, rendered = examine(body, [Rendition(**fields) for fields in header["renditions"]])
     except NotAnImage as refusal:
         return {"refused": {"code": refusal.code, "message": refusal.message}}, b""

@@ -10,13 +10,25 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from safelight.imaging import frame
-from safelight.imaging.rendition import ChildDied, NotAnImage, Original, Rendered, Rendition, Verified, kept
+from safelight.imaging.rendition import (
+    ChildDied,
+    Cleaned,
+    NoChild,
+    NotAnImage,
+    Original,
+    Rendered,
+    Rendition,
+    Verified,
+    kept,
+)
+
+T = TypeVar("T")
 
 MAX_INPUT_BYTES = 64 << 20
 
@@ -59,9 +71,14 @@ class RenderPool:
         self, data: bytes, outputs: Sequence[Rendition | Original] = ()
     ) -> tuple[Verified, list[Rendered]]:
         """Both of the above. Raises NotAnImage, which is final, and ChildDied. Cancelling kills the child."""
-        verified, rendered = await self._examined(data, [each for each in outputs if isinstance(each, Rendition)])
+        wanted = [asdict(each) for each in outputs if isinstance(each, Rendition)]
+        verified, rendered = await self._ask({"renditions": wanted}, data, _examined)
         made = iter(rendered)
         return verified, [kept(each, data, verified) if isinstance(each, Original) else next(made) for each in outputs]
+
+    async def clean(self, data: bytes) -> Cleaned:
+        """The same picture, written anew. Raises NotAnImage, which is final, and ChildDied."""
+        return await self._ask({"clean": True}, data, _cleaned)
 
     async def aclose(self) -> None:
         """Waits for pictures being rendered, refuses those still waiting, and leaves no process behind."""
@@ -73,7 +90,7 @@ class RenderPool:
             self._idle.put_nowait(None)
         await asyncio.gather(*self._reaping)
 
-    async def _examined(self, data: bytes, renditions: list[Rendition]) -> tuple[Verified, list[Rendered]]:
+    async def _ask(self, question: dict[str, Any], data: bytes, read: Callable[[dict[str, Any], bytes], T]) -> T:
         if len(data) > MAX_INPUT_BYTES:
             raise NotAnImage("too-large", f"{len(data)} bytes is more than {MAX_INPUT_BYTES >> 20} MiB")
         child = await self._idle.get()
@@ -87,14 +104,14 @@ class RenderPool:
                     child = None
                 if child is None:
                     child = await _Child.start()
-                answer = await child.ask(data, renditions)
+                answer = await child.ask(question, data, read)
             if child.jobs_done < self._jobs_per_child:
                 keep = child
         except TimeoutError as error:
             raise ChildDied(f"the picture took longer than {self._timeout_seconds:g} s") from error
         except (OSError, asyncio.IncompleteReadError) as error:
             if child is None:
-                raise ChildDied("the rendering process could not be started") from error
+                raise NoChild("the rendering process could not be started") from error
             raise ChildDied(f"the rendering process died: {await child.end()}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ChildDied("the rendering process gave an answer that makes no sense") from error
@@ -147,14 +164,16 @@ class _Child:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def ask(self, data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, list[Rendered]] | NotAnImage:
-        self._stdin.writelines(frame.encode({"renditions": [asdict(one) for one in renditions]}, data))
+    async def ask(
+        self, question: dict[str, Any], data: bytes, read: Callable[[dict[str, Any], bytes], T]
+    ) -> T | NotAnImage:
+        self._stdin.writelines(frame.encode(question, data))
         await self._stdin.drain()
         header, body = await frame.receive(self._stdout)
         self.jobs_done += 1
         if "refused" in header:
             return NotAnImage(**header["refused"])
-        return Verified(**header["verified"]), _split(header["rendered"], body)
+        return read(header, body)
 
     def kill(self) -> None:
         if self.alive:
@@ -171,6 +190,14 @@ class _Child:
         self.kill()
         status = await self.wait()
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def _examined(header: dict[str, Any], body: bytes) -> tuple[Verified, list[Rendered]]:
+    return Verified(**header["verified"]), _split(header["rendered"], body)
+
+
+def _cleaned(header: dict[str, Any], body: bytes) -> Cleaned:
+    return Cleaned(**header["cleaned"], data=body)
 
 
 def _split(outputs: list[dict[str, Any]], body: bytes) -> list[Rendered]:

@@ -35,15 +35,31 @@ Size = tuple[int, int]
 def examine(data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, list[Rendered]]:
     """Decodes every row once, then renders from memory. Raises NotAnImage."""
     format_ = sniff(data)
-    header = _open(data, format_)
-    size = _size_shown(header)
-    verified = Verified(mime=MIME[format_], width_px=size[0], height_px=size[1], frames=1)
+    verified, size = _verified(_open(data, format_), format_)
     shrink = _shrink(size, renditions) if format_ == "jpeg" else 1
     picture = _decode(data, format_, shrink)
     if not renditions:
         return verified, []
+    if all(_is_it(format_, size, rendition) for rendition in renditions):
+        return verified, [_kept(data, size, rendition) for rendition in renditions]
     upright = _to_srgb(picture)
-    return verified, [_render(upright, size, rendition) for rendition in renditions]
+    return verified, [
+        _kept(data, size, rendition) if _is_it(format_, size, rendition) else _render(upright, size, rendition)
+        for rendition in renditions
+    ]
+
+
+def pixels_of(data: bytes) -> tuple[Verified, pyvips.Image]:
+    """The whole picture, upright and in sRGB; with a fourth band where something is transparent. Raises NotAnImage."""
+    format_ = sniff(data)
+    verified, _ = _verified(_open(data, format_), format_)
+    return verified, _to_srgb(_decode(data, format_, 1))
+
+
+def encoded(picture: pyvips.Image, format_: Format, quality: int | None) -> bytes:
+    """A file of these pixels and nothing else."""
+    # Formats write the resolution down although they are to keep nothing: the same one for every picture.
+    return _encoded(picture.copy(xres=_PX_PER_MM, yres=_PX_PER_MM), format_, quality)
 
 
 def _open(data: bytes, format_: Format, **options: int) -> pyvips.Image:
@@ -60,6 +76,11 @@ def _open(data: bytes, format_: Format, **options: int) -> pyvips.Image:
     if "n-pages" in header.get_fields() and header.get("n-pages") != 1:
         raise NotAnImage("animated", f"the picture has {header.get('n-pages')} frames")
     return header
+
+
+def _verified(header: pyvips.Image, format_: Format) -> tuple[Verified, Size]:
+    size = _size_shown(header)
+    return Verified(mime=MIME[format_], width_px=size[0], height_px=size[1], frames=1), size
 
 
 def _size_shown(header: pyvips.Image) -> Size:
@@ -109,6 +130,26 @@ def _to_srgb(picture: pyvips.Image) -> pyvips.Image:
     return converted
 
 
+def _is_it(format_: Format, size: Size, rendition: Rendition) -> bool:
+    """Whether the file as it came is the output that was asked for."""
+    if not rendition.keeps_original or format_ != rendition.format:
+        return False
+    box = rendition.width_px, rendition.height_px
+    return size == box if rendition.fit != "inside" else size[0] <= box[0] and size[1] <= box[1]
+
+
+def _kept(data: bytes, size: Size, rendition: Rendition) -> Rendered:
+    return Rendered(
+        name=rendition.name,
+        data=data,
+        width_px=size[0],
+        height_px=size[1],
+        format=rendition.format,
+        mime=MIME[rendition.format],
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
 def _render(picture: pyvips.Image, size: Size, rendition: Rendition) -> Rendered:
     """`size` is the picture's own, though it may have been decoded smaller."""
     if rendition.fit == "cover":
@@ -117,8 +158,7 @@ def _render(picture: pyvips.Image, size: Size, rendition: Rendition) -> Rendered
         fitted = _resized(picture, _fitting(size, rendition))
     if rendition.fit == "contain":
         fitted = _padded(fitted, rendition)
-    # Formats write the resolution down although they are to keep nothing: the same one for every picture.
-    data = _encoded(fitted.copy(xres=_PX_PER_MM, yres=_PX_PER_MM), rendition)
+    data = encoded(fitted, rendition.format, rendition.quality)
     return Rendered(
         name=rendition.name,
         data=data,
@@ -182,12 +222,11 @@ def _padded(picture: pyvips.Image, rendition: Rendition) -> pyvips.Image:
     )
 
 
-def _encoded(picture: pyvips.Image, rendition: Rendition) -> bytes:
-    if rendition.format == "png":
+def _encoded(picture: pyvips.Image, format_: Format, quality: int | None) -> bytes:
+    if format_ == "png":
         return picture.pngsave_buffer(filter=pyvips.enums.ForeignPngFilter.ALL, keep=_NO_METADATA)
-    quality = rendition.quality
     assert quality is not None
-    match rendition.format:
+    match format_:
         case "jpeg":
             opaque = picture.flatten(background=[_WHITE]) if picture.hasalpha() else picture
             return opaque.jpegsave_buffer(

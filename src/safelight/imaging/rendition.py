@@ -35,6 +35,9 @@ class Rendition:
     a side is at least 1 px.
 
     `quality` is 1..100 on the format's own scale, and None exactly where the format is lossless.
+
+    With `keeps_original`, a file that is of this format and of the size that would come out is the output itself, byte
+    for byte, with whatever metadata it holds.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Rendition:
     fit: Fit = "cover"
     format: Format = "jpeg"
     quality: int | None = 80
+    keeps_original: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -80,7 +84,8 @@ class Verified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """A finished output. One that was made is in sRGB and holds no metadata of any kind."""
+    """A finished output. One that was made is in sRGB and holds no metadata of any kind; a file that was kept is as it
+    came."""
 
     name: str
     data: bytes = field(repr=False)
@@ -89,6 +94,24 @@ class Rendered:
     format: Format
     mime: str
     sha256: str
+
+    @property
+    def extension(self) -> str:
+        return "jpg" if self.format == "jpeg" else self.format
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """A picture that was decoded and written anew, upright and in sRGB: PNG or JPEG, without metadata of any kind.
+    `has_alpha`: something in it is transparent."""
+
+    data: bytes = field(repr=False)
+    width_px: int
+    height_px: int
+    format: Format
+    mime: str
+    sha256: str
+    has_alpha: bool
 
     @property
     def extension(self) -> str:
@@ -130,3 +153,7 @@ class NotAnImage(Exception):
 
 class ChildDied(Exception):
     """The rendering process crashed, hit a limit or ran out of time. Trying again may help, once."""
+
+
+class NoChild(ChildDied):
+    """There is no rendering process to be had now: nothing is known of the picture."""

@@ -153,6 +153,7 @@ async def read_edit(request: Request, call: Call, *, files: Files) -> OpenAIOrde
     images = [part for part in parts if part.name in ("image", "image[]")]
     masks = [part for part in parts if part.name == "mask"]
     call.references_sha256 = tuple(sha256(part.content) for part in images)
+    call.mask_sha256 = sha256(masks[0].content) if masks else None
     fields = {part.name: part.content.decode("utf-8", "replace") for part in parts if part not in images + masks}
     reader = _Reader(call, fields, is_edit=True)
     return reader.order(origin=origin_of(request), files=files, reference_count=_check_images(images, masks))

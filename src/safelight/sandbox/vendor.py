@@ -38,6 +38,7 @@ class Call:
     key_sha256: str | None
     prompt_sha256: str | None = None
     references_sha256: tuple[str, ...] = ()
+    mask_sha256: str | None = None
     outcome: str | None = None
     caller_gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,6 +52,7 @@ class Call:
             "model": self.model,
             "prompt_sha256": self.prompt_sha256,
             "references_sha256": list(self.references_sha256),
+            "mask_sha256": self.mask_sha256,
             "key_sha256": self.key_sha256,
             "outcome": self.outcome,
         }

@@ -47,6 +47,10 @@ class BlobStore(Protocol):
         """Raises BlobMissing."""
         ...
 
+    async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """The bytes from `start` on, `length` of them if there are as many. Raises BlobMissing."""
+        ...
+
     async def head(self, key: str) -> BlobInfo | None:
         """None when there is no such blob."""
         ...
@@ -59,7 +63,18 @@ class BlobStore(Protocol):
         """As `delete`, unless somebody has put the blob since; whether it is gone because of this."""
         ...
 
-    def keys(self, *, older_than_seconds: float) -> AsyncGenerator[Sequence[StoredKey]]:
-        """Every blob that was last put that long ago, some at a time, in no order. Never holds all of them; what is put
-        or deleted meanwhile may be among them or not."""
+    def keys(self, *, older_than_seconds: float, under: str | None = None) -> AsyncGenerator[Sequence[StoredKey]]:
+        """Every blob that was last put that long ago, some at a time, in no order; with `under`, those in that folder.
+        Never holds all of them; what is put or deleted meanwhile may be among them or not."""
+        ...
+
+    async def ensure_marker(self) -> str:
+        """The random id that the store keeps from its first use on: equal ids mean one and the same store."""
+        ...
+
+    async def remove_parts(self, *, older_than_seconds: float) -> int:
+        """Deletes what writers that died left half written, and returns how many files that was.
+
+        Choose an age that no write reaches.
+        """
         ...

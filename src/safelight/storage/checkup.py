@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from safelight.domain.checkup import Check, Verdict
-from safelight.storage import durable, local, staging
+from safelight.storage import durable, local, local_staging
 
 AREA = "storage"
 
@@ -24,8 +24,15 @@ async def storage_checks(*, blobs: Path, staged: Path, min_free_bytes: int, mark
     of_store, _, of_staging = (markers or "").partition(" ")
     return [
         *await asyncio.to_thread(_folder, "blobs", blobs, local.MARKER, of_store, min_free_bytes),
-        *await asyncio.to_thread(_folder, "staging", staged, staging.MARKER, of_staging, min_free_bytes),
+        *await asyncio.to_thread(_folder, "staging", staged, local_staging.MARKER, of_staging, min_free_bytes),
     ]
+
+
+async def fallback_checks(staged: Path, *, min_free_bytes: int) -> list[Check]:
+    """This host's own staging folder, for when the bucket is away."""
+    if not staged.exists():
+        return []
+    return await asyncio.to_thread(_folder, "fallback", staged, local_staging.MARKER, "", min_free_bytes)
 
 
 def _folder(name: str, root: Path, marker: str, expected: str, min_free_bytes: int) -> list[Check]:

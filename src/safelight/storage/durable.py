@@ -71,12 +71,17 @@ def ensure_marker(root: Path, name: str) -> str:
 
 def read_file(name: str, *, folder: int) -> bytes:
     """Raises FileNotFoundError; OSError (ELOOP) for a symbolic link."""
-    descriptor = os.open(name, _OLD_FILE, dir_fd=folder)
+    descriptor = open_file(name, folder=folder)
     try:
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:
         os.close(descriptor)
+
+
+def open_file(name: str, *, folder: int) -> int:
+    """A descriptor to read from. Raises FileNotFoundError; OSError (ELOOP) for a symbolic link."""
+    return os.open(name, _OLD_FILE, dir_fd=folder)
 
 
 def list_names(folder: int) -> list[str]:

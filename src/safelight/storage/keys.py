@@ -10,6 +10,11 @@ _NAME = re.compile(r".+\..+-([0-9a-f]{8,16})[0-9a-f]{8}\.[a-z0-9]+", re.ASCII)
 _MAX_ROW_ID = 2**63 - 1
 _MAX_KEY_CHARS = 1024
 
+UPLOADS = "_uploads"
+"""The folder of pictures that others are made from."""
+STAGING = "_staging"
+"""The folder of what is paid for and not finished, where a store keeps that too."""
+
 
 class InvalidKey(ValueError):
     """A key that could reach outside of its store, or that some store could not hold."""
@@ -42,6 +47,13 @@ def blob_key(
     return key
 
 
+def upload_key(*, account: str, upload_id: str, extension: str) -> str:
+    """Where an upload lies; no picture of a job lies there. Raises InvalidKey."""
+    key = f"{UPLOADS}/{account}/{upload_id}.{extension}"
+    split_key(key)
+    return key
+
+
 def split_key(key: str) -> list[str]:
     """The key's segments, each of them safe as the name of a file. Raises InvalidKey."""
     if len(key) > _MAX_KEY_CHARS:
@@ -50,6 +62,11 @@ def split_key(key: str) -> list[str]:
     for segment in segments:
         _check_segment(segment)
     return segments
+
+
+def is_reserved(segment: str) -> bool:
+    """Whether a key that begins with this belongs to Safelight itself, whatever the store."""
+    return segment in (UPLOADS, STAGING) or segment.startswith(".safelight")
 
 
 def is_key(segments: Sequence[str]) -> bool:

@@ -12,10 +12,11 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from safelight.storage import durable
 from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing, StoredKey
@@ -27,8 +28,31 @@ MARKER = ".safelight-store"
 _PARTS = ".safelight-parts"
 _OURS = frozenset({MARKER, _PARTS})
 
+T = TypeVar("T")
+
 _ENTRIES_AT_ONCE = 500
 """How many of a folder's entries are looked at before others get their turn. Chosen."""
+
+
+class OpenFile:
+    """A blob that stays whole under whoever reads it."""
+
+    __slots__ = ("_file", "length")
+
+    step_bytes = 1024 * 1024
+
+    def __init__(self, file: int, length: int) -> None:
+        self._file = file
+        self.length = length
+
+    async def read(self, start: int, length: int) -> bytes:
+        """Fewer where the blob ends. Cancelling the caller waits for what is being read."""
+        reading = asyncio.ensure_future(asyncio.to_thread(_read_at, self._file, start, length))
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            await asyncio.wait([reading])  # the descriptor is closed next, and its number may be another file's then
+            raise
 
 
 class LocalBlobStore:
@@ -47,6 +71,25 @@ class LocalBlobStore:
     async def get(self, key: str) -> bytes:
         return await asyncio.to_thread(self._get, _segments(key))
 
+    async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        async with self.opened(key) as blob:
+            return await blob.read(start, blob.length if length is None else length)
+
+    @asynccontextmanager
+    async def opened(self, key: str) -> AsyncGenerator[OpenFile]:
+        """The blob as it is now, to be read for as long as the block lasts, also after it was deleted. Raises
+        BlobMissing."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open, _segments(key)))
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unread)
+            raise
+        try:
+            yield OpenFile(file, os.fstat(file).st_size)
+        finally:
+            os.close(file)
+
     async def head(self, key: str) -> BlobInfo | None:
         """Reads the whole blob for its digest."""
         try:
@@ -61,9 +104,10 @@ class LocalBlobStore:
     async def delete_old(self, key: str, *, older_than_seconds: float) -> bool:
         return await asyncio.to_thread(self._delete_old, _segments(key), older_than_seconds)
 
-    async def keys(self, *, older_than_seconds: float) -> AsyncGenerator[Sequence[StoredKey]]:
+    async def keys(self, *, older_than_seconds: float, under: str | None = None) -> AsyncGenerator[Sequence[StoredKey]]:
         put_before = time.time() - older_than_seconds
-        walk = await asyncio.to_thread(Walk, self._root, passes_over=_OURS.__contains__)
+        folder = () if under is None else tuple(_segments(under))
+        walk = await asyncio.to_thread(Walk, self._root, under=folder, passes_over=_OURS.__contains__)
         try:
             while (found := await asyncio.to_thread(walk.some, _ENTRIES_AT_ONCE)) is not None:
                 if old := [_stored(file) for file in found if file.written_at <= put_before and is_key(file.path)]:
@@ -72,14 +116,9 @@ class LocalBlobStore:
             walk.close()
 
     async def ensure_marker(self) -> str:
-        """The random id that the store keeps from its first use on: equal ids mean one and the same store."""
         return await asyncio.to_thread(durable.ensure_marker, self._root, MARKER)
 
     async def remove_parts(self, *, older_than_seconds: float) -> int:
-        """Deletes what writers that died left half written, and returns how many files that was.
-
-        Choose an age that no write reaches.
-        """
         return await asyncio.to_thread(self._remove_parts, older_than_seconds)
 
     def _put(self, segments: list[str], data: bytes) -> None:
@@ -108,6 +147,13 @@ class LocalBlobStore:
         try:
             with self._walk(segments[:-1], create=False) as folders:
                 return self._read(segments, folders[-1])
+        except FileNotFoundError:
+            raise BlobMissing(f"no blob `{'/'.join(segments)}`") from None
+
+    def _open(self, segments: list[str]) -> int:
+        try:
+            with self._walk(segments[:-1], create=False) as folders:
+                return self._within(segments, durable.open_file, folders[-1])
         except FileNotFoundError:
             raise BlobMissing(f"no blob `{'/'.join(segments)}`") from None
 
@@ -149,12 +195,30 @@ class LocalBlobStore:
             yield folders
 
     def _read(self, segments: list[str], folder: int) -> bytes:
+        return self._within(segments, durable.read_file, folder)
+
+    def _within(self, segments: list[str], look: Callable[..., T], folder: int) -> T:
+        """What `look` makes of the file. Raises InvalidKey where there is something else."""
         try:
-            return durable.read_file(segments[-1], folder=folder)
+            return look(segments[-1], folder=folder)
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.EISDIR):
                 raise
             raise InvalidKey(f"`{'/'.join(segments)}` is not a blob of the store") from error
+
+
+def _close_unread(opening: asyncio.Future[int]) -> None:
+    if opening.exception() is None:
+        os.close(opening.result())
+
+
+def _read_at(file: int, start: int, length: int) -> bytes:
+    parts: list[bytes] = []
+    while length > 0 and (part := os.pread(file, length, start)):
+        parts.append(part)
+        start += len(part)
+        length -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from safelight.storage import durable
 
+_NO_FOLDER_OF_OURS = (errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EACCES)
+"""Something else by now, gone, or the system's, such as `lost+found`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
@@ -26,11 +29,14 @@ class Walk:
     """One way through everything below `root`, never through a symbolic link. What comes or goes meanwhile may be met
     or not. Its methods block, and may be called from any thread."""
 
-    def __init__(self, root: Path, *, passes_over: Callable[[str], bool]) -> None:
-        """`passes_over`: names in the root itself that are left out, with all below them."""
+    def __init__(self, root: Path, *, under: tuple[str, ...] = (), passes_over: Callable[[str], bool]) -> None:
+        """`under`: the folder below the root that it goes through, nothing if it is none. `passes_over`: names in the
+        root itself that are left out, with all below them."""
         self._passes_over = passes_over
         self._lock = threading.Lock()
-        self._folders: list[_Folder] = [_Folder((), durable.open_folder(root))]
+        self._folders: list[_Folder] = []
+        if (folder := _way_to(under, root)) is not None:
+            self._folders.append(_Folder(under, folder))
 
     def some(self, entries: int) -> list[FoundFile] | None:
         """The files among the next so many entries; None when there are no more."""
@@ -68,8 +74,24 @@ class Walk:
         try:
             self._folders.append(_Folder(path, durable.enter_folder(path[-1], parent=folder.descriptor)))
         except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EACCES):  # else by now, or not ours
+            if error.errno not in _NO_FOLDER_OF_OURS:
                 raise
+
+
+def _way_to(names: tuple[str, ...], root: Path) -> int | None:
+    """A descriptor of the folder below the root; None when there is none that we may enter."""
+    folder = durable.open_folder(root)
+    for name in names:
+        try:
+            below = durable.enter_folder(name, parent=folder)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_OF_OURS:
+                raise
+            return None
+        finally:
+            os.close(folder)
+        folder = below
+    return folder
 
 
 class _Folder:

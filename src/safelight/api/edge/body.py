@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -21,8 +22,7 @@ async def read_object(request: Request, *, within_seconds: float, is_required: b
     Raises SafelightError with the slug of what is wrong; a large body is parsed in a thread, so that others
     go on.
     """
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise SafelightError("The body is encoded; send it as it is.", slug="unsupported-encoding")
+    require_identity(request)
     if is_required:
         _require_json(request)
     raw = await _read(request, within_seconds=within_seconds)
@@ -32,6 +32,36 @@ async def read_object(request: Request, *, within_seconds: float, is_required: b
     if len(raw) <= _PARSED_IN_PLACE_BYTES:
         return parse_object(raw)
     return await asyncio.to_thread(parse_object, raw)
+
+
+def require_identity(request: Request) -> None:
+    """Raises SafelightError (`unsupported-encoding`)."""
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise SafelightError("The body is encoded; send it as it is.", slug="unsupported-encoding")
+
+
+async def read_pieces(
+    request: Request, take: Callable[[bytes], object], *, max_bytes: int, within_seconds: float, cut_short: str
+) -> None:
+    """The whole body has been taken, as it came. Raises SafelightError: `payload-too-large`, `request-timeout`, and
+    `cut_short` for one that ended too early."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+    taken = 0
+    try:
+        async with asyncio.timeout(within_seconds), aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                taken += len(chunk)
+                if taken > max_bytes:
+                    raise _too_large(max_bytes)
+                take(chunk)
+    except TimeoutError:
+        raise SafelightError(
+            f"The body did not arrive within {within_seconds:g} seconds.", slug="request-timeout"
+        ) from None
+    except ClientDisconnect:
+        raise SafelightError("The body ended before it was complete.", slug=cut_short) from None
 
 
 def _require_json(request: Request) -> None:
@@ -45,24 +75,12 @@ def _require_json(request: Request) -> None:
 
 
 async def _read(request: Request, *, within_seconds: float) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
-        raise _too_large()
     body = bytearray()
-    try:
-        async with asyncio.timeout(within_seconds), aclosing(request.stream()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise _too_large()
-    except TimeoutError:
-        raise SafelightError(
-            f"The body did not arrive within {within_seconds:g} seconds.", slug="request-timeout"
-        ) from None
-    except ClientDisconnect:
-        raise SafelightError("The body ended before it was complete.", slug="malformed-json") from None
+    await read_pieces(
+        request, body.extend, max_bytes=MAX_BODY_BYTES, within_seconds=within_seconds, cut_short="malformed-json"
+    )
     return bytes(body)
 
 
-def _too_large() -> SafelightError:
-    return SafelightError(f"The body is larger than {MAX_BODY_BYTES // 1_000_000} MB.", slug="payload-too-large")
+def _too_large(max_bytes: int) -> SafelightError:
+    return SafelightError(f"The body is larger than {max_bytes // 1_000_000} MB.", slug="payload-too-large")

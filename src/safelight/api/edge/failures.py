@@ -21,7 +21,7 @@ from starlette.routing import Match
 
 from safelight.api.edge.faults import query_faults, refused
 from safelight.api.edge.problems import problem
-from safelight.domain.errors import InvalidRequest, SafelightError, Unavailable
+from safelight.domain.errors import BudgetExceeded, InvalidRequest, SafelightError, Unavailable
 
 _RETRY_SECONDS = 2
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -34,6 +34,7 @@ _PASSING = (
     IdleInTransactionSessionTimeoutError,
 )
 """The database's errors that say nothing about the statement: it was cut off, ended, full, or slow."""
+_CHALLENGES = {"unauthenticated": {"WWW-Authenticate": "Bearer"}}
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +51,17 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(OSError, _unreachable)
 
 
+def answer_to(request: Request, error: Exception) -> Response:
+    """The problem that an error is, for what stands before the routes. Raises one that nobody expects."""
+    if isinstance(error, SafelightError):
+        return _domain(request, error)
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+        return _database(request, error)
+    if isinstance(error, asyncpg.InternalClientError | OSError):
+        return _unreachable(request, error)
+    raise error
+
+
 def internal_error(request: Request) -> Response:
     return problem(request, "internal-error", "Safelight failed on this request; its log says how.")
 
@@ -60,8 +72,17 @@ def _domain(request: Request, error: Exception) -> Response:
     faults = error.faults if isinstance(error, InvalidRequest) else ()
     # Nobody waits any longer for the rest of that body. Elsewhere the server discards the rest of one, because a
     # connection that closes on unread data is reset, and the answer may be lost with it.
-    headers = {"Connection": "close"} if error.slug == "request-timeout" else None
-    return problem(request, error.slug, error.detail, faults=faults, retry_after_seconds=wait, headers=headers)
+    headers = {"Connection": "close"} if error.slug == "request-timeout" else _CHALLENGES.get(error.slug)
+    members = error.remaining if isinstance(error, BudgetExceeded) else None
+    return problem(
+        request,
+        error.slug,
+        error.detail,
+        faults=faults,
+        retry_after_seconds=wait,
+        headers=headers,
+        more_members=members,
+    )
 
 
 def _parameters(request: Request, error: Exception) -> Response:

@@ -22,9 +22,11 @@ KEY_PARAMETER: dict[str, Any] = {
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
-def idempotency_key(request: Request) -> str | None:
-    """Raises SafelightError for a key that is none, or for two."""
+def idempotency_key(request: Request, *, is_required: bool = False) -> str | None:
+    """Raises SafelightError for a key that is none, for two, and for none at all where one is required."""
     sent = request.headers.getlist("idempotency-key")
+    if not sent and is_required:
+        raise SafelightError("Send an `Idempotency-Key` with each job.", slug="idempotency-key-required")
     if not sent:
         return None
     if len(sent) > 1 or not _KEY.fullmatch(sent[0]):

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from safelight.api import schemas
 from safelight.api.edge.problems import MEDIA_TYPE
+from safelight.api.schemas import openai
 
 _REF = "#/components/schemas/{model}"
 _MODELS = (
@@ -19,7 +20,10 @@ _MODELS = (
     schemas.NewCancellation,
     schemas.NewRetry,
     schemas.Job,
+    schemas.Quote,
     schemas.JobPage,
+    schemas.ImagePage,
+    schemas.Stats,
     schemas.EventPage,
     schemas.FeedPage,
     schemas.NewStyle,
@@ -31,6 +35,7 @@ _MODELS = (
     schemas.SchedulePage,
     schemas.ScheduleRun,
     schemas.ScheduleRunPage,
+    schemas.Upload,
     schemas.NewWebhook,
     schemas.WebhookChange,
     schemas.NewRotation,
@@ -40,7 +45,22 @@ _MODELS = (
     schemas.RotatedSecret,
     schemas.Delivery,
     schemas.DeliveryPage,
+    schemas.NewKey,
+    schemas.CreatedKey,
+    schemas.Key,
+    schemas.KeyPage,
+    schemas.Account,
+    schemas.AccountPage,
+    schemas.AccountChange,
+    schemas.NewBudget,
+    schemas.NewCredit,
+    schemas.LedgerEntry,
+    schemas.LedgerPage,
     schemas.Problem,
+    openai.ImageGeneration,
+    openai.ImageEdit,
+    openai.GeneratedImages,
+    openai.OpenAIError,
 )
 
 Responses = dict[int | str, dict[str, Any]]
@@ -54,6 +74,7 @@ class Application(FastAPI):
             document = super().openapi()
             _, ours = models_json_schema([(model, "validation") for model in _MODELS], ref_template=_REF)
             _remove_foreign_errors(document)
+            _tell_of_keys(document)
             document["components"]["schemas"].update(ours["$defs"])
         assert self.openapi_schema is not None
         return self.openapi_schema
@@ -92,6 +113,14 @@ def request_body(
         "content": {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}},
     }
     return {"requestBody": body, **({"parameters": list(parameters)} if parameters else {})}
+
+
+def _tell_of_keys(document: dict[str, Any]) -> None:
+    """What needs a key is refused without one, without its scope, and for an account that is another's."""
+    refusals = {str(status): answer for status, answer in problems(401, 403, 404).items()}
+    for operation in (each for methods in document["paths"].values() for each in methods.values()):
+        if "security" in operation:
+            operation["responses"] = dict(sorted((refusals | operation["responses"]).items()))
 
 
 def _remove_foreign_errors(document: dict[str, Any]) -> None:

@@ -37,6 +37,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "The body is not JSON as RFC 8259 defines it: UTF-8 without a byte order mark, no NaN or Infinity, "
         "numbers of a sane length, objects and arrays at most 32 deep.",
     ),
+    "malformed-upload": ProblemType(
+        400,
+        "Malformed upload",
+        "The body is no whole multipart/form-data with exactly one part `file` that is not empty. What the file is "
+        "called does not matter.",
+    ),
     "duplicate-key": ProblemType(
         400,
         "Duplicate key",
@@ -46,6 +52,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
         400,
         "Invalid Idempotency-Key",
         "The header is sent once and holds 1 to 255 visible ASCII characters, without spaces.",
+    ),
+    "idempotency-key-required": ProblemType(
+        400,
+        "Idempotency-Key required",
+        "This service takes a submit only with an `Idempotency-Key` (`SAFELIGHT_REQUIRE_IDEMPOTENCY_KEY`), so that "
+        "none is done twice. Send one of your own making with each job.",
     ),
     "invalid-cursor": ProblemType(
         400,
@@ -57,6 +69,28 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Bad Host",
         "The service does not answer to the name in `Host`, or there is not exactly one. It knows loopback's names, "
         "its own address and that of its public URL; `SAFELIGHT_ALLOWED_HOSTS` adds others.",
+    ),
+    "unauthenticated": ProblemType(
+        401,
+        "Unauthenticated",
+        "The request has no API key, or one that is malformed, unknown, revoked or expired; which of these, nobody is "
+        "told. Send it as `Authorization: Bearer sl_…`, and nowhere else: a key in an address ends up in logs.",
+    ),
+    "budget-exceeded": ProblemType(
+        402,
+        "Budget exceeded",
+        "It costs more than the account has, than its budget of the day leaves, or than the job's `max_cost_usd` "
+        "allows. `remaining_credits` or `remaining_micros` (millionths of a US dollar) says what is left. Nothing was "
+        "created or changed, and an Idempotency-Key is not used up.",
+    ),
+    "insufficient-scope": ProblemType(
+        403, "Insufficient scope", "The key is good, and this is beyond its scopes. Use another key, or have one made."
+    ),
+    "invalid-signature": ProblemType(
+        403,
+        "Invalid signature",
+        "A link that stands in for a key is good for one address, as it was given: not changed, not added to, and, if it "
+        "is signed, until it expires. Look at the job again for links that are fresh.",
     ),
     "not-found": ProblemType(404, "Not found", "There is nothing under this address, or it is not yours."),
     "method-not-allowed": ProblemType(
@@ -83,6 +117,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Calls that were sent before the cancel still wind down. Retry when the job has ended.",
         is_retryable=True,
     ),
+    "job-not-ended": ProblemType(
+        409,
+        "Job has not ended",
+        "What is under way cannot be removed. Cancel the job, and remove it when it has ended.",
+        is_retryable=True,
+    ),
     "nothing-to-retry": ProblemType(
         409,
         "Nothing to retry",
@@ -105,18 +145,55 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "Built-in style",
         "The style comes with Safelight and cannot be deleted. One of your own under its name goes before it.",
     ),
+    "account-not-billed": ProblemType(
+        409, "Account not billed", "The account pays nothing in advance. Say what it is billed in first."
+    ),
+    "insufficient-balance": ProblemType(
+        409, "Insufficient balance", "Less is available than would be taken back. What is held is not available."
+    ),
     "too-many-styles": ProblemType(409, "Too many styles", "The account has 100 styles. Delete one first."),
+    "upload-in-use": ProblemType(
+        409,
+        "Upload in use",
+        "A job that has not ended is to be made from the upload. Delete it when the job has ended.",
+        is_retryable=True,
+    ),
+    "gone": ProblemType(
+        410,
+        "Gone",
+        "What was there has been removed for good: at its owner's request, or because it was kept for as long as was "
+        "agreed.",
+    ),
     "precondition-failed": ProblemType(
         412,
         "Precondition failed",
         "What is there is not what `If-Match` or `If-None-Match` expects: somebody has changed it. Look at it again.",
     ),
-    "payload-too-large": ProblemType(413, "Payload too large", "A request body has at most 8 MB."),
+    "payload-too-large": ProblemType(
+        413, "Payload too large", "A request body has at most 8 MB, an uploaded picture at most 20 MB."
+    ),
+    "image-too-large": ProblemType(
+        413,
+        "Image too large",
+        "A picture has at most 40 megapixels and 20 MB, unpacks to no more than a picture is, and takes at most 32 MB "
+        "when it is written anew.",
+    ),
     "unsupported-media-type": ProblemType(
-        415, "Unsupported media type", "Send the body as `Content-Type: application/json` in UTF-8."
+        415,
+        "Unsupported media type",
+        "Send the body as `Content-Type: application/json` in UTF-8, and an upload as `multipart/form-data`.",
+    ),
+    "unsupported-image": ProblemType(
+        415,
+        "Unsupported image",
+        "A picture is a PNG, JPEG, WebP or AVIF by its own bytes, whatever it is called. One with more than one frame "
+        "is answered with 422.",
     ),
     "unsupported-encoding": ProblemType(
         415, "Unsupported encoding", "Send the body as it is, without `Content-Encoding`."
+    ),
+    "range-not-satisfiable": ProblemType(
+        416, "Range not satisfiable", "The picture ends before the range begins. `Content-Range` says how long it is."
     ),
     "validation-error": ProblemType(
         422,
@@ -138,6 +215,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "prompt-too-long": ProblemType(
         422, "Prompt too long", "A prompt has at most 32 000 characters, or fewer if its model takes fewer."
     ),
+    "corrupt-image": ProblemType(
+        422, "Corrupt image", "The picture is cut short or damaged: it cannot be decoded to its last row."
+    ),
     "unsupported-size": ProblemType(
         422,
         "Unsupported size",
@@ -151,6 +231,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "unknown-model": ProblemType(
         422, "Unknown model", "The provider is not configured, or it does not have this model (any more)."
+    ),
+    "price-unknown": ProblemType(
+        422,
+        "Price unknown",
+        "The job has a `max_cost_usd`, or its account a budget or a balance in dollars, and nobody knows what one of "
+        "the models costs. Give the model a price in its provider's settings, or order another one.",
     ),
     "no-provider": ProblemType(
         422,
@@ -192,6 +278,18 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "The database or the storage does not answer at the moment, or the service is stopping.",
         is_retryable=True,
     ),
+    "too-many-uploads": ProblemType(
+        503,
+        "Too many uploads",
+        "The process takes as many uploads at once as it may, or as many of one account. Send it again in a moment.",
+        is_retryable=True,
+    ),
+    "queue-full": ProblemType(
+        503,
+        "Queue full",
+        "As many images wait as may, in all or of the account. Nothing was created. Send it again later.",
+        is_retryable=True,
+    ),
     "storage-full": ProblemType(
         503, "Storage full", "The database has no room left. An operator has to act.", is_retryable=True
     ),
@@ -214,24 +312,29 @@ def problem(
     faults: Sequence[Fault] = (),
     retry_after_seconds: int | None = None,
     headers: Mapping[str, str] | None = None,
+    more_members: Mapping[str, int] | None = None,
+    status: int | None = None,
 ) -> Response:
-    """The answer. `detail` is for a person and never quotes the request's texts."""
+    """The answer. `detail` is for a person and never quotes the request's texts; `more_members` are the kind's own.
+    `status`: for one of a kind that is usually answered with another."""
     kind = PROBLEMS[slug]
+    status = status or kind.status
     more = {"Cache-Control": "no-store", **(headers or {})}
     if retry_after_seconds is not None:
         more["Retry-After"] = str(retry_after_seconds)
     body = {
         "type": type_of(slug),
         "title": kind.title,
-        "status": kind.status,
+        "status": status,
         "detail": detail if len(faults) <= MAX_FAULTS else f"{detail} The first {MAX_FAULTS} are listed.",
         "instance": _instance(request),
         "request_id": request_id_of(request.scope),
         "errors": [_listed(fault) for fault in faults[:MAX_FAULTS]],
         "retryable": kind.is_retryable,
         "retry_after": retry_after_seconds,
+        **(more_members or {}),
     }
-    return Response(orjson.dumps(body), kind.status, more, MEDIA_TYPE)
+    return Response(orjson.dumps(body), status, more, MEDIA_TYPE)
 
 
 def type_of(slug: str) -> str:

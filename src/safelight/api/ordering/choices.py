@@ -223,10 +223,13 @@ def _option_faults(choices: Mapping[str, _Choice], target: _Target) -> list[Requ
 
 def _reference_faults(wish: Wish, target: _Target) -> list[RequestFault]:
     most = target.can.max_references
-    if len(wish.references) <= most:
-        return []
-    why = f"takes at most {most} references" if most else "takes no references"
-    return [RequestFault(f"{wish.pointer}/references", f"`{target.model}` {why}.", "unsupported-option")]
+    faults: list[RequestFault] = []
+    if len(wish.references) > most:
+        why = f"takes at most {most} references" if most else "takes no references"
+        faults.append(RequestFault(f"{wish.pointer}/references", f"`{target.model}` {why}.", "unsupported-option"))
+    if wish.mask is not None and not target.can.mask:
+        faults.append(RequestFault(f"{wish.pointer}/mask", f"`{target.model}` takes no mask.", "unsupported-option"))
+    return faults
 
 
 def _refusal_faults(choices: Mapping[str, _Choice], wish: Wish) -> list[RequestFault]:
@@ -283,6 +286,7 @@ def _order(wish: Wish, choices: Mapping[str, _Choice], target: _Target, others: 
         alternate_prompt=wish.alternate_prompt,
         style=wish.style,
         references=wish.references,
+        mask=wish.mask,
     )
 
 

@@ -7,6 +7,7 @@ when others are wrong.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,11 +23,12 @@ from safelight.api.ordering.wishes import Wish, expanded
 from safelight.api.schemas import MAX_IMAGES, NewJob
 from safelight.domain.errors import Fault
 from safelight.domain.fingerprint import fingerprint
+from safelight.domain.money import microusd
 from safelight.domain.order import ImageOrder, JobOrder, Priority
 from safelight.domain.recipe import Recipe, RecipeError, render_recipe
 from safelight.domain.style import Style, built_in_styles
 from safelight.engine.catalog import Catalog
-from safelight.storage.keys import InvalidKey, split_key
+from safelight.storage.keys import InvalidKey, is_reserved, split_key
 
 _MAX_PREFIX_CHARS = 600
 """A blob's key has 1024; what comes after the prefix takes less than 400."""
@@ -53,6 +55,8 @@ def place_order(
     job = draft.job
     faults: list[Fault] = [*draft.faults, *output_faults(job.outputs), *_prefix_faults(job.storage_prefix)]
     faults += known_faults
+    if job.account not in (None, account):
+        faults.append(RequestFault("/account", f"This is for account `{account}`, and so is its job."))
     wishes = [*_rendered(draft, recipes, faults), *draft.wishes(faults)]
     if not wishes and not faults:
         faults.append(RequestFault("", "Name a recipe with subjects, or images, or both: at least one image."))
@@ -83,6 +87,8 @@ def place_order(
         webhook=webhook_order(job.webhook),
         priority=Priority[job.priority.upper()],
         not_before=job.not_before,
+        visibility=job.visibility,
+        max_cost_microusd=microusd(Decimal(job.max_cost_usd)) if job.max_cost_usd is not None else None,
     )
 
 
@@ -193,7 +199,7 @@ def _prefix_faults(prefix: str | None) -> list[Fault]:
         segments = split_key(prefix)
     except InvalidKey:
         segments = []
-    if not segments or segments[0].startswith(".safelight") or len(prefix) > _MAX_PREFIX_CHARS:
+    if not segments or is_reserved(segments[0]) or len(prefix) > _MAX_PREFIX_CHARS:
         why = (
             f"Must be at most {_MAX_PREFIX_CHARS} characters: folders of A-Z a-z 0-9 . _ - separated by `/`, "
             "none of them empty, `.` or `..`, and the first not one of Safelight's own."

@@ -19,7 +19,7 @@ _SQL = load("read")
 
 
 async def require_fitting_prompts(
-    deps: ApiDependencies, job_id: JobId, *, account: str, prompts: Mapping[str, str]
+    deps: ApiDependencies, job_id: JobId, *, account: str | None, prompts: Mapping[str, str]
 ) -> None:
     """Each prompt is short enough for its image's model. Raises InvalidRequest (`prompt-too-long`) with every one that
     is not; images that the job does not have, and models that are gone, are not this function's to judge."""

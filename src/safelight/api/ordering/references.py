@@ -30,12 +30,17 @@ def reference_faults(
     for wish in wishes:
         times = Counter[str]()
         for n, reference in enumerate(wish.references):
-            times[reference.image_id] += 1
-            why = _trouble(wish, reference.image_id, known, numbered, is_complete=is_complete)
-            if times[reference.image_id] == 2:
-                why = f"`{reference.image_id}` is referenced already."
+            times[reference.identity] += 1
+            why = None
+            if reference.image_id is not None:
+                why = _trouble(wish, reference.image_id, known, numbered, is_complete=is_complete)
+            if times[reference.identity] == 2:
+                what = f"`{reference.image_id}`" if reference.image_id is not None else "The same picture"
+                why = f"{what} is referenced already."
             if why is not None:
                 faults.append(RequestFault(_pointer(wish, n), why))
+        if wish.mask is not None and not wish.references:
+            faults.append(RequestFault(f"{wish.pointer}/mask", "A mask needs the reference that it belongs to."))
     faults += _circles(wishes_by_id)
     return list(dict.fromkeys(faults))
 
@@ -89,8 +94,9 @@ def _circles(wishes: Mapping[str, Wish]) -> Iterator[RequestFault]:
 def _steps(wishes: Mapping[str, Wish], image_id: str) -> Iterator[tuple[int, str]]:
     """The references that lead to another image, each with its place."""
     for n, reference in enumerate(wishes[image_id].references):
-        if reference.image_id in wishes and reference.image_id != image_id:
-            yield n, reference.image_id
+        parent = reference.image_id
+        if parent is not None and parent in wishes and parent != image_id:
+            yield n, parent
 
 
 def _named(circle: Sequence[str]) -> str:
@@ -101,4 +107,6 @@ def _named(circle: Sequence[str]) -> str:
 
 
 def _pointer(wish: Wish, n: int) -> str:
-    return f"{wish.pointer}/references/{n}/image"
+    reference = wish.references[n]
+    kind = "image" if reference.image_id is not None else "upload" if reference.upload_id is not None else "url"
+    return f"{wish.pointer}/references/{n}/{kind}"

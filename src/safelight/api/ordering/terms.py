@@ -5,17 +5,20 @@ night.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 from pydantic import ValidationError
 
 from safelight.api.edge.faults import body_faults, refused
 from safelight.api.edge.pointer import pointer
 from safelight.api.edge.problems import RequestFault
+from safelight.api.ordering.given import input_faults
 from safelight.api.ordering.webhook import CheckUrl, url_faults
 from safelight.api.schemas import NewSchedule, ScheduleChange
-from safelight.domain.errors import Fault, InvalidRequest
+from safelight.domain.errors import BudgetExceeded, Fault, InvalidRequest
 from safelight.domain.recurrence import CatchUp
 from safelight.domain.template import PLACEHOLDERS, filled, unknown_placeholders
 from safelight.engine.schedules import Place
@@ -25,29 +28,41 @@ _JOB = "/job"
 _SOME_TIME = datetime(2026, 1, 1)  # noqa: DTZ001 - every filled placeholder is as long as every other
 
 
-async def read_terms(document: Mapping[str, Any], *, account: str, place: Place, check_url: CheckUrl) -> Terms:
+async def read_terms(
+    document: Mapping[str, Any], *, account: str, place: Place, check_url: CheckUrl, pool: asyncpg.Pool
+) -> Terms:
     """Raises InvalidRequest that lists every fault, those of the job too."""
-    known_faults = await _url_faults(document, check_url)
+    known_faults = await _known_faults(document, check_url, pool=pool, account=account)
     return Terms(**_read(NewSchedule, document, known_faults, account=account, place=place))
 
 
 async def read_changes(
-    document: Mapping[str, Any], *, account: str, place: Place, check_url: CheckUrl
+    document: Mapping[str, Any], *, account: str, place: Place, check_url: CheckUrl, pool: asyncpg.Pool
 ) -> dict[str, Any]:
     """The fields of its terms that change. Raises InvalidRequest that lists every fault."""
-    known_faults = await _url_faults(document, check_url)
+    known_faults = await _known_faults(document, check_url, pool=pool, account=account)
     return _read(ScheduleChange, document, known_faults, account=account, place=place)
 
 
 def under_job(refusal: InvalidRequest) -> InvalidRequest:
-    """The same refusal, of a request whose field `job` this job is."""
+    """The same refusal, of a request whose field `job` this job is. That it costs too much is no field's fault."""
+    if isinstance(refusal, BudgetExceeded):
+        return refusal
     return refused(_under_job(refusal))
 
 
-async def _url_faults(document: Mapping[str, Any], check_url: CheckUrl) -> list[Fault]:
+async def _known_faults(
+    document: Mapping[str, Any], check_url: CheckUrl, *, pool: asyncpg.Pool, account: str
+) -> list[Fault]:
+    """What only a resolver and the database can say of its job."""
     job = document.get("job")
-    webhook = job.get("webhook") if isinstance(job, dict) else None
-    return [*await url_faults(webhook, check_url, pointer=f"{_JOB}/webhook/url")]
+    if not isinstance(job, dict):
+        return []
+    given = await input_faults(job, pool=pool, account=account, check_url=check_url)
+    return [
+        *await url_faults(job.get("webhook"), check_url, pointer=f"{_JOB}/webhook/url"),
+        *(replace(fault, pointer=_JOB + fault.pointer) for fault in given),
+    ]
 
 
 def _read(

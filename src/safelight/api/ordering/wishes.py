@@ -35,6 +35,7 @@ class Wish:
     alternate_prompt: str | None = None
     style: AppliedStyle | None = None
     references: tuple[Reference, ...] = ()
+    mask: str | None = None
 
     @staticmethod
     def of_recipe(image: RecipeImage) -> Wish:
@@ -69,7 +70,11 @@ def expanded(image: NewImage, pointer: str, faults: list[Fault]) -> list[Wish]:
             recipe_options={},
             own_options=own,
             alternate_prompt=image.alternate_prompt,
-            references=tuple(Reference(image_id=each.image, role=each.role) for each in image.references),
+            references=tuple(
+                Reference(image_id=each.image, upload_id=each.upload, url=each.url, role=each.role)
+                for each in image.references
+            ),
+            mask=image.mask.upload if image.mask is not None else None,
         )
         for each in ids
     ]

@@ -6,9 +6,35 @@ something: not known, or not yet.
 
 from __future__ import annotations
 
+from safelight.api.schemas.accounts import (
+    Account,
+    AccountChange,
+    AccountPage,
+    AccountsQuery,
+    Balance,
+    Budget,
+    LedgerEntry,
+    LedgerPage,
+    LedgerQuery,
+    NewBudget,
+    NewCredit,
+)
 from safelight.api.schemas.base import MAX_IMAGES, MAX_METADATA_CHARS, MAX_METADATA_ENTRIES, MAX_SEED
 from safelight.api.schemas.events import Event, EventPage, FeedPage
-from safelight.api.schemas.jobs import Counts, Image, ImageError, Job, JobCost, JobPage, JobSummary, JobUrls, Output
+from safelight.api.schemas.jobs import (
+    Counts,
+    Image,
+    ImageError,
+    ImagePage,
+    ImageSummary,
+    Job,
+    JobCost,
+    JobPage,
+    JobSummary,
+    JobUrls,
+    Output,
+)
+from safelight.api.schemas.keys import CreatedKey, Key, KeyPage, KeyQuery, NewKey
 from safelight.api.schemas.problems import Problem, ProblemError
 from safelight.api.schemas.providers import (
     Provider,
@@ -18,7 +44,20 @@ from safelight.api.schemas.providers import (
     Providers,
     SizeRule,
 )
-from safelight.api.schemas.queries import EventsQuery, FeedQuery, HistoryQuery, JobQuery, NoQuery
+from safelight.api.schemas.queries import (
+    EVERY_ACCOUNT,
+    AccountQuery,
+    ArchiveQuery,
+    EventsQuery,
+    FeedQuery,
+    HistoryQuery,
+    ImagesQuery,
+    JobQuery,
+    JobsQuery,
+    NoQuery,
+    PictureQuery,
+)
+from safelight.api.schemas.quotes import Quote, QuotedSeconds, QuotedUsd, SubmitQuery
 from safelight.api.schemas.recipes import Recipe, RecipeGroup, Recipes
 from safelight.api.schemas.schedules import (
     NewSchedule,
@@ -35,8 +74,22 @@ from safelight.api.schemas.schedules import (
     ScheduleUrls,
 )
 from safelight.api.schemas.service import Health, ProviderQueue, Queue
+from safelight.api.schemas.statistics import (
+    Figures,
+    GroupFigures,
+    JobCounts,
+    Popular,
+    PopularModel,
+    PopularName,
+    SecondsOf,
+    Stats,
+    StatsCost,
+    StatsQuery,
+    TokenUsage,
+)
 from safelight.api.schemas.styles import NewStyle, Style, Styles
 from safelight.api.schemas.submission import CARD, NewCancellation, NewImage, NewJob, NewOutput, NewRetry, Options
+from safelight.api.schemas.uploads import Upload
 from safelight.api.schemas.webhooks import (
     CreatedWebhook,
     DeliveriesQuery,
@@ -53,11 +106,21 @@ from safelight.api.schemas.webhooks import (
 
 __all__ = [
     "CARD",
+    "EVERY_ACCOUNT",
     "MAX_IMAGES",
     "MAX_METADATA_CHARS",
     "MAX_METADATA_ENTRIES",
     "MAX_SEED",
+    "Account",
+    "AccountChange",
+    "AccountPage",
+    "AccountQuery",
+    "AccountsQuery",
+    "ArchiveQuery",
+    "Balance",
+    "Budget",
     "Counts",
+    "CreatedKey",
     "CreatedWebhook",
     "DeliveriesQuery",
     "Delivery",
@@ -67,20 +130,36 @@ __all__ = [
     "EventsQuery",
     "FeedPage",
     "FeedQuery",
+    "Figures",
+    "GroupFigures",
     "Health",
     "HistoryQuery",
     "Image",
     "ImageError",
+    "ImagePage",
+    "ImageSummary",
+    "ImagesQuery",
     "Job",
     "JobCost",
+    "JobCounts",
     "JobPage",
     "JobQuery",
     "JobSummary",
     "JobUrls",
+    "JobsQuery",
+    "Key",
+    "KeyPage",
+    "KeyQuery",
+    "LedgerEntry",
+    "LedgerPage",
+    "LedgerQuery",
+    "NewBudget",
     "NewCancellation",
+    "NewCredit",
     "NewImage",
     "NewJob",
     "NewJobWebhook",
+    "NewKey",
     "NewOutput",
     "NewRetry",
     "NewRotation",
@@ -90,6 +169,10 @@ __all__ = [
     "NoQuery",
     "Options",
     "Output",
+    "PictureQuery",
+    "Popular",
+    "PopularModel",
+    "PopularName",
     "Problem",
     "ProblemError",
     "Provider",
@@ -99,6 +182,9 @@ __all__ = [
     "ProviderQueue",
     "Providers",
     "Queue",
+    "Quote",
+    "QuotedSeconds",
+    "QuotedUsd",
     "Recipe",
     "RecipeGroup",
     "Recipes",
@@ -114,9 +200,16 @@ __all__ = [
     "ScheduleRunPage",
     "ScheduleSummary",
     "ScheduleUrls",
+    "SecondsOf",
     "SizeRule",
+    "Stats",
+    "StatsCost",
+    "StatsQuery",
     "Style",
     "Styles",
+    "SubmitQuery",
+    "TokenUsage",
+    "Upload",
     "Webhook",
     "WebhookChange",
     "Webhooks",

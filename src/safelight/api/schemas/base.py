@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from safelight.domain.ids import IMAGE_ID_PATTERN
+from safelight.domain.access import ACCOUNT_PATTERN
+from safelight.domain.ids import IMAGE_ID_PATTERN, UPLOAD_ID_PATTERN
 from safelight.domain.order import PriorityWord as PriorityWord
 from safelight.domain.recipe import MAX_PROMPT_CODE_POINTS
 from safelight.imaging.rendition import MAX_SIDE_PX
@@ -48,7 +49,7 @@ def moment(value: datetime) -> datetime:
     return value
 
 
-def _written(value: object) -> object:
+def written(value: object) -> object:
     if not isinstance(value, str) or not _WRITTEN_MOMENT.match(value):
         raise PydanticCustomError("moment_form", "Must be a time with its offset from UTC: `2026-11-20T06:00:00Z`.")
     return value
@@ -77,15 +78,19 @@ Group = Annotated[str, Field(pattern=rf"^(?:{IMAGE_ID_PATTERN})?$", examples=["e
 StartTime = Annotated[
     AwareDatetime,
     Field(strict=False, examples=["2026-11-20T06:00:00Z"]),
-    BeforeValidator(_written),
+    BeforeValidator(written),
     AfterValidator(moment),
     AfterValidator(_soon),
 ]
+AccountId = Annotated[str, Field(pattern=rf"^(?:{ACCOUNT_PATTERN})$", examples=["user_42"])]
+UploadId = Annotated[str, Field(pattern=rf"^(?:{UPLOAD_ID_PATTERN})$", examples=["upl_01KAJ0W5Q8ZB3M7N2V4R6T9XYC"])]
 Label = Annotated[str, Field(min_length=1, max_length=200)]
 SidePx = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_metadata_key)]
 Usd = Annotated[str, Field(pattern=r"^-?[0-9]+\.[0-9]{3,6}$", examples=["0.039"])]
 """An exact decimal number of US dollars."""
+UsdAmount = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", examples=["0.60"])]
+"""The same as a caller writes it: not negative, whole micro-dollars."""
 
 JobState = Literal["pending", "generating", "canceling", "completed", "partial", "failed", "canceled"]
 ImageState = Literal[

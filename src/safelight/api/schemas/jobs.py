@@ -30,6 +30,13 @@ class JobCost(Answer):
     """Part of the actual cost that brought no delivered picture."""
     uncertain_usd: Usd | None
     """Upper bound of what calls with an unknown outcome or price have cost beyond that."""
+    credits_held: int | None = None
+    """Of what its account has paid in, where it pays in credits."""
+    credits_captured: int | None = None
+    """For pictures that were delivered: what the job costs the account."""
+    held_usd: Usd | None = None
+    """The same where it pays in dollars."""
+    captured_usd: Usd | None = None
 
 
 class ImageError(Answer):
@@ -51,8 +58,16 @@ class Output(Answer):
 
 
 class Reference(Answer):
-    image: str
+    """One of `image`, `upload` and `url`, as it was ordered."""
+
+    image: str | None = None
+    upload: str | None = None
+    url: str | None = None
     role: str | None
+
+
+class Mask(Answer):
+    upload: str
 
 
 class Image(Answer):
@@ -61,7 +76,9 @@ class Image(Answer):
     style: str | None = None
     """Whose words stand around its prompt, where there is one."""
     references: list[Reference] | None = None
-    """The images of this job that it is made from, where there are any."""
+    """The pictures that it is made from, where there are any."""
+    mask: Mask | None = None
+    """Where the first of them may be changed."""
     status: ImageState
     failure_stage: Literal["processing", "generating", "uploading", "persisting"] | None = None
     error: ImageError | None = None
@@ -82,12 +99,15 @@ class JobUrls(Answer):
     events: str
     cancel: str
     retry: str
+    archive: str
 
 
 class JobSummary(Answer):
     """A job without its images."""
 
     id: str
+    account: str
+    """Whose it is."""
     status: JobState
     run: int
     seq: int
@@ -106,6 +126,13 @@ class JobSummary(Answer):
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    visibility: Literal["private", "link"]
+    """As ordered."""
+    data_removed: bool
+    """Its pictures and texts are gone for good, and it cannot be retried."""
+    removed_at: datetime | None
+    expires_at: datetime | None
+    """When they will be. Null: it has not ended, or the installation keeps them."""
     urls: JobUrls
 
 
@@ -122,5 +149,36 @@ class Job(JobSummary):
 
 class JobPage(Answer):
     jobs: list[JobSummary]
+    next_cursor: str | None
+    """Null on the last page."""
+
+
+class ImageSummary(Answer):
+    """An image beside those of other jobs."""
+
+    job_id: str
+    account: str
+    id: str
+    group: str
+    style: str | None = None
+    status: ImageState
+    error: ImageError | None = None
+    url: str | None = None
+    """Of its picture, in the first of its job's outputs."""
+    provider: str
+    model: str
+    attempt_count: int
+    retry_count: int
+    cost_usd: Usd | None
+    """Of all attempts so far. Null: not known."""
+    metadata: dict[str, str]
+    """Of its job."""
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class ImagePage(Answer):
+    images: list[ImageSummary]
     next_cursor: str | None
     """Null on the last page."""

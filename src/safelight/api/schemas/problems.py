@@ -24,3 +24,7 @@ class Problem(Answer):
     errors: list[ProblemError]
     retryable: bool
     retry_after: int | None
+    remaining_micros: int | None = None
+    """Of `budget-exceeded`: what is left, in millionths of a US dollar."""
+    remaining_credits: int | None = None
+    """The same where it is credits."""

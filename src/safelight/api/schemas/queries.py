@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from safelight.api.schemas.base import MAX_SEED, Group, JobState, moment
+from safelight.api.schemas.base import MAX_SEED, AccountId, Group, ImageState, JobState, moment
+from safelight.domain.errors import ErrorKind
 from safelight.domain.ids import IMAGE_ID_PATTERN
+
+EVERY_ACCOUNT = "*"
+
+Moment = Annotated[AwareDatetime, AfterValidator(moment)]
+"""With its offset from UTC; a `+` is sent as `%2B`."""
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+Form = Literal["json", "csv"]
 
 
 class NoQuery(BaseModel):
     """The query of a call that takes none."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class AccountQuery(NoQuery):
+    account: AccountId | None = None
+    """Whose. An admin's key may name any account; others have their own."""
 
 
 class JobQuery(NoQuery):
@@ -25,19 +38,72 @@ class JobQuery(NoQuery):
     """With `wait`: answer already when the job's `seq` is greater than this."""
 
 
-class HistoryQuery(BaseModel):
+class LinkQuery(NoQuery):
+    """What makes a link, which is followed as it was given."""
+
+    expires: str | None = None
+    """Of a signed link: until when it is good, in seconds since 1970."""
+    key: str | None = None
+    """Of a signed link: what it was signed with."""
+    signature: str | None = None
+    """Of a signed link: that it was."""
+    link: str | None = None
+    """Of a lasting link, of a job with `visibility` `link`."""
+
+
+class PictureQuery(LinkQuery):
+    download: Literal["1"] | None = None
+    """To be saved rather than shown. May be added to any link."""
+
+    @property
+    def is_download(self) -> bool:
+        return self.download is not None
+
+
+class ArchiveQuery(LinkQuery):
+    output: str | None = Field(default=None, pattern=rf"^(?:{IMAGE_ID_PATTERN})$")
+    """Which of the job's outputs; without it the first. May be added to any link."""
+
+
+class EveryAccountQuery(NoQuery):
+    account: AccountId | Literal["*"] | None = None
+    """Whose. An admin's key may name any account, or `*` for all of them; others have their own."""
+
+
+class TableQuery(EveryAccountQuery):
+    format: Form | None = None
+    """`csv`: all of it as a table. Without it, `Accept` says which."""
+
+
+class HistoryQuery(TableQuery):
     """`metadata.{key}` parameters come beside these, which is why others are let through here."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
-    status: JobState | None = None
-    created_after: Annotated[AwareDatetime, AfterValidator(moment)] | None = None
+    created_after: Moment | None = None
     """With its offset from UTC; a `+` is sent as `%2B`."""
+    created_before: Moment | None = None
     group: Group | None = None
-    """Jobs with at least one image in this group."""
+    """With an image in this group."""
+    provider: Name | None = None
+    """With an image that this provider has made, or was asked last."""
+    model: Name | None = None
+    error_kind: ErrorKind | None = None
+    """With an image that ended with an error of this kind. One image has to meet all that is asked of any."""
     limit: int = Field(default=20, ge=1, le=100)
+    """Of a page. A table has all there is unless this is said."""
     cursor: str | None = Field(default=None, max_length=200)
     """`next_cursor` of the page before, with the same filters."""
+
+
+class JobsQuery(HistoryQuery):
+    status: list[JobState] = Field(default=[], max_length=7)
+    """In this state; given several times, in one of them."""
+
+
+class ImagesQuery(HistoryQuery):
+    status: list[ImageState] = Field(default=[], max_length=9)
+    """In this state; given several times, in one of them."""
 
 
 class EventsQuery(NoQuery):
@@ -47,7 +113,7 @@ class EventsQuery(NoQuery):
     """Of a page: 100 when it is not said. A stream has none."""
 
 
-class FeedQuery(NoQuery):
+class FeedQuery(AccountQuery):
     after: str | None = Field(default=None, max_length=200)
     """`next_cursor` of the page before; without it the feed begins with the oldest event that is kept."""
     limit: int = Field(default=100, ge=1, le=1000)

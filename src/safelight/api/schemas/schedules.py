@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from safelight.api.schemas.base import Answer, JobState, Request
-from safelight.api.schemas.queries import NoQuery
+from safelight.api.schemas.queries import AccountQuery
 from safelight.domain import recurrence
 
 
@@ -68,7 +68,7 @@ class ScheduleChange(Request):
     enabled: bool = Field(default_factory=bool)
 
 
-class ScheduleQuery(NoQuery):
+class ScheduleQuery(AccountQuery):
     name: str | None = Field(default=None, max_length=100, pattern=r"^[^\x00-\x1f]*$")
     """Only the schedule of this name."""
     enabled: bool | None = None
@@ -77,7 +77,7 @@ class ScheduleQuery(NoQuery):
     """`next_cursor` of the page before, with the same filters."""
 
 
-class RunsQuery(NoQuery):
+class RunsQuery(AccountQuery):
     limit: int = Field(default=20, ge=1, le=100)
     cursor: str | None = Field(default=None, max_length=200)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from safelight.api.schemas.base import (
     MAX_IMAGES,
@@ -12,6 +13,7 @@ from safelight.api.schemas.base import (
     MAX_METADATA_ENTRIES,
     MAX_REFERENCES,
     MAX_SEED,
+    AccountId,
     Group,
     ImageId,
     Label,
@@ -22,8 +24,10 @@ from safelight.api.schemas.base import (
     RetryableState,
     SidePx,
     StartTime,
+    UploadId,
+    UsdAmount,
 )
-from safelight.api.schemas.webhooks import NewJobWebhook
+from safelight.api.schemas.webhooks import MAX_URL_CHARS, NewJobWebhook
 
 
 class Options(Request):
@@ -64,10 +68,29 @@ class StyledOptions(Options):
 
 
 class NewReference(Request):
-    image: ImageId
+    """Exactly one of `image`, `upload` and `url`."""
+
+    image: ImageId | None = None
     """Another image of this job, whose picture goes into the request for this one."""
-    role: Label | None = Field(default=None, examples=["style"])
-    """What it is for, in your own words. Kept and shown, and told to nobody."""
+    upload: UploadId | None = None
+    """A picture that was uploaded."""
+    url: Annotated[str, Field(max_length=MAX_URL_CHARS)] | None = Field(
+        default=None, examples=["https://shop.example/photos/4711.jpg"]
+    )
+    """A picture on the web, over HTTPS: fetched once, before the first call that it goes into."""
+    role: Label | None = Field(default=None, examples=["product"])
+    """What it is for, in your own words: `style`, `product`, `model`. Kept and shown, and told to nobody."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if sum(each is not None for each in (self.image, self.upload, self.url)) != 1:
+            raise PydanticCustomError("one_of", "Name exactly one of `image`, `upload` and `url`.")
+        return self
+
+
+class NewMask(Request):
+    upload: UploadId
+    """A PNG of the size of the first reference, transparent where that may be changed."""
 
 
 class NewImage(StyledOptions):
@@ -77,8 +100,10 @@ class NewImage(StyledOptions):
     alternate_prompt: Prompt | None = None
     """Asked with when the vendor refuses `prompt` and `on_refusal` is `alternate_prompt`."""
     references: list[NewReference] = Field(default=[], max_length=MAX_REFERENCES)
-    """What the image is made from, in the order in which the model is to see it. It waits for these pictures, and fails
-    when one of them does not come. As many as the model takes, and each of `fallback`."""
+    """What the image is made from, in the order in which the model is to see it. It waits for the pictures of other
+    images, and fails when one of them does not come. As many as the model takes, and each of `fallback`."""
+    mask: NewMask | None = None
+    """Where the first reference may be changed, for models that take one."""
     count: int = Field(default=1, ge=1, le=10)
     """More than one makes images of their own, `{id}-1` to `{id}-{count}`."""
 
@@ -115,6 +140,8 @@ class NewJob(Request):
     """Of every image that names none of its own."""
     outputs: list[NewOutput] = Field(default=[CARD], max_length=8)
     """None at all, `[]`: every picture is made, checked and paid for, and not kept."""
+    account: AccountId | None = None
+    """Whose job it is, when an admin's key submits it for another. Null: the key's own."""
     storage_prefix: str | None = Field(default=None, examples=["project_1/branch_2/scene_3"])
     priority: PriorityWord = "normal"
     """All images that are due of a higher priority go before any of a lower one, whoever ordered them."""
@@ -124,6 +151,12 @@ class NewJob(Request):
     """From the submit, from `not_before`, or from a retry."""
     on_deadline: Literal["fail", "continue"] = "continue"
     """`fail` ends what is unfinished then; `continue` goes on with it behind everything else."""
+    max_cost_usd: UsdAmount | None = None
+    """What its calls may cost, in all its runs: a job that is estimated at more is refused, and an image for whose call
+    nothing is left ends as `BUDGET`. Every model has to have a known price."""
+    visibility: Literal["private", "link"] = "private"
+    """Who sees its pictures: `private`, whoever has a key or a signed link, which expires; `link`, whoever has the
+    picture's link, which lasts until the job is removed."""
     metadata: dict[MetadataKey, Annotated[str, Field(max_length=MAX_METADATA_CHARS)]] = Field(
         default={}, max_length=MAX_METADATA_ENTRIES
     )

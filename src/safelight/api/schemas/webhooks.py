@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from safelight.api.schemas.base import Answer, Request
-from safelight.api.schemas.queries import NoQuery
+from safelight.api.schemas.queries import AccountQuery
 from safelight.domain.events import PROGRESS, EventType, NoticeType
 
 JOB_EVENTS = (*(each.value for each in EventType), PROGRESS)
@@ -135,7 +135,7 @@ class DeliveryPage(Answer):
     """Null on the last page."""
 
 
-class DeliveriesQuery(NoQuery):
+class DeliveriesQuery(AccountQuery):
     webhook_id: str | None = Field(default=None, pattern=r"^whe_[0-9A-HJKMNP-TV-Z]{26}$")
     job_id: str | None = Field(default=None, pattern=r"^job_[0-9A-HJKMNP-TV-Z]{26}$")
     status: DeliveryState | None = None

@@ -29,21 +29,23 @@ SELECT safelight.now();
 -- name: open_attempt
 -- Intent before money: the image is generating, and the row of the call that is about to be made is there, with the moment
 -- after which it cannot answer ($5 = seconds from now that the call may take, $4 = grace). No row comes back when the lease
--- is lost, the image was asked to stop, or a gate is shut; `is_watched`: some gate of the provider takes note of answers.
+-- is lost, the image was asked to stop, or a gate is shut; what the image had set aside of a budget is the call's now; `is_watched`: some gate of the provider takes note of answers.
 -- moves: processing -> generating
 WITH moved AS (
     UPDATE images
     SET status = 'generating', attempt_count = attempt_count + 1, started_at = coalesce(started_at, safelight.now()),
         crash_count = CASE WHEN furthest_stage < 2 THEN 0 ELSE crash_count END,
+        reserved_microusd = CASE WHEN reserved_microusd IS NOT NULL THEN 0 END,
         furthest_stage = greatest(furthest_stage, 2), changed_at = safelight.now()
     WHERE row_id = $2 AND status = 'processing' AND claim_token = $3 AND stop IS NULL
       AND NOT gate_is_shut(provider, model, row_id)
     RETURNING *
 )
 INSERT INTO attempts (id, image_row_id, number, run, provider, model, fingerprint, claim_token, worker_id,
-                      sent_at, deadline_at, resolve_at, estimate_microusd)
+                      sent_at, deadline_at, resolve_at, estimate_microusd, is_budgeted, budget_day)
 SELECT $1, i.row_id, i.attempt_count, i.run, i.provider, i.model, i.fingerprint, i.claim_token, i.worker_id, i.changed_at,
-       i.changed_at + make_interval(secs => $5), i.changed_at + make_interval(secs => $5 + $4), i.estimate_microusd
+       i.changed_at + make_interval(secs => $5), i.changed_at + make_interval(secs => $5 + $4), i.estimate_microusd,
+       i.reserved_microusd IS NOT NULL, i.reserved_on
 FROM moved AS i
 RETURNING number, EXISTS (SELECT FROM gates AS g WHERE g.provider = attempts.provider) AS is_watched;
 

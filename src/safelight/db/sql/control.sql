@@ -3,6 +3,7 @@
 SELECT i.row_id, i.id, i.status, i.error ->> 'kind' AS error_kind, i.stop, i.queue_row_id, coalesce(i.original_prompt, i.prompt) AS prompt,
        coalesce(i.targets -> 0 ->> 'provider', i.provider) AS provider, coalesce(i.targets -> 0 ->> 'model', i.model) AS model,
        coalesce(i.targets -> 0 -> 'options', i.options) AS options, i.style, i.run, i.retry_count,
+       i.position, i.targets, i.timeout_seconds, i.estimate_microusd,
        i.status = 'queued' AND EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id
                                           AND a.status IN ('sent', 'submitted'))
            AS has_open_attempt
@@ -31,6 +32,7 @@ SET status = 'queued', run = run + 1, retry_count = retry_count + 1, failures = 
     priority = (SELECT j.priority FROM jobs AS j WHERE j.id = images.job_id),
     awaits_parents = EXISTS (SELECT FROM image_references AS r JOIN images AS p ON p.row_id = r.parent_row_id
                              WHERE r.child_row_id = images.row_id AND p.status <> 'completed'),
+    quote = NULL, reserved_microusd = NULL, reserved_on = NULL,
     not_before = safelight.now(), completed_at = NULL, changed_at = safelight.now()
 WHERE row_id = $1 AND status IN ('failed', 'refused', 'canceled', 'uncertain')
 RETURNING row_id;
@@ -44,4 +46,9 @@ WHERE id = (SELECT id FROM attempts WHERE image_row_id = $1 AND status = 'unknow
 RETURNING id;
 
 -- name: job_exists
-SELECT 1 FROM jobs WHERE id = $1 AND account = $2;
+-- Whether there is a job of one account ($2), or of any (NULL).
+SELECT 1 FROM jobs WHERE id = $1 AND ($2::text IS NULL OR account = $2);
+
+-- name: has_no_prompts
+-- Whether a locked job has lost its prompts, alone or with everything else.
+SELECT prompts_removed_at IS NOT NULL FROM jobs WHERE id = $1;

@@ -50,6 +50,8 @@ SELECT l.revision, coalesce(l.progress_due_at <= safelight.now(), false) AS prog
        d.id, d.message_id, d.type, d.attempt_count, d.created_at, d.job_id, d.seq,
        extract(epoch FROM safelight.now() - d.wanted_at)::float8 AS age_seconds,
        v.image_id, v.data, v.created_at AS happened_at, n.at AS noticed_at,
+       CASE d.type WHEN 'image.completed' THEN (SELECT j.link_key FROM jobs AS j WHERE j.id = d.job_id) END AS link_key,
+       EXISTS (SELECT FROM api_keys) AS needs_keys,
        jsonb_strip_nulls(jsonb_build_object('provider', n.provider, 'model', nullif(n.model, ''), 'code', n.code,
                                             'message', n.message)) || n.data AS notice
 FROM webhook_lanes AS l

@@ -8,10 +8,14 @@ SELECT pg_current_snapshot();
 SELECT moment.snapshot, e.*
 FROM (SELECT pg_current_snapshot() AS snapshot) AS moment
 LEFT JOIN LATERAL (
-    (SELECT job_id, seq, type, image_id, data, created_at FROM events
+    (SELECT account, job_id, seq, type, image_id, data, created_at,
+            CASE type WHEN 'image.completed' THEN (SELECT j.link_key FROM jobs AS j WHERE j.id = events.job_id) END AS link_key
+     FROM events
      WHERE xact >= $1::xid8 ORDER BY xact, job_id, seq LIMIT $3)
     UNION ALL
-    (SELECT job_id, seq, type, image_id, data, created_at FROM events
+    (SELECT account, job_id, seq, type, image_id, data, created_at,
+            CASE type WHEN 'image.completed' THEN (SELECT j.link_key FROM jobs AS j WHERE j.id = events.job_id) END AS link_key
+     FROM events
      WHERE xact = ANY($2::text[]::xid8[]) ORDER BY xact, job_id, seq LIMIT $3)
     LIMIT $3
 ) AS e ON true;
@@ -19,7 +23,7 @@ LEFT JOIN LATERAL (
 -- name: position_of_job
 -- How far the job's log goes, and from where on it is still kept (NULL: nothing is).
 SELECT seq, status, (SELECT min(seq) FROM events WHERE job_id = jobs.id) AS oldest_seq
-FROM jobs WHERE id = $1 AND account = $2;
+FROM jobs WHERE id = $1 AND ($2::text IS NULL OR account = $2);
 
 -- name: progress_of_jobs
 SELECT jobs.id, jobs.status AS job_status, images.status, count(*)::int AS images, safelight.now() AS at
@@ -37,14 +41,16 @@ FROM installation;
 -- name: events_of_account
 -- A page of everything after ($2, $3, $4). It goes no further than the oldest transaction that is still open: below it
 -- nothing can appear any more. Notices have no job; their id takes the place of seq.
-(SELECT xact, job_id, seq, type, image_id, data, created_at FROM events
+(SELECT xact, account, job_id, seq, type, image_id, data, created_at,
+        CASE type WHEN 'image.completed' THEN (SELECT j.link_key FROM jobs AS j WHERE j.id = events.job_id) END AS link_key
+ FROM events
  WHERE account = $1 AND (xact, job_id, seq) > ($2::xid8, $3::text, $4::bigint)
    AND xact < pg_snapshot_xmin(pg_current_snapshot())
  ORDER BY xact, job_id, seq LIMIT $5)
 UNION ALL
-(SELECT xact, '', id, type, NULL,
+(SELECT xact, account, '', id, type, NULL,
         jsonb_strip_nulls(jsonb_build_object('provider', provider, 'model', nullif(model, ''), 'code', code,
-                                             'message', message)) || data, at
+                                             'message', message)) || data, at, NULL
  FROM notices
  WHERE (account IS NULL OR account = $1) AND (xact, ''::text, id) > ($2::xid8, $3::text, $4::bigint)
    AND xact < pg_snapshot_xmin(pg_current_snapshot())

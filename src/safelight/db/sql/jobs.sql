@@ -1,7 +1,9 @@
 -- name: lock_job
 -- First in every transaction that changes a job or its images; everything else waits behind it.
 SELECT id, status, run_ends_at <= safelight.now() AS run_is_over,
-       (SELECT paused_at IS NOT NULL FROM installation) AS is_paused
+       (SELECT paused_at IS NOT NULL FROM installation) AS is_paused,
+       max_cost_microusd IS NOT NULL
+           OR (SELECT a.daily_budget_microusd IS NOT NULL FROM accounts AS a WHERE a.id = jobs.account) IS TRUE AS is_budgeted
 FROM jobs WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: append_event

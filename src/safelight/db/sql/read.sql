@@ -3,7 +3,7 @@
 -- one round trip is enough. What is the job's own and may be long stands in the first row only. Of an image: what its
 -- attempts have cost (see costs_of_jobs), since when its call is open, what it is made from, and its outputs but for those
 -- that are only for the making of others.
-SELECT j.id, j.status, j.run, j.seq, j.retry_count, j.priority, j.not_before, j.deadline_at, j.deadline_passed, j.created_at,
+SELECT j.id, j.account, j.link_key, j.removed_at, j.status, j.run, j.seq, j.retry_count, j.priority, j.not_before, j.deadline_at, j.deadline_passed, j.created_at,
        j.started_at, j.completed_at, CASE WHEN i.position = 0 THEN j.outputs END AS outputs,
        CASE WHEN i.position = 0 THEN j.metadata END AS metadata, (SELECT safelight.now()) AS at,
        i.id AS image_id, i.image_group, i.status AS image_status, i.failure_stage, i.error, i.provider, i.model,
@@ -12,10 +12,15 @@ SELECT j.id, j.status, j.run, j.seq, j.retry_count, j.priority, j.not_before, j.
        i.priority AS image_priority, i.not_before AS image_not_before, i.admitted_at IS NOT NULL AS is_admitted,
        i.awaits_parents,
        c.known_microusd, c.has_unknown, c.actual_microusd, c.wasted_microusd, c.uncertain_microusd, c.is_unbounded, c.sent_at,
-       (SELECT jsonb_agg(jsonb_build_object('image', p.id, 'role', r.role) ORDER BY r.position)
-        FROM image_references AS r JOIN images AS p ON p.row_id = r.parent_row_id
-        WHERE r.child_row_id = i.row_id) AS "references",
-       CASE WHEN i.status = 'completed' THEN
+       CASE WHEN i.position = 0 AND j.currency IS NOT NULL THEN charge_of(j.id) END AS charge,
+       (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('image', p.id, 'url', r.url,
+                                                             'upload', CASE WHEN r.url IS NULL THEN r.upload_id END))
+                         || jsonb_build_object('role', r.role) ORDER BY r.position)
+        FROM image_references AS r LEFT JOIN images AS p ON p.row_id = r.parent_row_id
+        WHERE r.child_row_id = i.row_id AND NOT r.is_mask) AS "references",
+       (SELECT jsonb_build_object('upload', r.upload_id) FROM image_references AS r
+        WHERE r.child_row_id = i.row_id AND r.is_mask) AS mask,
+       CASE WHEN i.status = 'completed' AND j.removed_at IS NULL THEN
            (SELECT jsonb_agg(to_jsonb(r) - 'image_row_id' - 'is_internal') FROM renditions AS r
             WHERE r.image_row_id = i.row_id AND NOT r.is_internal) END AS renditions
 FROM jobs AS j
@@ -36,37 +41,15 @@ CROSS JOIN LATERAL (
                  cost_microusd IS NULL AND status NOT IN ('sent', 'submitted', 'unbilled') AS is_unpriced
           FROM attempts WHERE image_row_id = i.row_id) AS a
 ) AS c
-WHERE j.id = $1 AND j.account = $2
+WHERE j.id = $1 AND ($2::text IS NULL OR j.account = $2)
 ORDER BY i.position;
-
--- name: newest_jobs
--- A page of history, newest first: $2 filters by state, $5 by time, $6 by a group that some image is in; $3 is the last
--- id of the page before.
-SELECT id, status, run, seq, retry_count, metadata, priority, not_before, deadline_at, deadline_passed, created_at,
-       started_at, completed_at
-FROM jobs
-WHERE account = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR id < $3)
-  AND ($5::timestamptz IS NULL OR created_at > $5)
-  AND ($6::text IS NULL OR EXISTS (SELECT FROM images AS i WHERE i.job_id = jobs.id AND i.image_group = $6))
-ORDER BY id DESC LIMIT $4;
-
--- name: newest_jobs_with_metadata
--- The same, of jobs whose metadata holds $7: apart, because only this one is for the index on metadata.
-SELECT id, status, run, seq, retry_count, metadata, priority, not_before, deadline_at, deadline_passed, created_at,
-       started_at, completed_at
-FROM jobs
-WHERE account = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR id < $3)
-  AND ($5::timestamptz IS NULL OR created_at > $5)
-  AND ($6::text IS NULL OR EXISTS (SELECT FROM images AS i WHERE i.job_id = jobs.id AND i.image_group = $6))
-  AND metadata @> $7
-ORDER BY id DESC LIMIT $4;
 
 -- name: models_of_images
 -- The models that a retry of those images begins with, for what they may be asked, and how long a style makes the prompt.
 SELECT i.id, coalesce(i.targets -> 0 ->> 'provider', i.provider) AS provider, coalesce(i.targets -> 0 ->> 'model', i.model) AS model,
        coalesce((i.style ->> 'before_chars')::int + (i.style ->> 'after_chars')::int, 0) AS style_chars
 FROM images AS i JOIN jobs AS j ON j.id = i.job_id
-WHERE j.id = $1 AND j.account = $2 AND i.id = ANY($3::text[]);
+WHERE j.id = $1 AND ($2::text IS NULL OR j.account = $2) AND i.id = ANY($3::text[]);
 
 -- name: counts_of_jobs
 SELECT job_id, status, count(*)::int AS images FROM images WHERE job_id = ANY($1::text[]) GROUP BY job_id, status;
@@ -78,7 +61,8 @@ SELECT i.job_id,
        CASE WHEN bool_and(i.estimate_microusd IS NOT NULL) THEN sum(i.estimate_microusd)::bigint END AS estimate_microusd,
        sum(c.actual)::bigint AS actual_microusd,
        sum(c.wasted)::bigint AS wasted_microusd,
-       CASE WHEN NOT bool_or(c.is_unbounded) THEN sum(c.uncertain)::bigint END AS uncertain_microusd
+       CASE WHEN NOT bool_or(c.is_unbounded) THEN sum(c.uncertain)::bigint END AS uncertain_microusd,
+       charge_of(i.job_id) AS charge
 FROM images AS i
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(a.cost_microusd) FILTER (WHERE a.status <> 'unknown'), 0) AS actual,
@@ -95,12 +79,15 @@ WHERE i.job_id = ANY($1::text[]) GROUP BY i.job_id;
 
 -- name: rendition
 -- One image with one stored output; without a name ($4 NULL) the first of the job's outputs.
-SELECT i.status, j.outputs, r.key, r.mime, r.sha256, r.length
+SELECT i.id, i.status, j.outputs, j.account, j.link_key, j.removed_at IS NOT NULL AS is_removed,
+       r.key, r.format, r.mime, r.sha256, r.length
 FROM jobs AS j
 JOIN images AS i ON i.job_id = j.id
 LEFT JOIN renditions AS r ON r.image_row_id = i.row_id AND NOT r.is_internal
      AND r.name = coalesce($4, j.outputs -> 0 ->> 'name')
-WHERE j.account = $1 AND j.id = $2 AND i.id = $3;
+WHERE ($1::text IS NULL OR j.account = $1) AND j.id = $2 AND i.id = $3;
 
 -- name: events_of_job
-SELECT job_id, seq, type, image_id, data, created_at FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
+SELECT account, job_id, seq, type, image_id, data, created_at,
+       CASE type WHEN 'image.completed' THEN (SELECT j.link_key FROM jobs AS j WHERE j.id = $1) END AS link_key
+FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;

@@ -26,17 +26,19 @@ WHERE c.awaits_parents
        FROM image_references AS r JOIN images AS p ON p.row_id = r.parent_row_id WHERE r.child_row_id = c.row_id);
 
 -- name: references_of_job
--- Who references whom in a job, in the order of the images and of their references.
-SELECT r.child_row_id, c.id AS child_id, p.row_id AS parent_row_id, p.id AS parent_id
+-- What the images of a job are made from, in the order of the images and of their references: others, uploads, addresses.
+SELECT r.child_row_id, c.id AS child_id, p.row_id AS parent_row_id, p.id AS parent_id, r.upload_id, r.url, r.is_mask
 FROM images AS c
 JOIN image_references AS r ON r.child_row_id = c.row_id
-JOIN images AS p ON p.row_id = r.parent_row_id
+LEFT JOIN images AS p ON p.row_id = r.parent_row_id
 WHERE c.job_id = $1 ORDER BY c.position, r.position;
 
 -- name: sources_of
--- Where the originals lie that image $1 is made from, in order; NULLs for one that is not kept.
-SELECT p.id, s.key, s.mime, s.sha256
+-- Where the pictures lie that image $1 is made from, in order; NULLs for one that is not kept.
+SELECT p.id AS parent_id, r.upload_id, r.url IS NOT NULL AS is_fetched, r.is_mask, coalesce(s.key, u.key) AS key,
+       coalesce(s.mime, u.mime) AS mime, coalesce(s.sha256, u.sha256) AS sha256
 FROM image_references AS r
-JOIN images AS p ON p.row_id = r.parent_row_id
+LEFT JOIN images AS p ON p.row_id = r.parent_row_id
 LEFT JOIN renditions AS s ON s.image_row_id = p.row_id AND s.is_internal
+LEFT JOIN uploads AS u ON u.id = r.upload_id AND u.stored_at IS NOT NULL
 WHERE r.child_row_id = $1 ORDER BY r.position;

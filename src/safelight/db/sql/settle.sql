@@ -57,6 +57,7 @@ SET status = 'uploading', claim_token = gen_random_uuid(), worker_id = NULL, que
 WHERE row_id = $1 AND status IN ('uncertain', 'failed')
   AND EXISTS (SELECT FROM attempts AS a
               WHERE a.image_row_id = $1 AND a.status = 'received' AND a.fingerprint = images.fingerprint)
+  AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.id = images.job_id AND j.removed_at IS NOT NULL)
 RETURNING row_id, id, generation;
 
 -- name: hasten

@@ -3,10 +3,10 @@
 -- moment from which on the database knows of no explanation: the last move, or the end of a call's deadline and grace.
 --
 -- To buy, an image may wait for its time, for its parents, for a pause or a gate, or for its place: while its provider ($1)
--- has as many calls as it is allowed at once ($2) or in a minute ($3, NULL for no limit), or all slots of living workers
--- ($4 = lease in seconds) are taken, what waits is explained. As in admission what is waited for is found by stepping over
--- the index, and of a line that does not move only the first hundred of each priority are looked at: the others wait behind
--- them.
+-- has as many calls as it is allowed at once ($2) or in a minute ($3, NULL for no limit), all slots of living workers
+-- ($4 = lease in seconds) are taken, or its account has as many made as it may, what waits is explained. As in admission
+-- what is waited for is found by stepping over the index; of a line that does not move only the first 256 accounts are
+-- looked at, and of each the first hundred of each priority: the others wait behind them.
 --
 -- What was bought is finished whatever keeps others from buying. A vendor's job is followed in place for as long as an
 -- attempt may take and the last question for $6 seconds.
@@ -14,8 +14,18 @@ WITH RECURSIVE live AS MATERIALIZED (
     SELECT providers, slots, finish_slots FROM workers
     WHERE NOT draining AND heartbeat_at > safelight.now() - make_interval(secs => $4)
 ), held AS MATERIALIZED (
-    SELECT row_id, provider, lane, status FROM images
+    SELECT row_id, provider, account, lane, status FROM images
     WHERE status IN ('processing', 'generating', 'uploading') OR (status = 'queued' AND admitted_at IS NOT NULL)
+), full_account AS MATERIALIZED (
+    SELECT a.id FROM accounts AS a
+    WHERE a.max_concurrency <= (
+        SELECT count(*) FROM (
+            SELECT held.row_id FROM held WHERE held.lane = 'buy' AND held.account = a.id
+            UNION
+            SELECT i.row_id FROM attempts AS c
+            CROSS JOIN LATERAL (SELECT * FROM images WHERE images.row_id = c.image_row_id OFFSET 0) AS i
+            WHERE c.status IN ('sent', 'submitted') AND i.account = a.id
+        ) AS made)
 ), open AS MATERIALIZED (
     SELECT image_row_id, max(resolve_at) FILTER (WHERE status = 'sent') AS answer_until,
            max(submitted_at) FILTER (WHERE status = 'submitted') AS submitted_at,
@@ -65,21 +75,39 @@ WITH RECURSIVE live AS MATERIALIZED (
                      AND (g.limited_until > safelight.now()
                           OR (g.shut_at IS NOT NULL
                               AND (g.probe_at > safelight.now() - make_interval(secs => $5) OR probe_is_out(g)))))))
+), whose AS (
+    SELECT s.provider, s.model, s.is_served, first.account, 1 AS nth FROM standing AS s
+    CROSS JOIN LATERAL (
+        SELECT i.account FROM images AS i
+        WHERE i.provider = s.provider AND i.model = s.model
+          AND i.status = 'queued' AND i.admitted_at IS NULL AND NOT i.awaits_parents
+        ORDER BY i.account LIMIT 1
+    ) AS first
+    UNION ALL
+    SELECT w.provider, w.model, w.is_served, following.account, w.nth + 1 FROM whose AS w
+    CROSS JOIN LATERAL (
+        SELECT i.account FROM images AS i
+        WHERE i.provider = w.provider AND i.model = w.model AND i.account > w.account
+          AND i.status = 'queued' AND i.admitted_at IS NULL AND NOT i.awaits_parents
+        ORDER BY i.account LIMIT 1
+    ) AS following
+    WHERE w.nth < 256
 ), to_buy AS MATERIALIZED (
     SELECT c.row_id, s.provider, greatest(c.changed_at, c.not_before) AS since,
            CASE WHEN NOT s.is_served THEN 'unserved' WHEN c.stop IS NOT NULL THEN 'not_ended' ELSE 'not_handed_out' END
                AS cause
-    FROM standing AS s
+    FROM whose AS s
     CROSS JOIN (VALUES (0::smallint), (1::smallint), (2::smallint), (3::smallint)) AS level (priority)
     CROSS JOIN LATERAL (
         SELECT i.row_id, i.fingerprint, i.changed_at, i.not_before, i.stop FROM images AS i
-        WHERE i.provider = s.provider AND i.model = s.model AND i.priority = level.priority
+        WHERE i.provider = s.provider AND i.model = s.model AND i.account = s.account AND i.priority = level.priority
           AND i.status = 'queued' AND i.admitted_at IS NULL AND NOT i.awaits_parents
           AND i.not_before <= safelight.now() - make_interval(secs => $5)
         ORDER BY i.not_before, i.job_id, i.position LIMIT 100
     ) AS c
     LEFT JOIN open ON open.image_row_id = c.row_id
-    WHERE NOT coalesce(open.answer_until IS NOT NULL OR open.submitted_at IS NOT NULL
+    WHERE (NOT s.is_served OR s.account NOT IN (SELECT id FROM full_account))
+      AND NOT coalesce(open.answer_until IS NOT NULL OR open.submitted_at IS NOT NULL
                        OR c.fingerprint = ANY (open.received), false)
 ), to_finish AS MATERIALIZED (
     SELECT i.row_id, coalesce(open.at_provider, i.provider) AS provider,

@@ -48,10 +48,10 @@ RETURNING a.id;
 
 -- name: attempts_of_receipts
 -- What is known of the attempts that staged bytes belong to; `in_hand`: the owner lives ($2 = lease in seconds) and is
--- about to say so itself; `is_needed`: the image may still be made from these bytes.
-SELECT a.id, a.status, a.image_row_id, i.status <> 'completed' AS is_needed,
+-- about to say so itself; `is_needed`: the image may still be made from these bytes, and its job was not removed.
+SELECT a.id, a.status, a.image_row_id, i.status <> 'completed' AND j.removed_at IS NULL AS is_needed,
        i.claim_token = a.claim_token AND worker_lives(i.worker_id, $2) AS in_hand
-FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
+FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id JOIN jobs AS j ON j.id = i.job_id
 WHERE a.id = ANY($1::text[]);
 
 -- name: late_receipts
@@ -62,7 +62,8 @@ WHERE i.status IN ('uncertain', 'failed')
   AND EXISTS (SELECT FROM attempts AS a
               WHERE a.image_row_id = i.row_id AND a.status = 'received' AND a.fingerprint = i.fingerprint)
   AND coalesce(i.error ->> 'kind', '') NOT IN ('DEADLINE', 'CRASHED', 'STORAGE', 'INVALID_OUTPUT')
-  AND coalesce(i.error ->> 'code', '') <> 'INTERNAL';
+  AND coalesce(i.error ->> 'code', '') <> 'INTERNAL'
+  AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.id = i.job_id AND j.removed_at IS NOT NULL);
 
 -- name: note_hint_of_adopted
 -- Which queue row brings an image that was opened again for its late picture.

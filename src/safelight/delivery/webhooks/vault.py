@@ -41,6 +41,11 @@ class Vault:
             raise InvalidKey("a secret key is 32 bytes in URL-safe base64, 44 characters")
         self._keys = tuple(keys)
 
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """To derive others from, for another use; the newest first."""
+        return tuple(base64.urlsafe_b64decode(key) for key in self._keys)
+
     def seal(self, secret: str) -> bytes:
         return self._fernet.encrypt(secret.encode())
 

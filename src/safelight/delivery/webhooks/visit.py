@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 from typing import Any
 from uuid import UUID
@@ -226,7 +226,8 @@ class Visit:
 
     async def _message(self, row: asyncpg.Record) -> _Message | None:
         """None when there is nothing to send any more; then the message is dead."""
-        endpoint_id, links = self._key[0], self._route.links
+        endpoint_id = self._key[0]
+        links = replace(self._route.links, needs_keys=lambda: row["needs_keys"])
         body: bytes | None = None
         why = "what it told of is no longer kept"
         if row["type"] == TEST:

@@ -1,0 +1,127 @@
+"""The answer with a job's pictures, and whether it was taken."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from safelight.api.openai.asked import Asked
+from safelight.api.openai.failed import why_missing
+from safelight.api.schemas.openai import (
+    FailedImage,
+    GeneratedImage,
+    GeneratedImages,
+    ImageUsage,
+    InputTokens,
+    SafelightNote,
+)
+from safelight.domain.errors import SafelightError, Unavailable
+from safelight.domain.lifecycle import ImageStatus
+from safelight.storage.blob_store import BlobMissing, BlobStore
+
+_TOKENS = ("input_tokens", "output_tokens", "total_tokens")
+
+
+class HandedOver(Response):
+    """Runs `once_taken` when the answer has left for a client that has not gone, before it can know that it has all."""
+
+    def __init__(self, body: bytes, headers: Mapping[str, str], *, once_taken: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(body, 200, headers, "application/json")
+        self._once_taken = once_taken
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = bytes(self.body)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": body[:-1], "more_body": True})
+        # The server lets us on from here once nearly all of it has gone out. After the last byte nobody could tell any
+        # more whether the client was still there; and with it the client may ask for the same again, as a new wish.
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        if not await Request(scope, receive).is_disconnected():
+            await self._once_taken()
+        await send({"type": "http.response.body", "body": body[-1:], "more_body": False})
+
+
+async def pictures_body(
+    images: Sequence[Mapping[str, Any]],
+    asked: Asked,
+    *,
+    job_id: str,
+    blobs: BlobStore,
+    address: Callable[[str], str],
+) -> bytes:
+    """`images` are those of a job that has ended with a picture at least; `address` is where one can be fetched.
+
+    Raises SafelightError (`gone`) when what was made has been erased since, and Unavailable when the storage fails.
+    """
+    with_picture = [image for image in images if image["key"] is not None]
+    if not with_picture:
+        raise SafelightError("The pictures of this job are not kept any more.", slug="gone")
+    data = [address(image["id"]) if asked.is_url else await _read(blobs, image) for image in with_picture]
+    return await asyncio.to_thread(_written, images, with_picture, data, asked, job_id)
+
+
+async def _read(blobs: BlobStore, image: Mapping[str, Any]) -> bytes:
+    try:
+        data = await blobs.get(image["key"])
+    except BlobMissing:
+        data = b""
+    if len(data) != image["length"]:
+        raise Unavailable("A picture cannot be read from the storage at the moment.")
+    return data
+
+
+def _written(
+    images: Sequence[Mapping[str, Any]],
+    with_picture: Sequence[Mapping[str, Any]],
+    data: Sequence[bytes | str],
+    asked: Asked,
+    job_id: str,
+) -> bytes:
+    first = with_picture[0]
+    usage = _usage([image["usage"] for image in with_picture])
+    answer = GeneratedImages(
+        created=int(first["created_at"].timestamp()),
+        data=[
+            GeneratedImage(url=each)
+            if isinstance(each, str)
+            else GeneratedImage(b64_json=base64.b64encode(each).decode("ascii"))
+            for each in data
+        ],
+        output_format=first["format"],
+        size=f"{first['width_px']}x{first['height_px']}",
+        quality=asked.quality,
+        background="opaque" if asked.is_opaque else None,
+        usage=usage,
+        safelight=SafelightNote(job_id=job_id, failed=[*_failed(images)]),
+    )
+    return answer.model_dump_json(exclude_none=True).encode()
+
+
+def _failed(images: Sequence[Mapping[str, Any]]) -> list[FailedImage]:
+    return [
+        FailedImage(index=index, code=code, message=message)
+        for index, image in enumerate(images)
+        if image["status"] != ImageStatus.COMPLETED
+        for code, message in [why_missing(image)]
+    ]
+
+
+def _usage(counted: Sequence[Mapping[str, Any] | None]) -> ImageUsage | None:
+    """The sum, if every call was counted as OpenAI counts."""
+    if not all(each and all(isinstance(each.get(name), int) for name in _TOKENS) for each in counted):
+        return None
+    calls = [each for each in counted if each]
+    details = [each.get("input_tokens_details") or {} for each in calls]
+    return ImageUsage(
+        **{name: sum(each[name] for each in calls) for name in _TOKENS},
+        input_tokens_details=InputTokens(
+            text_tokens=sum(each.get("text_tokens") or 0 for each in details),
+            image_tokens=sum(each.get("image_tokens") or 0 for each in details),
+        ),
+    )

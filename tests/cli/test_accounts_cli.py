@@ -1,0 +1,44 @@
+"""`safelight accounts` as a process of its own, against the real API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from safelight.api.app import ApiDependencies
+from tests.api import conftest as api
+from tests.cli.conftest import Safelight
+
+queue, deps, renderer = api.queue, api.deps, api.renderer
+
+
+@pytest.fixture
+async def url(deps: ApiDependencies) -> AsyncIterator[str]:
+    async with api.serving(deps) as client:
+        yield str(client.base_url).rstrip("/")
+
+
+async def test_an_account_is_set_paid_into_and_shown(safelight: Safelight, url: str) -> None:
+    said = await safelight("accounts", "set", "user_42", "--billing", "usd", "--daily-budget", "5", url=url)
+    assert said.code == 0, said.err
+    assert "budget 5.000 USD a day: 0.000 spent, 0.000 held, 5.000 left" in said.out
+    said = await safelight("accounts", "top-up", "user_42", "25.00usd", "--reason", "invoice 7", "--key", "i7", url=url)
+    assert (said.code, said.out) == (0, "user_42 has 25.000 USD\n"), said.err
+    again = await safelight(
+        "accounts", "top-up", "user_42", "25.00usd", "--reason", "invoice 7", "--key", "i7", "--json", url=url
+    )
+    assert json.loads(again.out)["available_usd"] == "25.000"
+    listed = await safelight("accounts", "list", url=url)
+    assert "25.000 USD" in listed.out
+    ledger = await safelight("accounts", "ledger", "user_42", url=url)
+    assert "top_up" in ledger.out
+    assert "invoice 7" in ledger.out
+
+
+async def test_what_cannot_be_paid_in_is_refused_in_one_line(safelight: Safelight, url: str) -> None:
+    said = await safelight("accounts", "top-up", "user_42", "many", url=url)
+    assert (said.code, said.err) == (1, "safelight: `many` is not a whole number; dollars are written `25.00usd`\n")
+    said = await safelight("accounts", "top-up", "user_42", "5", url=url)
+    assert (said.code, said.err) == (1, "safelight: Account `user_42` is not billed.\n")
