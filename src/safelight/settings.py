@@ -112,8 +112,8 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     """The key that the command line calls it with, `sl_…`; none is needed where the service runs open."""
     openai_wait_seconds: float = Field(default=550.0, ge=1, le=86_400)
-    """How long a request in OpenAI's form waits for its pictures, and how long these may take. OpenAI's clients wait for
-    600 seconds unless told otherwise."""
+    """How long a request in OpenAI's form waits for its pictures, and how long these may take. OpenAI's clients wait
+    for 600 seconds unless told otherwise."""
     openai_aliases: dict[str, str] = Field(default_factory=dict)
     """Other names for models in requests in OpenAI's form: `{"gpt-image-1": "gemini/gemini-3.1-flash-image"}`."""
     url_expiry_seconds: int = Field(default=3600, ge=1, le=604_800)

@@ -13,7 +13,7 @@ from safelight.api.app import ApiDependencies
 from tests.api import conftest as api
 from tests.cli.conftest import Safelight
 
-queue, deps = api.queue, api.deps
+queue, deps, renderer = api.queue, api.deps, api.renderer
 
 INK = """
 name = "ink"

@@ -36,9 +36,7 @@ _RESET_REASONS = {
 }
 
 
-def event_routes(
-    deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs: JobReader, links: Links
-) -> APIRouter:
+def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs: JobReader, links: Links) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["events"])
     events = EventReader(deps, links)
 

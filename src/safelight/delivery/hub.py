@@ -31,8 +31,8 @@ _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.004, 0.5
 _PAUSE_PER_QUESTION = 3
 """A pause is at least so many times as long as the question before it took: following never fills the database."""
 _QUIET_PAUSE_SECONDS, _PAUSE_GROWTH = 0.05, 1.1
-"""While nothing happens, pauses grow to this, each by so much: an idle stream should cost next to nothing, and one whose
-pictures come a few hundredths of a second apart should not wait for the end of a long pause each time."""
+"""While nothing happens, pauses grow to this, each by so much: an idle stream should cost next to nothing, and one
+whose pictures come a few hundredths of a second apart should not wait for the end of a long pause each time."""
 _MOST_NEWS = 1000
 """Events of one question. When there are more, everybody reads on from the database, job by job."""
 _MOST_QUEUED = 256

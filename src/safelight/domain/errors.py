@@ -91,9 +91,7 @@ class BudgetExceeded(InvalidRequest):
 
     slug = "budget-exceeded"
 
-    def __init__(
-        self, detail: str, *, remaining: Mapping[str, int], exhausted: tuple[str, date] | None = None
-    ) -> None:
+    def __init__(self, detail: str, *, remaining: Mapping[str, int], exhausted: tuple[str, date] | None = None) -> None:
         super().__init__(detail)
         self.remaining = remaining
         self.exhausted = exhausted

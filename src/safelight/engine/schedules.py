@@ -116,7 +116,8 @@ class _Due:
 class Schedules:
     """Makes the jobs of runs. `place` may be slow to load; it is called when the first run is due.
 
-    `nudge` is called when jobs were made; accounts that pay in credits pay `prices`. `margin_seconds` stands for what a job takes while that is not known.
+    `nudge` is called when jobs were made; accounts that pay in credits pay `prices`. `margin_seconds` stands for what a
+    job takes while that is not known.
     """
 
     def __init__(
@@ -245,9 +246,7 @@ class Schedules:
             await self._fail(due, refusal)
             raise
         try:
-            accepted = await submit(
-                self._pool, order, run_limit_seconds=self._run_limit_seconds, prices=self._prices
-            )
+            accepted = await submit(self._pool, order, run_limit_seconds=self._run_limit_seconds, prices=self._prices)
         except InvalidRequest as refusal:  # the same run, made elsewhere just now, of a template that has changed since
             earlier = await self._pool.fetchrow(_SUBMIT.job_of_key, due.account, key)
             if earlier is None:

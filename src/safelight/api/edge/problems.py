@@ -89,8 +89,8 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "invalid-signature": ProblemType(
         403,
         "Invalid signature",
-        "A link that stands in for a key is good for one address, as it was given: not changed, not added to, and, if it "
-        "is signed, until it expires. Look at the job again for links that are fresh.",
+        "A link that stands in for a key is good for one address, as it was given: not changed, not added to, and, if "
+        "it is signed, until it expires. Look at the job again for links that are fresh.",
     ),
     "not-found": ProblemType(404, "Not found", "There is nothing under this address, or it is not yours."),
     "method-not-allowed": ProblemType(
