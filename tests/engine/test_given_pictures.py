@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from safelight.db.statements import load
 from safelight.domain.errors import InvalidRequest
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
@@ -264,6 +265,32 @@ async def test_uploads_go_after_their_time_and_not_while_a_job_lives(
     assert await forget_uploads(pool, blobs) == 1
     assert await blobs.head(used.key) is None
     assert await pool.fetchval("SELECT count(*) FROM uploads") == 0
+
+
+async def test_however_many_uploads_are_past_their_time_all_of_them_go(
+    pool: asyncpg.Pool, blobs: LocalBlobStore, renderer: RenderPool
+) -> None:
+    await keep_upload(pool, blobs, renderer, account="default", data=png())
+    await pool.execute(
+        """
+        INSERT INTO uploads (id, account, given_sha256, key, format, mime, width_px, height_px, length, sha256,
+                             has_alpha, created_at, stored_at, expires_at)
+        SELECT id || n, account, given_sha256 || n, key || n, format, mime, width_px, height_px, length, sha256,
+               has_alpha, created_at, stored_at, expires_at FROM uploads, generate_series(1, 500) AS n
+        """
+    )
+    await pass_time(pool, seconds=31 * 86_400)
+    assert await forget_uploads(pool, blobs) == 501
+    assert await pool.fetchval("SELECT count(*) FROM uploads") == 0
+
+
+async def test_uploads_past_their_time_are_found_by_index_and_the_time_is_asked_for_once(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
+        rows = await conn.fetch("EXPLAIN " + load("uploads").expired_uploads, 100, 86_400.0)
+    plan = [row[0].strip() for row in rows]
+    assert any("uploads_expiring" in line for line in plan), plan
+    assert not [line for line in plan if "now()" in line], plan
 
 
 async def test_what_was_begun_and_never_said_to_be_stored_goes_with_its_bytes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 
 import pytest
@@ -90,3 +91,22 @@ def test_what_cannot_be_written_in_32_mb_is_refused(monkeypatch: pytest.MonkeyPa
     with pytest.raises(NotAnImage) as refusal:
         clean(held.getvalue())
     assert refusal.value.code == "too-large"
+
+
+def test_many_packed_chunks_are_refused_before_they_cost_much():
+    bombs = {
+        "whole": zlib.compress(b"\0" * 900_000, 9),
+        "damaged at its end": zlib.compress(b"\0" * 900_000, 9)[:-4] + b"\1\1\1\1",
+        "damaged at once": b"x\x9c" + b"\xff" * 40,
+    }
+    held = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(held, "PNG")
+    picture = held.getvalue()
+    for bomb in bombs.values():
+        chunks = _chunk(b"zTXt", b"k\0\0" + bomb)
+        clean(picture[:33] + chunks + picture[33:])
+        started = time.process_time()
+        with pytest.raises(NotAnImage) as refusal:
+            clean(picture[:33] + chunks * 5000 + picture[33:])
+        assert refusal.value.code == "too-large"
+        assert time.process_time() - started < 5

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import tracemalloc
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from PIL import Image
+from starlette.requests import Request
+from starlette.types import Message
 
+from safelight.api.openai.edits import read_edit
+from safelight.domain.errors import InvalidRequest
 from tests.openai_api.conftest import OPENAI, World
 
 
@@ -87,3 +94,58 @@ async def test_pictures_in_json_are_base64_or_data_urls_that_say_what_they_are(w
             answer: Any = await client.post("/images/edits", body={**good, "image": image}, cast_to=object)
             assert answer["data"][0]["b64_json"]
     assert await world.pool.fetchval("SELECT count(*) FROM uploads") == 1
+
+
+async def test_an_edit_that_failed_can_be_asked_for_again_after_its_upload_was_deleted(world: World):
+    client = world.client()
+    wish: dict[str, Any] = {"prompt": "A key [[sandbox: refuse MODERATION_BLOCKED x1]]", "model": OPENAI}
+    async with world.working():
+        with pytest.raises(openai.BadRequestError):
+            await client.images.edit(**wish, image=named(png()))
+        async with httpx2.AsyncClient(base_url=world.address) as http:
+            upload_id = await world.pool.fetchval("SELECT id FROM uploads")
+            assert (await http.delete(f"/v1/uploads/{upload_id}")).status_code == 204
+        answer = await client.images.edit(**wish, image=named(png()))
+
+    assert answer.data is not None
+    assert world.bought == 1
+    assert await world.pool.fetchval("SELECT count(*) FROM uploads") == 1
+
+
+async def test_a_file_may_have_any_name(world: World):
+    field = "--f\r\nContent-Disposition: form-data; name="
+    start = f"{field}prompt\r\n\r\nA key\r\n{field}image; filename*=utf-8''sch%C3%B6n.png\r\n\r\n".encode()
+    headers = {"Content-Type": "multipart/form-data; boundary=f"}
+    async with httpx2.AsyncClient(base_url=world.address, timeout=60) as http, world.working():
+        body = start + png() + b"\r\n--f--\r\n"
+        answer = await http.post("/openai/v1/images/edits", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_field_of_a_form_is_no_longer_than_a_prompt_can_be(world: World):
+    client = world.client(max_retries=0, timeout=20)
+    with pytest.raises(openai.BadRequestError) as wrong:
+        await client.images.edit(prompt="é" * 200_000, model=OPENAI, image=named(png()))
+    assert (wrong.value.param, wrong.value.code) == ("prompt", "string_above_max_length")
+    with pytest.raises(openai.BadRequestError) as wrong:
+        await client.images.edit(prompt="A key", model=OPENAI, image=named(png()), user="a" * 200_001)
+    assert (wrong.value.param, wrong.value.code) == ("user", "invalid_value")
+    assert "at most 200 kB" in wrong.value.message, "nobody has looked at the text itself"
+
+
+async def test_a_text_that_begins_like_a_data_url_and_never_ends_costs_no_more_memory_than_any_other():
+    most_bytes: list[int] = []
+    for text in ("data:" + "_a_" * 300_000, "data:" + ";a=" * 300_000):
+        tracemalloc.start()
+        with pytest.raises(InvalidRequest):
+            await read_edit(json_request({"image": text}), within_seconds=20)
+        most_bytes.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert most_bytes[1] < 2 * most_bytes[0]
+
+
+def json_request(document: dict[str, Any]) -> Request:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": json.dumps(document).encode(), "more_body": False}
+
+    return Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive)

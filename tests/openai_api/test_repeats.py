@@ -115,6 +115,21 @@ async def test_a_wish_that_failed_is_tried_again_in_the_same_job_when_it_is_made
     assert (world.bought, await jobs(world)) == (1, 1)
 
 
+async def test_a_wish_that_failed_goes_to_the_model_that_its_name_means_now(world: World):
+    wish = {**WISH, "model": "our-usual", "prompt": "A knife [[sandbox: refuse MODERATION_BLOCKED x1]]"}
+    now = world.settings.model_copy(update={"openai_aliases": {"our-usual": "openai/gpt-image-2"}})
+    async with world.working():
+        with pytest.raises(openai.BadRequestError):
+            await world.client().images.generate(**wish)
+        async with front_door(now) as elsewhere:
+            again = world.client(base_url=f"{elsewhere}/openai/v1")
+            answer = await again.images.generate(**wish)
+
+    assert answer.data is not None
+    assert await world.pool.fetchval("SELECT count(*) FROM images WHERE model = 'gpt-image-2'") == 1
+    assert await jobs(world) == 2
+
+
 async def test_an_answer_that_takes_too_long_says_so_and_the_same_request_goes_on_waiting(world: World):
     hasty = world.settings.model_copy(update={"openai_wait_seconds": 1.0})
     world.sandbox.vendor.hold()
@@ -149,7 +164,9 @@ async def test_what_was_removed_is_given_to_nobody_and_the_wish_is_a_new_one(wor
 async def test_the_newest_job_of_a_request_is_found_by_index(pool: asyncpg.Pool):
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
-        rows = await conn.fetch("EXPLAIN " + load("openai").latest_of_request, "default", "f", 600.0, 86_400.0)
+        rows = await conn.fetch(
+            "EXPLAIN " + load("openai").latest_of_request, "default", "f", 600.0, 86_400.0, "openai", OPENAI
+        )
     plan = "\n".join(row[0] for row in rows)
     assert "Index Scan using jobs_of_request" in plan
     assert "Sort" not in plan

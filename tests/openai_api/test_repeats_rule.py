@@ -15,6 +15,7 @@ ENDED = Earlier(
     is_handed_over=True,
     has_just_ended=True,
     is_kept_ready=True,
+    can_run_again=True,
 )
 
 

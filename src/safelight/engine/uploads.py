@@ -30,7 +30,7 @@ UPLOAD_DAYS = 30.0
 _DAY_SECONDS = 86_400.0
 _LEFT_BEHIND_SECONDS = _DAY_SECONDS
 """One that was begun so long ago and never stored has nobody any more who would store it. Chosen."""
-_AT_ONCE = 100
+_AT_ONCE = 500
 
 _SLUGS: Mapping[Reason, str] = {
     "not-an-image": "unsupported-image",
@@ -174,21 +174,30 @@ async def remove_upload(pool: asyncpg.Pool, blobs: BlobStore, upload_id: str, *,
 
 
 async def forget_uploads(pool: asyncpg.Pool, blobs: BlobStore) -> int:
-    """Deletes what is past its time, or was fetched for jobs that have been removed since, and is in no job that lives:
-    a bounded number in all. How many that was."""
+    """Deletes what is past its time, or was fetched for jobs that have been removed since, and is in no job that lives.
+    How many that was."""
     forgotten = 0
-    for row in await pool.fetch(_SQL.expired_uploads, _AT_ONCE, _LEFT_BEHIND_SECONDS, timeout=ACQUIRE_SECONDS):
-        async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
-            expired = await conn.fetchrow(_SQL.lock_expired_upload, row["id"], _LEFT_BEHIND_SECONDS)
-            if expired is None or await conn.fetchval(_SQL.is_in_use, row["id"]):
-                continue
-            if not expired["is_over"] and await conn.fetchval(_SQL.is_named, row["id"]):
-                continue
-            await _delete(conn, blobs, row["id"], expired["key"])
-            forgotten += 1
+    while True:
+        rows = await pool.fetch(_SQL.expired_uploads, _AT_ONCE, _LEFT_BEHIND_SECONDS, timeout=ACQUIRE_SECONDS)
+        deleted = sum([await _forget(pool, blobs, row["id"]) for row in rows])
+        forgotten += deleted
+        if not deleted or len(rows) < _AT_ONCE:
+            break
     if forgotten:
         log.info("uploads that are past their time", deleted=forgotten)
     return forgotten
+
+
+async def _forget(pool: asyncpg.Pool, blobs: BlobStore, upload_id: str) -> bool:
+    """False for one that somebody has locked, or that is needed after all."""
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
+        expired = await conn.fetchrow(_SQL.lock_expired_upload, upload_id, _LEFT_BEHIND_SECONDS)
+        if expired is None or await conn.fetchval(_SQL.is_in_use, upload_id):
+            return False
+        if not expired["is_over"] and await conn.fetchval(_SQL.is_named, upload_id):
+            return False
+        await _delete(conn, blobs, upload_id, expired["key"])
+        return True
 
 
 async def _delete(conn: Any, blobs: BlobStore, upload_id: str, key: str) -> None:

@@ -20,6 +20,9 @@ _JPEG_QUALITY = 95
 """With the colours at full resolution: one generation more, which nobody sees. Chosen."""
 _MAX_UNPACKED_BYTES = 1_000_000
 """Of a packed chunk that holds no pixels. A colour profile has some thousand. Chosen."""
+_MAX_UNPACKED_TOGETHER_BYTES = 4_000_000
+"""Of all of them: a file of 20 MB has room for twenty thousand. Chosen."""
+_STEP_BYTES = 64_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -48,14 +51,28 @@ def clean(data: bytes) -> Cleaned:
 
 def _check_packed_chunks(data: bytes) -> None:
     """A decoder may unpack these whole, however much they become."""
+    together = 0
     for kind, packed in _packed_parts(data):
-        unpacker = zlib.decompressobj()
-        try:
-            much = len(unpacker.decompress(packed, _MAX_UNPACKED_BYTES + 1))
-        except zlib.error:
-            continue  # the decoder's to judge
-        if much > _MAX_UNPACKED_BYTES:
+        much = _unpacked_bytes(packed)
+        together += much
+        if much > _MAX_UNPACKED_BYTES or together > _MAX_UNPACKED_TOGETHER_BYTES:
             raise NotAnImage("too-large", f"what is packed in its {kind} chunk is more than it may be")
+
+
+def _unpacked_bytes(packed: bytes) -> int:
+    """How much it becomes, as far as it has to be known. A step that fails counts as a whole one; what is damaged is
+    the decoder's to judge."""
+    unpacker, much = zlib.decompressobj(), 0
+    while much <= _MAX_UNPACKED_BYTES:
+        try:
+            piece = unpacker.decompress(packed, _STEP_BYTES)
+        except zlib.error:
+            return much + _STEP_BYTES
+        if not piece:
+            break
+        much += len(piece)
+        packed = unpacker.unconsumed_tail
+    return much
 
 
 def _packed_parts(data: bytes) -> Iterator[tuple[str, bytes]]:

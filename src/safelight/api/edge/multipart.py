@@ -119,10 +119,13 @@ class _Reader:
 
 
 def _part(headers: dict[bytes, bytes], data: bytes) -> Part:
-    disposition, parameters = parse_options_header(headers.get(b"content-disposition", b""))
+    sent = headers.get(b"content-disposition", b"")
+    disposition, parameters = parse_options_header(sent)
     name = parameters.get(b"name", b"").decode("utf-8", "replace")
     if disposition != b"form-data" or not 1 <= len(name) <= _MAX_NAME_CHARS:
         raise malformed("A part of the form has no name.")
     if headers.get(b"content-transfer-encoding", b"binary").strip().lower() not in (b"binary", b"8bit", b"7bit"):
         raise malformed("A part of the form is encoded; send it as it is.")
-    return Part(name=name, is_file=b"filename" in parameters, data=data)
+    # In its extended form, which some clients use for names beyond ASCII, the parser leaves it out.
+    is_file = b"filename" in parameters or b"filename*" in sent.lower()
+    return Part(name=name, is_file=is_file, data=data)

@@ -15,6 +15,7 @@ from safelight.api.edge.idempotency import REPLAYED
 from safelight.api.openai.asked import OUTPUT, Asked, in_its_words, job_body, model_of
 from safelight.api.openai.errors import error_answer
 from safelight.api.openai.failed import failed_answer
+from safelight.api.openai.models import Named
 from safelight.api.openai.pictures import HandedOver, pictures_body
 from safelight.api.openai.repeats import JUST_ENDED_SECONDS, KEPT_READY_SECONDS, Earlier, Way, key_after, way_of
 from safelight.api.ordering.given import input_faults
@@ -101,8 +102,15 @@ class Desk:
         return HandedOver(body, headers, once_taken=once_taken)
 
     async def _by_its_words(self, order: Order, inputs: Inputs | None) -> Accepted:
+        model = order.asked.model if isinstance(order.asked.model, Named) else None
         row = await self._deps.pool.fetchrow(
-            _SQL.latest_of_request, order.account, order.fingerprint, JUST_ENDED_SECONDS, KEPT_READY_SECONDS
+            _SQL.latest_of_request,
+            order.account,
+            order.fingerprint,
+            JUST_ENDED_SECONDS,
+            KEPT_READY_SECONDS,
+            model.provider if model is not None else None,
+            model.model if model is not None else None,
         )
         earlier = Earlier.from_row(row) if row is not None else None
         if earlier is not None:

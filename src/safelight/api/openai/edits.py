@@ -31,6 +31,10 @@ MAX_FILES_BYTES = 50_000_000
 """Of all pictures of one request together. Chosen; each may have as many bytes as an upload."""
 
 _MAX_PARTS = 64
+_MAX_TEXT_BYTES = 200_000
+"""Of a field that is no picture. More than the longest prompt has in UTF-8."""
+_MAX_DATA_HEAD_CHARS = 200
+"""Of a `data:` URL, before its data."""
 _IMAGE, _MASK = ("image", "image[]"), "mask"
 _NUMBERS = frozenset({"n", "output_compression", "partial_images", "seed"})
 _TRUTHS = {"true": True, "false": False}
@@ -106,6 +110,10 @@ def _of_form(parts: Sequence[Part]) -> Edit:
         if part.name in _IMAGE or part.name == _MASK:
             continue
         pointer = f"/{part.name}"
+        if len(part.data) > _MAX_TEXT_BYTES:
+            slug = "prompt-too-long" if part.name == "prompt" else "validation-error"
+            faults.append(RequestFault(pointer, f"Has at most {_MAX_TEXT_BYTES // 1000} kB.", slug))
+            continue
         try:
             text = part.data.decode()
         except UnicodeDecodeError:
@@ -145,7 +153,7 @@ def _decode(text: Any, pointer: str) -> bytes:
     """Raises InvalidRequest (`corrupt-image`) for no base64, and for a `data:` URL of another type than it says."""
     if not isinstance(text, str):
         raise refused([RequestFault(pointer, "Must be a text: the picture in base64, or a `data:` URL.")])
-    head = _DATA_URL.match(text)
+    head = _DATA_URL.match(text, 0, _MAX_DATA_HEAD_CHARS)
     try:
         data = base64.b64decode(text[head.end() if head else 0 :], validate=True)
     except (binascii.Error, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,22 +30,29 @@ _TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 
 
 class HandedOver(Response):
-    """Runs `once_taken` when the answer has left for a client that has not gone, before it can know that it has all."""
+    """Runs `once_taken` when the answer has left for a client that has not gone, before it can know that it has all.
+    The `pieces` are its body, each gone from memory once it is sent."""
 
-    def __init__(self, body: bytes, headers: Mapping[str, str], *, once_taken: Callable[[], Awaitable[None]]) -> None:
-        super().__init__(body, 200, headers, "application/json")
+    def __init__(
+        self, pieces: Sequence[bytes], headers: Mapping[str, str], *, once_taken: Callable[[], Awaitable[None]]
+    ) -> None:
+        length = str(sum(len(piece) for piece in pieces))
+        super().__init__(None, 200, {**headers, "Content-Length": length}, "application/json")
+        self._pieces = deque(pieces)
         self._once_taken = once_taken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = bytes(self.body)
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": body[:-1], "more_body": True})
+        while len(self._pieces) > 1:
+            await send({"type": "http.response.body", "body": self._pieces.popleft(), "more_body": True})
+        last = self._pieces.pop()
+        await send({"type": "http.response.body", "body": last[:-1], "more_body": True})
         # The server lets us on from here once nearly all of it has gone out. After the last byte nobody could tell any
         # more whether the client was still there; and with it the client may ask for the same again, as a new wish.
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         if not await Request(scope, receive).is_disconnected():
             await self._once_taken()
-        await send({"type": "http.response.body", "body": body[-1:], "more_body": False})
+        await send({"type": "http.response.body", "body": last[-1:], "more_body": False})
 
 
 async def pictures_body(
@@ -54,16 +62,25 @@ async def pictures_body(
     job_id: str,
     blobs: BlobStore,
     address: Callable[[str], str],
-) -> bytes:
-    """`images` are those of a job that has ended with a picture at least; `address` is where one can be fetched.
+) -> list[bytes]:
+    """The body in pieces, since it may be very large: put together, it would be in memory several times. `images` are
+    those of a job that has ended with a picture at least; `address` is where one can be fetched.
 
     Raises SafelightError (`gone`) when what was made has been erased since, and Unavailable when the storage fails.
     """
     with_picture = [image for image in images if image["key"] is not None]
     if not with_picture:
         raise SafelightError("The pictures of this job are not kept any more.", slug="gone")
-    data = [address(image["id"]) if asked.is_url else await _read(blobs, image) for image in with_picture]
-    return await asyncio.to_thread(_written, images, with_picture, data, asked, job_id)
+    head, tail = _around(images, with_picture, asked, job_id)
+    pieces = [head]
+    for n, image in enumerate(with_picture):
+        if n:
+            pieces.append(b",")
+        if asked.is_url:
+            pieces.append(GeneratedImage(url=address(image["id"])).model_dump_json(exclude_none=True).encode())
+        else:
+            pieces += [b'{"b64_json":"', await asyncio.to_thread(base64.b64encode, await _read(blobs, image)), b'"}']
+    return [*pieces, tail]
 
 
 async def _read(blobs: BlobStore, image: Mapping[str, Any]) -> bytes:
@@ -76,31 +93,23 @@ async def _read(blobs: BlobStore, image: Mapping[str, Any]) -> bytes:
     return data
 
 
-def _written(
-    images: Sequence[Mapping[str, Any]],
-    with_picture: Sequence[Mapping[str, Any]],
-    data: Sequence[bytes | str],
-    asked: Asked,
-    job_id: str,
-) -> bytes:
+def _around(
+    images: Sequence[Mapping[str, Any]], with_picture: Sequence[Mapping[str, Any]], asked: Asked, job_id: str
+) -> tuple[bytes, bytes]:
+    """The answer before its pictures, and behind them."""
     first = with_picture[0]
-    usage = _usage([image["usage"] for image in with_picture])
     answer = GeneratedImages(
         created=int(first["created_at"].timestamp()),
-        data=[
-            GeneratedImage(url=each)
-            if isinstance(each, str)
-            else GeneratedImage(b64_json=base64.b64encode(each).decode("ascii"))
-            for each in data
-        ],
+        data=[],
         output_format=first["format"],
         size=f"{first['width_px']}x{first['height_px']}",
         quality=asked.quality,
         background="opaque" if asked.is_opaque else None,
-        usage=usage,
+        usage=_usage([image["usage"] for image in with_picture]),
         safelight=SafelightNote(job_id=job_id, failed=[*_failed(images)]),
     )
-    return answer.model_dump_json(exclude_none=True).encode()
+    head, brackets, tail = answer.model_dump_json(exclude_none=True).encode().partition(b'"data":[]')
+    return head + brackets[:-1], brackets[-1:] + tail
 
 
 def _failed(images: Sequence[Mapping[str, Any]]) -> list[FailedImage]:

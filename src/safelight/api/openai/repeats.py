@@ -6,7 +6,8 @@ they do say is how often they have repeated it. So the newest job that the very 
     it still runs                              the same job: two that ask at one moment share it
     it has pictures that nobody was given      the same job, for a day: somebody gave up waiting for them
     it ended just now, and this is a repeat    the same job, pictures or not: the answer was lost on the way
-    it ended without a picture, within a day   the same job, in another run: what came too late for it is used
+    it ended without a picture, within a day   the same job, in another run: what came too late for it is used; a new
+                                               one where its name means another model now, or an upload of it is gone
     otherwise                                  a new one
 """
 
@@ -41,6 +42,7 @@ class Earlier:
     is_handed_over: bool
     has_just_ended: bool
     is_kept_ready: bool
+    can_run_again: bool
 
     @staticmethod
     def from_row(row: Mapping[str, Any]) -> Earlier:
@@ -51,6 +53,7 @@ class Earlier:
             is_handed_over=row["is_handed_over"],
             has_just_ended=row["has_just_ended"],
             is_kept_ready=row["is_kept_ready"],
+            can_run_again=row["can_run_again"],
         )
 
 
@@ -60,7 +63,9 @@ def way_of(earlier: Earlier, *, is_repeat: bool) -> Way:
         return Way.JOIN
     if not earlier.is_kept_ready or earlier.is_handed_over:
         return Way.NEW
-    return Way.JOIN if earlier.has_pictures else Way.RUN_AGAIN
+    if earlier.has_pictures:
+        return Way.JOIN
+    return Way.RUN_AGAIN if earlier.can_run_again else Way.NEW
 
 
 def key_after(earlier: Earlier | None, fingerprint: str) -> str:

@@ -36,12 +36,15 @@ WHERE ($1::text IS NULL OR account = $1) AND id = $2 AND stored_at IS NOT NULL A
 -- name: expired_uploads
 -- The oldest $1 of those that are past their time and in no job that lives; and of those that were begun $2 seconds ago
 -- and either never stored whole, or fetched for jobs that have been removed since.
-SELECT u.id FROM uploads AS u
-WHERE (u.expires_at <= safelight.now()
-       OR (u.created_at <= safelight.now() - make_interval(secs => $2)
-           AND (u.stored_at IS NULL
-                OR (u.is_fetched AND NOT EXISTS (SELECT FROM image_references AS r WHERE r.upload_id = u.id AND r.url <> '')))))
-  AND NOT EXISTS (SELECT FROM image_references AS r JOIN images AS i ON i.row_id = r.child_row_id JOIN jobs AS j ON j.id = i.job_id
+WITH t AS MATERIALIZED (SELECT safelight.now() AS now, safelight.now() - make_interval(secs => $2) AS long_ago)
+SELECT u.id FROM (SELECT id, expires_at FROM uploads WHERE expires_at <= (SELECT now FROM t)
+                  UNION
+                  SELECT id, expires_at FROM uploads WHERE stored_at IS NULL AND created_at <= (SELECT long_ago FROM t)
+                  UNION
+                  SELECT f.id, f.expires_at FROM uploads AS f
+                  WHERE f.is_fetched AND f.created_at <= (SELECT long_ago FROM t)
+                    AND NOT EXISTS (SELECT FROM image_references AS r WHERE r.upload_id = f.id AND r.url <> '')) AS u
+WHERE NOT EXISTS (SELECT FROM image_references AS r JOIN images AS i ON i.row_id = r.child_row_id JOIN jobs AS j ON j.id = i.job_id
                   WHERE r.upload_id = u.id AND j.status IN ('pending', 'generating', 'canceling'))
 ORDER BY u.expires_at LIMIT $1;
 
