@@ -464,6 +464,45 @@ BAD_QUERIES: dict[str, tuple[str, int, str]] = {
     "a metadata filter twice": ("/v1/jobs?metadata.a=1&metadata.a=2", 422, INVALID),
     "17 metadata filters": ("/v1/jobs?" + "&".join(f"metadata.{n}=1" for n in range(17)), 422, INVALID),
     "a group that climbs, in a filter": ("/v1/jobs?group=../x", 422, INVALID),
+    **{
+        f"{name} of {path}": (f"/v1/{path}?{query}", 422, slug)
+        for path in ("jobs", "images")
+        for name, query, slug in (
+            ("one state of two that there is not", "status=failed&status=gone", INVALID),
+            ("ten states", "&".join(["status=failed"] * 10), INVALID),
+            ("two providers", "provider=a&provider=b", INVALID),
+            ("a provider called NUL", "provider=%00", INVALID),
+            ("a model of 201 characters", "model=" + "m" * 201, INVALID),
+            ("a kind of error that there is not", "error_kind=safety", INVALID),
+            ("a form that there is not", "format=xml", INVALID),
+            ("an end that is no time", "created_before=2026-13-01T00:00:00Z", INVALID),
+            ("a prompt", "prompt=key", UNKNOWN_FIELD),
+            ("two stars for accounts", "account=**", INVALID),
+        )
+    },
+    "a state that only jobs have": ("/v1/images?status=partial", 422, INVALID),
+    "a state that only images have": ("/v1/jobs?status=refused", 422, INVALID),
+    "a cursor of images that is cut": ("/v1/images?cursor=abc", 400, "invalid-cursor"),
+    **{
+        f"statistics {name}": (f"/v1/stats?{query}", 422, INVALID)
+        for name, query in (
+            ("from what is no time", "from=yesterday"),
+            ("from a time without a zone", "from=2026-11-01T00:00:00"),
+            ("from a time before there is any", "from=0001-01-01T00:00:00Z"),
+            ("until a time after all", "to=9999-12-31T23:59:59Z"),
+            ("that end before they begin", "from=2026-11-02T00:00:00Z&to=2026-11-01T00:00:00Z"),
+            ("of no time at all", "from=2026-11-01T00:00:00Z&to=2026-11-01T00:00:00Z"),
+            ("of 367 days", "from=2025-11-01T00:00:00Z&to=2026-11-03T00:00:00Z"),
+            ("of 32 days by hour", "from=2026-10-01T00:00:00Z&to=2026-11-02T00:00:00Z&group_by=hour"),
+            ("by what nobody has", "group_by=prompt"),
+            ("in a zone that there is not", "time_zone=Europe/Atlantis"),
+            ("in a zone called NUL", "time_zone=%00"),
+            ("in a zone that climbs", "time_zone=../../etc/passwd"),
+            ("of an account that cannot be", "account=a%20b"),
+            ("in a form that there is not", "format=tsv"),
+        )
+    },
+    "statistics of what there is not": ("/v1/stats?since=2026-11-01T00:00:00Z", 422, UNKNOWN_FIELD),
     **{f"an account {bad!r}": (f"/v1/jobs?account={bad}", 422, INVALID) for bad in ("", "a%20b", "-a", "a" * 65)},
     "a feed of an account that cannot be": ("/v1/events?account=%2F", 422, INVALID),
     "NUL for a group": ("/v1/jobs?group=%00", 422, INVALID),

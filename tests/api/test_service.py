@@ -216,6 +216,8 @@ async def test_the_openapi_document_describes_every_request_answer_and_problem(c
         ("/healthz", "get"),
         ("/readyz", "get"),
         ("/problems/{slug}", "get"),
+        ("/v1/images", "get"),
+        ("/v1/stats", "get"),
         ("/v1/accounts", "get"),
         ("/v1/accounts/{account_id}", "get"),
         ("/v1/accounts/{account_id}", "patch"),
@@ -239,8 +241,13 @@ async def test_the_openapi_document_describes_every_request_answer_and_problem(c
     assert schemas["NewImage"]["required"] == ["id", "prompt"]
     of_budgets = {"remaining_micros", "remaining_credits"}
     assert set(schemas["Problem"]["required"]) == Problem.model_fields.keys() - of_budgets
-    key = operations["/v1/jobs", "post"]["parameters"][0]
-    assert (key["name"], key["in"], key["required"]) == ("Idempotency-Key", "header", False)
+    parameters = {each["name"]: each for each in operations["/v1/jobs", "post"]["parameters"]}
+    assert parameters.keys() == {"dry_run", "Idempotency-Key", "Prefer"}
+    assert (parameters["Idempotency-Key"]["in"], parameters["Idempotency-Key"]["required"]) == ("header", False)
+    of_stats = {each["name"] for each in operations["/v1/stats", "get"]["parameters"]}
+    assert of_stats == {"from", "to", "account", "group_by", "time_zone", "format"}
+    for path in ("/v1/jobs", "/v1/images", "/v1/stats"):
+        assert operations[path, "get"]["responses"]["200"]["content"].keys() == {"application/json", "text/csv"}
 
 
 def _references(value: Any) -> set[str]:

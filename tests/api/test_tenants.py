@@ -129,7 +129,7 @@ async def _shown(house: House, address: str) -> str:
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
         return str(answer.status_code)
-    return answer.text
+    return re.sub(r'"(from|to)":"[^"]*"', "", answer.text)  # statistics end now
 
 
 async def test_an_account_that_is_named_is_there_for_an_admin_alone(house: House) -> None:

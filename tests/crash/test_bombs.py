@@ -31,6 +31,7 @@ BOMBS = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell another process's limits and peaks")
+@pytest.mark.slow
 async def test_bombs_leave_a_worker_as_large_as_it_was(fleet: Fleet) -> None:
     fleet.lease_seconds = 15.0  # as in production: 60 MB of JSON take a good part of a second to read
     worker = psutil.Process((await fleet.start()).pid)

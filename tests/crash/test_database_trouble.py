@@ -86,6 +86,7 @@ async def test_the_database_is_gone_for_a_minute_while_pictures_come(fleet: Flee
     await _gone_while_pictures_come(fleet, proxy, seconds=60)
 
 
+@pytest.mark.slow
 async def test_a_slow_database_costs_time_and_nothing_else(fleet: Fleet, proxy: Proxy) -> None:
     """Every packet to the database takes 100 ms; heartbeats go over a connection of their own and keep the leases."""
     proxy.delay_seconds = 0.1

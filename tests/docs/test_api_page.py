@@ -9,19 +9,26 @@ from pathlib import Path
 import pytest
 
 from safelight.api.schemas import (
+    GroupFigures,
     Job,
+    JobsQuery,
     JobSummary,
     NewJob,
     NewSchedule,
     NewStyle,
+    Popular,
     ProviderGate,
     ProviderHealth,
     ProviderQueue,
     Queue,
+    Quote,
     Recipe,
     RecipeGroup,
     ScheduleRun,
+    StatsCost,
+    StatsQuery,
     Style,
+    TokenUsage,
     Upload,
 )
 from safelight.api.schemas.submission import StyledOptions
@@ -75,6 +82,33 @@ def test_every_forecast_of_a_job_is_explained(field: str) -> None:
 def test_a_whole_example_is_a_body_that_the_service_takes() -> None:
     assert len(JOBS) >= 2
     assert [NewJob.model_validate(json.loads(block)).images for block in JOBS] != [[]]
+
+
+@pytest.mark.parametrize("field", sorted(Quote.model_fields))
+def test_every_field_of_a_quote_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## What it would cost")
+
+
+@pytest.mark.parametrize("name", sorted(JobsQuery.model_fields))
+def test_every_filter_of_a_list_has_a_row(name: str) -> None:
+    rows = [line.split("|")[1] for line in section("## Finding earlier jobs").splitlines() if line.startswith("|")]
+    assert sum(f"`{name}`" in row for row in rows) == 1
+
+
+@pytest.mark.parametrize("name", sorted(each.alias or name for name, each in StatsQuery.model_fields.items()))
+def test_every_parameter_of_statistics_has_a_row(name: str) -> None:
+    rows = [line.split("|")[1] for line in section("## Statistics").splitlines() if line.startswith("|")]
+    assert sum(f"`{name}`" in row for row in rows) == 1
+
+
+@pytest.mark.parametrize(
+    "field",
+    sorted(
+        {*GroupFigures.model_fields, *StatsCost.model_fields, *TokenUsage.model_fields, *Popular.model_fields, "is_cut"}
+    ),
+)
+def test_every_figure_of_statistics_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## Statistics")
 
 
 @pytest.mark.parametrize("field", sorted(NewSchedule.model_fields.keys() | ScheduleRun.model_fields.keys()))

@@ -273,6 +273,7 @@ async def test_a_database_that_stumbles_over_an_outcome_does_not_make_it_unknown
     assert len(sandbox.vendor.calls) == 1
 
 
+@pytest.mark.slow
 async def test_a_key_that_was_never_good_ends_its_images_and_one_that_worked_lets_them_wait(
     pool: asyncpg.Pool, sandbox: RunningSandbox, settings: Settings
 ) -> None:

@@ -32,11 +32,12 @@ class ApiDependencies:
     be asked. A worker is alive `lease_seconds` after its last sign. Forecasts go by a backlog that was looked at
     `traffic_seconds` ago at most, and by calls as they were `history_seconds` ago. `may_run_open`: only this machine
     reaches the service, which needs no keys until the first one is made. `require_idempotency_key`: a submit without
-    one is refused. A request in OpenAI's form waits `openai_wait_seconds` for its pictures, and may call a model by one
-    of `openai_aliases`, which lead to what it is called here. `renderer` decodes what is uploaded, at most `max_uploads`
-    at a time; uploads are kept for `upload_retention_days`. Signed links are good for `url_expiry_seconds` by `clock`, in
-    seconds since 1970; with `redirect_downloads` pictures come from the storage itself where it can. A job is removed
-    `image_retention_days` after its end, None: never. `depth` says how much may wait.
+    one is refused. A request in OpenAI's form waits `openai_wait_seconds` for its pictures, and may call a model by
+    one of `openai_aliases`, which lead to what it is called here. `renderer` decodes what is uploaded, at most
+    `max_uploads` at a time; uploads are kept for `upload_retention_days`. Signed links are good for
+    `url_expiry_seconds` by `clock`, in seconds since 1970; with `redirect_downloads` pictures come from the storage
+    itself where it can. A job is removed `image_retention_days` after its end, None: never. `depth` says how much may
+    wait.
     """
 
     pool: asyncpg.Pool

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -60,6 +60,14 @@ async def follow(client: SafelightClient, job_id: str, *, view: View, album: Alb
     raise AssertionError("a watch ends with a job that has ended")
 
 
+def refuse(problem: ApiProblem, job_file: JobFile) -> NoReturn:
+    """Raises the problem, or a Complaint that names the lines of the file which it is about, where they are known."""
+    if not (job_file.lines and problem.errors):
+        raise problem
+    places = [f"{job_file.place_of(each)}: {each.detail}" for each in problem.errors[:_FAULTS_SHOWN]]
+    raise Complaint(" ".join([problem.detail, *places])) from problem
+
+
 def summary(job: JobView) -> str:
     """`13/14 completed · job_… · $0.441`"""
     cost = f" · ${job.actual_usd}" if job.actual_usd is not None else ""
@@ -86,10 +94,7 @@ async def _submitted(client: SafelightClient, job_file: JobFile, *, key: str) ->
     try:
         submitted = await client.submit(job_file.body, idempotency_key=key)
     except ApiProblem as problem:
-        if job_file.lines and problem.errors:
-            places = [f"{job_file.place_of(each)}: {each.detail}" for each in problem.errors[:_FAULTS_SHOWN]]
-            raise Complaint(" ".join([problem.detail, *places])) from problem
-        raise
+        refuse(problem, job_file)
     job = submitted.job
     if not submitted.replayed:
         return job

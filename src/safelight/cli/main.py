@@ -164,6 +164,45 @@ def generate(
 
 
 @app.command()
+def quote(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What `safelight generate` takes. Pictures that it names are uploaded."),
+    ],
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """What a job file would cost, and how long it may take.
+
+    Nothing is ordered. Exit code: 0, or 1 when it would be refused.
+    """
+    from safelight.cli.quote import quote as run_quote
+
+    run_quote(file, as_json=as_json, url=url)
+
+
+@app.command()
+def stats(
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Jobs created from then on; default: 30 days before.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Jobs created before then, `2026-11-20T00:00:00Z`.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="With an admin's key: another account, or `*` for all.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="account, provider, model, group, style, day or hour.")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="Whose days and hours; default: UTC.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """What has become of jobs: how many, how well, how fast, at what cost."""
+    from safelight.cli.stats import stats as run_stats
+
+    asked = {"since": since, "until": until, "account": account, "group_by": group_by, "time_zone": time_zone}
+    run_stats(as_json=as_json, url=url, **asked)
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Examine this installation, and say what to do.
 

@@ -15,7 +15,7 @@ from safelight.client.album import Album
 from safelight.client.blocking import SyncSafelightClient
 from safelight.client.errors import ApiProblem, Forbidden, NoStream, NotRead, NotSaved, Unauthenticated, Unreachable
 from safelight.client.service import SafelightClient
-from safelight.client.views import Event, FeedPage, ImageView, JobView, OutputView, Submitted, Upload
+from safelight.client.views import Event, FeedPage, ImageView, JobView, OutputView, Quote, Submitted, Upload
 
 __all__ = [
     "Album",
@@ -29,6 +29,7 @@ __all__ = [
     "NotRead",
     "NotSaved",
     "OutputView",
+    "Quote",
     "SafelightClient",
     "Submitted",
     "SyncSafelightClient",

@@ -46,9 +46,12 @@ class SyncSafelightClient:
     """
 
     submit = _waits(SafelightClient.submit)
+    quote = _waits(SafelightClient.quote)
     upload = _waits(SafelightClient.upload)
     job = _waits(SafelightClient.job)
     jobs = _waits(SafelightClient.jobs)
+    images = _waits(SafelightClient.images)
+    stats = _waits(SafelightClient.stats)
     cancel = _waits(SafelightClient.cancel)
     retry = _waits(SafelightClient.retry)
     queue = _waits(SafelightClient.queue)

@@ -17,7 +17,18 @@ from safelight.client.archive import save_archive
 from safelight.client.errors import NotRead
 from safelight.client.stream import follow_events
 from safelight.client.transport import Transport
-from safelight.client.views import Event, FeedPage, JobView, Submitted, Upload, feed_page, job_view, upload_view
+from safelight.client.views import (
+    Event,
+    FeedPage,
+    JobView,
+    Quote,
+    Submitted,
+    Upload,
+    feed_page,
+    job_view,
+    quote_view,
+    upload_view,
+)
 from safelight.client.watch import watch_job
 
 _FEED_WAIT_SECONDS = 30
@@ -71,6 +82,11 @@ class SafelightClient:
         response = await self.call("POST", "/v1/jobs", may_repeat=True, json=body, headers=headers)
         return Submitted(job=job_view(response.json()), replayed=response.headers.get("idempotency-replayed") == "true")
 
+    async def quote(self, body: Mapping[str, Any]) -> Quote:
+        """What the job would cost and how long it may take; nothing is created."""
+        response = await self.call("POST", "/v1/jobs", may_repeat=True, json=body, params={"dry_run": "true"})
+        return quote_view(response.json())
+
     async def upload(self, picture: Path | bytes, *, account: str | None = None) -> Upload:
         """The picture is kept, to make others from: name its `id` as a reference. Sent again, it is the same upload.
         An admin's key may upload for another `account`. Raises NotRead when the file cannot be read."""
@@ -87,11 +103,42 @@ class SafelightClient:
         return job_view((await self._get(_job_path(job_id))).json())
 
     async def jobs(
-        self, *, status: str | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        filters: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """One page of the history, newest first, as the service gives it."""
-        asked = {"status": status, "limit": limit, "cursor": cursor}
+        """One page of the history, newest first, as the service gives it. `filters` are any others that it has."""
+        asked = {"status": status, "limit": limit, "cursor": cursor, **(filters or {})}
         return (await self._get("/v1/jobs", params=_given(asked))).json()
+
+    async def images(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        filters: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """One page of single images across jobs, asked for like `jobs`."""
+        asked = {"status": status, "limit": limit, "cursor": cursor, **(filters or {})}
+        return (await self._get("/v1/images", params=_given(asked))).json()
+
+    async def stats(
+        self,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        account: str | None = None,
+        group_by: str | None = None,
+        time_zone: str | None = None,
+    ) -> dict[str, Any]:
+        """What has become of the jobs created from `since` until before `until`, as the service gives it. Times are in
+        ISO 8601 with their offset from UTC; without them it is the last 30 days."""
+        asked = {"from": since, "to": until, "account": account, "group_by": group_by, "time_zone": time_zone}
+        return (await self._get("/v1/stats", params=_given(asked))).json()
 
     async def cancel(self, job_id: str, *, mode: str = "finish", images: Sequence[str] | None = None) -> JobView:
         body: dict[str, Any] = {"mode": mode} | ({"images": list(images)} if images else {})

@@ -80,6 +80,27 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What a job would cost and how long it may take; `document` is the answer with every field.
+
+    Amounts are decimal US dollars that vendors may bill, None: nobody knows. `balance_after` is what the account would
+    have left, in credits or in dollars as a text, None: it pays nothing in advance. `affordable`: a submit is not
+    refused for it. Seconds are from now until the last picture, None: nobody can tell. `notes` are for people.
+    """
+
+    images: int
+    low_usd: str | None
+    likely_usd: str | None
+    high_usd: str | None
+    balance_after: int | str | None
+    affordable: bool
+    p50_seconds: float | None
+    p90_seconds: float | None
+    notes: tuple[str, ...]
+    document: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened, `image.completed` for example; `data` is what the service tells of it.
 
@@ -117,6 +138,24 @@ def job_view(document: dict[str, Any]) -> JobView:
         images=tuple(_image(each) for each in document["images"]),
         actual_usd=cost.get("actual_usd"),
         uncertain_usd=cost.get("uncertain_usd"),
+        document=document,
+    )
+
+
+def quote_view(document: dict[str, Any]) -> Quote:
+    """From a quote as the service answers it."""
+    estimate: dict[str, Any] = document["estimate_usd"]
+    eta: dict[str, Any] = document["eta_seconds"] or {}
+    return Quote(
+        images=document["images"],
+        low_usd=estimate["low"],
+        likely_usd=estimate["likely"],
+        high_usd=estimate["high"],
+        balance_after=document["balance_after"],
+        affordable=document["affordable"],
+        p50_seconds=eta.get("p50"),
+        p90_seconds=eta.get("p90"),
+        notes=tuple(document["notes"]),
         document=document,
     )
 

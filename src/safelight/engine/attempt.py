@@ -184,6 +184,7 @@ class AttemptPipeline:
             return
         if lease.has_references and not await self.addresses.keep_for(lease):
             return
+        await provider.prepare()
         if self.draining.is_set():
             await settle.release(self.pool, lease)
             return

@@ -124,6 +124,9 @@ class GeminiProvider(ImageProvider):
         url = f"{self._base_url.rstrip('/')}/v1/models?pageSize=1"
         return await why_key_is_bad(url, headers={"x-goog-api-key": self._api_key}, bad_word="API_KEY_INVALID")
 
+    async def prepare(self) -> None:
+        await self._connected()
+
     async def aclose(self) -> None:
         await self._http.aclose()
         if self._client is not None:

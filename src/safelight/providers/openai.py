@@ -149,6 +149,9 @@ class OpenAIProvider(ImageProvider):
         url = f"{self._base_url.rstrip('/')}/models"
         return await why_key_is_bad(url, headers={"authorization": f"Bearer {self._api_key or _NO_KEY}"})
 
+    async def prepare(self) -> None:
+        await self._connected()
+
     async def aclose(self) -> None:
         await self._http.aclose()
 

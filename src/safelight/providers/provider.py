@@ -260,6 +260,10 @@ class ImageProvider(Protocol):
         """The likely price of the call before it is made; an upper bound where the vendor's price varies."""
         ...
 
+    async def prepare(self) -> None:
+        """What takes time before the first call, and none before later ones: loading the vendor's library, say. Asked
+        for before a call's deadline begins."""
+
     async def submit(self, request: ImageRequest) -> ImageResult | Refusal | RemoteHandle:
         """Sends exactly one billable request. Raises ProviderError, and CallNotSent from `net` when nothing left."""
         ...

@@ -64,7 +64,7 @@ def validated(model: type[M], document: Mapping[str, Any]) -> M:
 def _fault(error: Mapping[str, Any], *, pointer: str, in_query: bool = False) -> RequestFault:
     kind = error["type"]
     message = _MESSAGES.get(kind) or error["msg"].removesuffix(".") + "."
-    return RequestFault(pointer, message, _slug(kind, error["loc"]), in_query)
+    return RequestFault(pointer, message, _slug(kind, () if in_query else error["loc"]), in_query)
 
 
 def _slug(kind: str, path: tuple[str | int, ...]) -> str:
