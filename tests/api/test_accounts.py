@@ -17,7 +17,8 @@ from safelight.domain.credits import Billing, CreditPrices
 from safelight.engine.keys import create_key
 from tests.api.conftest import serving
 from tests.api.problems import refusal
-from tests.engine.books import assert_books_balance
+from tests.engine.books import WAITS_FOR_A_LOCK, assert_books_balance
+from tests.orders import until
 
 ONE = {"images": [{"id": "one", "prompt": "A brass key"}]}
 
@@ -207,3 +208,16 @@ async def test_a_key_sees_its_own_account_and_changes_none(api: httpx2.AsyncClie
     refusal(
         await api.put("/v1/accounts/user_1/budget", json={"daily_usd": None}, headers=own), 403, "insufficient-scope"
     )
+
+
+async def test_an_amount_is_never_entered_in_another_currency_than_it_was_given_in(
+    api: httpx2.AsyncClient, pool: asyncpg.Pool
+) -> None:
+    await bill(api, "usd")
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SELECT take_account('default')")
+        paying = asyncio.create_task(api.post("/v1/accounts/default/credits", json={"usd": "25.00"}))
+        await until(pool, WAITS_FOR_A_LOCK)
+        await conn.execute("UPDATE accounts SET billing = 'credits' WHERE id = 'default'")
+    refusal(await paying, 422, "validation-error")
+    assert await pool.fetchval("SELECT count(*) FROM ledger") == 0

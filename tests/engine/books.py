@@ -18,6 +18,11 @@ from tests.orders import order
 
 PAYER = "studio"
 
+WAITS_FOR_A_LOCK = """
+    SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
+"""How many connections to this database wait for what another one holds."""
+
 
 async def open_account(
     pool: asyncpg.Pool,

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import asyncpg
 import pytest
 
+from safelight.db.statements import load
 from safelight.domain.attempts import AttemptStatus
 from safelight.domain.credits import Billing
 from safelight.domain.errors import Billed, BudgetExceeded, ErrorKind, InvalidRequest
 from safelight.domain.ids import AttemptId, JobId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.money import FREE, Cost, CostBasis
-from safelight.engine import settle
+from safelight.engine import provider_book, settle
 from safelight.engine.accounts import account_of, set_daily_budget
 from safelight.engine.control import CancelMode, cancel, retry
+from safelight.engine.journal import locked_job
 from safelight.engine.lease import Lease, claim
 from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict
 from safelight.engine.submit import submit
-from tests.engine.books import PAYER, assert_books_balance, billed_order, day_of, open_account, register_for_all
+from tests.engine.books import (
+    PAYER,
+    WAITS_FOR_A_LOCK,
+    assert_books_balance,
+    balance,
+    billed_order,
+    day_of,
+    open_account,
+    register_for_all,
+)
 from tests.engine.by_hand import LONG_LEASE_SECONDS, admit_again, pass_time, picture, receipt_of
-from tests.orders import image, images_of
+from tests.orders import image, images_of, until
 
 E = 40_000
 
@@ -194,3 +206,52 @@ async def test_a_price_that_nobody_knows_fits_no_budget(pool: asyncpg.Pool) -> N
         await ordered(pool, "one", estimate=None)
     assert refusal.value.slug == "price-unknown"
     await ordered(pool, "free", estimate=0)
+
+
+async def test_a_call_that_finds_no_room_tells_what_is_used_without_it(pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:
+    await open_account(pool, billing=Billing.NONE, daily_budget_microusd=10 * E)
+    await ordered(pool, "one", estimate=5 * E)
+    await pass_time(pool, 86_400)
+    lease = await taken(pool, queue)
+    await ordered(pool, "two", estimate=7 * E)
+    answer = await settle.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
+    assert answer == settle.Ended(ImageStatus.FAILED)
+    assert await told(pool) == [(PAYER, 50), (PAYER, 50), (PAYER, 100)]
+    data = await pool.fetchval("SELECT data FROM notices ORDER BY id DESC LIMIT 1")
+    assert (data["budget_usd"], data["used_usd"]) == ("0.400", "0.280")
+    assert await day_of(pool) == (7 * E, 0, 0)
+    await assert_books_balance(pool)
+
+
+async def test_a_budget_that_is_set_while_an_image_settles_waits_for_it(
+    pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    await open_account(pool, paid_in=1)
+    await ordered(pool, "one")
+    lease, attempt_id = await opened(pool, await taken(pool, queue))
+    receipt = receipt_of(lease, attempt_id, picture(), cost_microusd=30_000)
+    async with locked_job(pool, lease.job_id) as (conn, _):  # as `receive_and_complete`, step by step
+        await provider_book.insert_receipt(conn, receipt)
+        setting = asyncio.create_task(set_daily_budget(pool, PAYER, 2 * E))
+        await until(pool, WAITS_FOR_A_LOCK)
+        await conn.fetchval(load("attempts").start_uploading, lease.row_id, lease.status.value, lease.token)
+        await conn.fetchval(load("settle").complete_image, lease.row_id, lease.token, attempt_id)
+    await setting
+    assert await balance(pool) == (0, 0, 1)
+    assert await day_of(pool) == (0, 30_000, 0)
+    await assert_books_balance(pool)
+
+
+async def test_a_budget_can_be_set_after_a_day_of_many_calls(pool: asyncpg.Pool) -> None:
+    await open_account(pool, billing=Billing.NONE)
+    await ordered(pool, "one")
+    await pool.execute(
+        "INSERT INTO attempts (id, image_row_id, number, run, provider, model, fingerprint, claim_token, worker_id,"
+        " sent_at, deadline_at, resolve_at, estimate_microusd, status, cost_microusd, cost_basis)"
+        " SELECT 'att_' || n, row_id, n, 1, provider, model, fingerprint, gen_random_uuid(), gen_random_uuid(),"
+        " safelight.now(), safelight.now(), safelight.now(), 3, 'settled', 5, 'usage'"
+        " FROM images, generate_series(1, 25000) AS n"
+    )
+    await set_daily_budget(pool, PAYER, 10**6)
+    assert await day_of(pool) == (0, 125_000, 50_000)
+    await assert_books_balance(pool)

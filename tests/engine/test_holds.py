@@ -10,17 +10,19 @@ import pytest
 from safelight.domain.attempts import OnUncertain
 from safelight.domain.credits import Billing, CreditPrices
 from safelight.domain.errors import BudgetExceeded, InvalidRequest
-from safelight.domain.ids import JobId
+from safelight.domain.ids import AttemptId, JobId
 from safelight.domain.lifecycle import ImageStatus
 from safelight.engine import provider_book, settle
 from safelight.engine.control import CancelMode, cancel, retry
-from safelight.engine.lease import Hint
+from safelight.engine.lease import Hint, Lease, claim
 from safelight.engine.ledger import statement
-from safelight.engine.outcome import no_answer
+from safelight.engine.outcome import End, no_answer
 from safelight.engine.submit import submit
+from safelight.providers.provider import RemoteHandle
 from safelight.settings import Settings
 from tests.engine.books import (
     PAYER,
+    WAITS_FOR_A_LOCK,
     assert_books_balance,
     assert_holds_at_rest,
     balance,
@@ -29,8 +31,18 @@ from tests.engine.books import (
     open_account,
     register_for_all,
 )
-from tests.engine.by_hand import admit_again, pass_time, picture, pipeline_of, receipt_of, run, swept
-from tests.orders import image, images_of, vendor_image
+from tests.engine.by_hand import (
+    LONG_LEASE_SECONDS,
+    admit_again,
+    pass_time,
+    picture,
+    pipeline_of,
+    receipt_of,
+    run,
+    swept,
+)
+from tests.engine.test_budgets import opened
+from tests.orders import image, images_of, until, vendor_image
 
 PRICES = CreditPrices(default=3, by_model={"placeholder-1": 5, "gemini/other": 7})
 
@@ -199,3 +211,36 @@ async def uncertain(settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool)
         await settle.conclude(pool, lease, sent.id, end, verdict, retry_unit_seconds=0.0)
     assert (await images_of(pool, job_id))[0]["status"] == "uncertain"
     return job_id, lease, sent.id
+
+
+async def test_a_retry_waits_for_a_late_answer_that_is_being_booked(pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:
+    await open_account(pool, paid_in=10, daily_budget_microusd=10**6)
+    job_id = await ordered(pool, image("one"), image("two"))
+    worker_id = await register_for_all(pool)
+    calls: list[tuple[Lease, AttemptId]] = []
+    for position in range(2):
+        await pool.execute(
+            "UPDATE images SET not_before = safelight.now() + make_interval(hours => (position <> $1)::int)"
+            " WHERE status = 'queued'",
+            position,
+        )
+        hint = await admit_again(pool, queue)
+        lease = await claim(pool, hint, worker_id=worker_id, lease_seconds=LONG_LEASE_SECONDS)
+        assert lease is not None
+        calls.append(await opened(pool, lease))
+        await provider_book.keep_handle(pool, calls[-1][1], RemoteHandle(remote_id="x"))
+        end, _ = no_answer("TIMEOUT", "no answer came")
+        await settle.conclude(pool, *calls[-1], end, End(ImageStatus.UNCERTAIN), retry_unit_seconds=0.0)
+    lease, attempt_id = calls[-1]
+    async with pool.acquire() as conn, conn.transaction():  # as `note_stranded`, step by step
+        await conn.execute("UPDATE attempts SET stranded_in = 'x' WHERE id = $1", attempt_id)
+        retried = asyncio.create_task(retry(pool, job_id, account=PAYER, run_limit_seconds=3600, prices=PRICES))
+        await until(pool, WAITS_FOR_A_LOCK)
+        await provider_book.insert_receipt(conn, receipt_of(lease, attempt_id, picture()))  # pyright: ignore[reportArgumentType]
+    assert await retried == 2
+    assert await balance(pool) == (0, 10, 0)
+    assert [row["status"] for row in await pool.fetch("SELECT status FROM attempts ORDER BY id")] == [
+        "submitted",
+        "received",
+    ]
+    await assert_books_balance(pool)

@@ -93,6 +93,7 @@ def account_routes(deps: ApiDependencies) -> APIRouter:
             deps.pool,
             account_id,
             _amount(wish, account.billing),
+            billing=account.billing,
             kind=EntryKind(wish.kind),
             reason=wish.reason,
             idempotency_key=key,

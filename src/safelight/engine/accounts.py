@@ -100,6 +100,8 @@ async def set_daily_budget(pool: asyncpg.Pool, account_id: str, budget_microusd:
     Calls that were made today count. What waits is asked again before it is bought. Raises NotFound.
     """
     async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
+        if budget_microusd is not None:
+            await conn.execute(_SQL.lock_today, account_id)
         await conn.execute(_CHARGE.take_account, account_id)
         if await conn.fetchval(_SQL.set_budget, account_id, budget_microusd) is None:
             raise no_such_account()

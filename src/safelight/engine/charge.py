@@ -101,18 +101,19 @@ async def cover_call(conn: asyncpg.Connection, lease: Lease) -> ImageError | Non
 
     Says nothing of an image that is to stop or not ours any more: whoever opens the attempt finds that out.
     """
-    await conn.execute(_SQL.take_account, await conn.fetchval(_SQL.account_of_job, lease.job_id))
-    covered = await conn.fetchrow(_SQL.cover_call, lease.row_id, lease.token)
-    if covered is None:
+    account = await conn.fetchval(_SQL.account_of_job, lease.job_id)
+    await conn.execute(_SQL.take_account, account)
+    room = await conn.fetchrow(_SQL.room_for_call, lease.row_id, lease.token)
+    if room is None:
         return None
-    if covered["estimate_microusd"] is None:
+    if room["estimate_microusd"] is None:
         return without_price(f"{lease.provider}/{lease.model}")
-    left = await conn.fetchrow(_SQL.leeway_of_job, lease.job_id, covered["reserved_on"])
-    assert left is not None
-    if _is_short(left["job_left_microusd"]):
+    if _is_short(room["job_left_microusd"]):
         return over_budget("JOB_BUDGET", "The job may not cost more: `max_cost_usd` has no room for this call.")
-    if _is_short(left["day_left_microusd"]):
+    if _is_short(room["day_left_microusd"]):
+        await conn.execute(_SQL.tell_exhausted, account, room["day"])
         return over_budget("DAILY_BUDGET", "The account's budget of the day has no room for this call.")
+    await conn.execute(_SQL.cover_call, lease.row_id, lease.token, room["day"])
     return None
 
 

@@ -151,6 +151,7 @@ async def _retry(
             raise Conflict(f"Job `{job_id}` is being canceled; retry it when it has ended.", slug="job-canceling")
         if job.status in TERMINAL_JOB_STATUSES:
             await reopen_job(conn, job_id, by_user=True, run_limit_seconds=run_limit_seconds)
+        await conn.execute(_SQL.lock_attempts, [image["row_id"] for image in again])
         for image in again:
             prompt = _prompt(image, prompts.get(image["id"]))
             inputs = family.inputs_of(image["row_id"])

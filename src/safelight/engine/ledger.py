@@ -57,15 +57,17 @@ async def add_credit(
     account_id: str,
     amount: int,
     *,
+    billing: Billing | None = None,
     kind: EntryKind,
     reason: str | None,
     idempotency_key: str | None,
 ) -> tuple[Entry, bool]:
     """The entry of a top-up or an adjustment, and whether it had been made before under the same key. The amount is in
-    what the account is billed in; one below 0 takes back.
+    what the account is billed in, which has to be `billing` still, if that is given; one below 0 takes back.
 
     Raises NotFound; Conflict (`account-not-billed`) for one that pays nothing, (`insufficient-balance`) when less is
-    available than is taken back; InvalidRequest (`idempotency-key-reused`) when the key was for something else.
+    available than is taken back; InvalidRequest (`idempotency-key-reused`) when the key was for something else, and
+    when the account is billed otherwise by now.
     """
     async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
         await conn.execute(_CHARGE.take_account, account_id)
@@ -80,6 +82,8 @@ async def add_credit(
                 return await _entry(conn, earlier["id"]), True  # pyright: ignore[reportArgumentType]
         if account.billing is Billing.NONE:
             raise Conflict(f"Account `{account_id}` is not billed.", slug="account-not-billed")
+        if billing is not None and account.billing is not billing:
+            raise InvalidRequest(f"Account `{account_id}` is billed in {account.billing.value} by now.")
         await conn.execute(_CHARGE.open_books, account_id, account.billing.value)
         entry_id = await conn.fetchval(
             _SQL.add_credit, account_id, account.billing.value, kind.value, amount, reason, idempotency_key

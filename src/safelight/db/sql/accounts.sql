@@ -28,11 +28,28 @@ RETURNING id;
 -- name: set_budget
 UPDATE accounts SET daily_budget_microusd = $2 WHERE id = $1 RETURNING id;
 
--- name: count_today
--- Today's calls of an account that had no budget when they were made count for the one it has now.
-UPDATE attempts AS c SET is_budgeted = true, budget_day = today()
+-- name: lock_today
+-- Today's calls that count_today is to count, in their order. Asked before the account's row is taken: whoever settles an
+-- image has its call first and the account after it.
+SELECT FROM attempts AS c
 WHERE c.budget_day IS NULL AND c.sent_at >= today()::timestamp AT TIME ZONE 'UTC'
-  AND c.image_row_id IN (SELECT i.row_id FROM images AS i JOIN jobs AS j ON j.id = i.job_id WHERE j.account = $1);
+  AND c.image_row_id IN (SELECT i.row_id FROM images AS i JOIN jobs AS j ON j.id = i.job_id WHERE j.account = $1)
+ORDER BY c.id FOR NO KEY UPDATE;
+
+-- name: count_today
+-- Today's calls of an account that had no budget when they were made count for the one it has now: all in one sum. The
+-- account's row is held, so it waits for none that was made since they were locked.
+WITH counted AS (
+    UPDATE attempts AS c SET is_budgeted = true, budget_day = today()
+    WHERE c.id IN (
+        SELECT t.id FROM attempts AS t
+        WHERE t.budget_day IS NULL AND t.sent_at >= today()::timestamp AT TIME ZONE 'UTC'
+          AND t.image_row_id IN (SELECT i.row_id FROM images AS i JOIN jobs AS j ON j.id = i.job_id WHERE j.account = $1)
+        FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING held_by(c) AS held, spent_by(c) AS spent, overage_of(c) AS overage
+)
+SELECT count_on_day($1, today(), sum(held)::bigint, sum(spent)::bigint, sum(overage)::bigint)
+FROM counted HAVING count(*) > 0;
 
 -- name: tell_thresholds
 -- The thresholds of a budget that was set just now, of what is used already.

@@ -43,15 +43,31 @@ SELECT j.max_cost_microusd
                    WHERE d.account = j.account AND d.day = coalesce($2, today())), 0) AS day_left_microusd
 FROM jobs AS j JOIN accounts AS a ON a.id = j.account WHERE j.id = $1;
 
+-- name: room_for_call
+-- What the budgets of a job and of its account today would have left with the next call of an image in the place of what the
+-- image has set aside; NULL where there is no budget, or no estimate. No row when the lease is lost, or it was asked to stop.
+SELECT i.estimate_microusd, today() AS day,
+       j.max_cost_microusd - i.estimate_microusd
+       - (SELECT coalesce(sum(o.reserved_microusd), 0)::bigint FROM images AS o
+          WHERE o.job_id = j.id AND o.row_id <> i.row_id
+            AND o.status IN ('queued', 'processing', 'generating', 'uploading'))
+       - (SELECT coalesce(sum(held_by(c) + spent_by(c)), 0)::bigint
+          FROM attempts AS c JOIN images AS o ON o.row_id = c.image_row_id WHERE o.job_id = j.id) AS job_left_microusd,
+       a.daily_budget_microusd - i.estimate_microusd
+       - coalesce((SELECT d.held_microusd + d.spent_microusd FROM account_days AS d
+                   WHERE d.account = j.account AND d.day = today()), 0)
+       + CASE WHEN i.reserved_on = today() THEN reserved_by(i) ELSE 0 END AS day_left_microusd
+FROM images AS i JOIN jobs AS j ON j.id = i.job_id JOIN accounts AS a ON a.id = j.account
+WHERE i.row_id = $1 AND i.status = 'processing' AND i.claim_token = $2 AND i.stop IS NULL;
+
 -- name: cover_call
--- An image that is about to be bought has exactly its estimate set aside, of today's budget if there is one; no row when
--- the lease is lost, or it was asked to stop.
+-- An image that is about to be bought has exactly its estimate set aside, of the budget of the day ($3) that it was asked
+-- of, if there is one.
 UPDATE images AS i
 SET reserved_microusd = coalesce(i.estimate_microusd, 0),
-    reserved_on = CASE WHEN a.daily_budget_microusd IS NOT NULL THEN today() END
+    reserved_on = CASE WHEN a.daily_budget_microusd IS NOT NULL THEN $3::date END
 FROM jobs AS j JOIN accounts AS a ON a.id = j.account
-WHERE i.row_id = $1 AND i.status = 'processing' AND i.claim_token = $2 AND i.stop IS NULL AND j.id = i.job_id
-RETURNING i.job_id, i.estimate_microusd, i.reserved_on;
+WHERE i.row_id = $1 AND i.status = 'processing' AND i.claim_token = $2 AND i.stop IS NULL AND j.id = i.job_id;
 
 -- name: hold
 -- What the pictures of a locked job ($3, by position) are to cost ($4) is held, all of it or nothing: one conditional

@@ -37,6 +37,12 @@ SET status = 'queued', run = run + 1, retry_count = retry_count + 1, failures = 
 WHERE row_id = $1 AND status IN ('failed', 'refused', 'canceled', 'uncertain')
 RETURNING row_id;
 
+-- name: lock_attempts
+-- What ask_again may be about, before the first hold is given back: whoever books a late answer has its call first and the
+-- account after it.
+SELECT FROM attempts WHERE image_row_id = ANY($1::bigint[]) AND status = 'unknown' AND remote IS NOT NULL
+ORDER BY id FOR NO KEY UPDATE;
+
 -- name: ask_again
 -- A job at the vendor whose outcome was given up may have brought the picture that is wanted now: it is asked after again.
 UPDATE attempts SET status = 'submitted', error_kind = NULL, error_code = NULL, cost_basis = NULL

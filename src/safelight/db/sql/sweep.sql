@@ -39,11 +39,16 @@ RETURNING row_id;
 
 -- name: book_unknown
 -- Calls that can no longer answer, and jobs at the vendor that nobody asks after any more: their outcome is booked as lost.
+WITH lost AS MATERIALIZED (
+    SELECT a.id FROM attempts AS a
+    WHERE (a.status = 'sent' AND a.resolve_at <= safelight.now())
+       OR (a.status = 'submitted' AND a.image_row_id IN (
+               SELECT i.row_id FROM images AS i
+               WHERE i.row_id = a.image_row_id AND i.status IN ('completed', 'failed', 'refused', 'canceled', 'uncertain')))
+    ORDER BY a.id FOR NO KEY UPDATE
+)
 UPDATE attempts AS a SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown'
-WHERE (a.status = 'sent' AND a.resolve_at <= safelight.now())
-   OR (a.status = 'submitted' AND a.image_row_id IN (
-           SELECT i.row_id FROM images AS i
-           WHERE i.row_id = a.image_row_id AND i.status IN ('completed', 'failed', 'refused', 'canceled', 'uncertain')))
+WHERE a.id IN (SELECT id FROM lost) AND a.status IN ('sent', 'submitted')
 RETURNING a.id;
 
 -- name: attempts_of_receipts
