@@ -29,7 +29,10 @@ def fleet(fleet: Fleet, proxy: Proxy) -> Fleet:
     return fleet
 
 
-@pytest.mark.parametrize("statement", ["open_attempt", "receive", "complete_image"])
+@pytest.mark.parametrize(
+    "statement",
+    ["receive", *(pytest.param(each, marks=pytest.mark.slow) for each in ("open_attempt", "complete_image"))],
+)
 async def test_the_answer_to_a_commit_is_lost(statement: str, fleet: Fleet, proxy: Proxy) -> None:
     await fleet.start()
     proxy.lose_commit_after(statement)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.submit import submit
 from tests.crash.conftest import Fleet
 from tests.orders import SMALL, attempts_of, ended, order, until, vendor_image
 
 
+@pytest.mark.slow
 async def test_nothing_is_bought_while_there_is_no_room_to_stage_it(fleet: Fleet) -> None:
     crowded = await fleet.start(min_free_bytes=1 << 60)
     accepted = await submit(fleet.pool, order(vendor_image("a")), run_limit_seconds=3600)

@@ -46,7 +46,7 @@ async def test_a_service_runs_open_and_says_so_until_a_command_makes_the_first_k
         await until_refused(client, bearer(key))
 
 
-@pytest.mark.parametrize("process", ["api", "serve"])
+@pytest.mark.parametrize("process", ["api", pytest.param("serve", marks=pytest.mark.slow)])
 async def test_where_others_reach_it_a_service_without_keys_does_not_start(
     database: str, tmp_path: Path, process: str
 ) -> None:
@@ -57,6 +57,7 @@ async def test_where_others_reach_it_a_service_without_keys_does_not_start(
     assert "Traceback" not in refused.err
 
 
+@pytest.mark.slow
 async def test_where_others_reach_it_a_service_with_a_key_starts_and_asks_for_it(
     database: str, pool: asyncpg.Pool, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ async def test_rows_of_admitted_images_are_deleted_before_anyone_takes_them(flee
     assert await fleet.pool.fetchval("SELECT count(*) FROM lost") == 3
 
 
+@pytest.mark.slow
 async def test_rows_are_doubled_by_hand_for_two_workers(fleet: Fleet) -> None:
     await fleet.start()
     await fleet.start()
@@ -78,6 +79,7 @@ async def test_rows_are_doubled_by_hand_for_two_workers(fleet: Fleet) -> None:
     await completes_without_a_second_purchase(fleet, job_id)
 
 
+@pytest.mark.slow
 async def test_every_listen_connection_is_killed(fleet: Fleet) -> None:
     await fleet.start()
     job_id = await job_in_full_swing(fleet)

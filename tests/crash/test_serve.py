@@ -144,6 +144,7 @@ async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) 
     assert 6 <= vendor.bill.charged_calls <= 12, "each call was lost with its worker and bought again once"
 
 
+@pytest.mark.slow
 async def test_after_the_power_went_the_next_start_finishes_what_was_accepted(service: Service) -> None:
     await service.start()
     vendor = service.sandbox.vendor

@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 import psutil
+import pytest
 
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import JobOrder
@@ -53,6 +54,7 @@ async def test_a_worker_stalled_in_mid_call_cannot_settle_and_what_it_received_i
     assert row["crash_count"] == 0, "the worker lived: its lease was lost, it did not crash"
 
 
+@pytest.mark.slow
 async def test_thawed_before_its_deadline_a_worker_stopped_before_the_first_byte_makes_the_one_call(
     fleet: Fleet,
 ) -> None:
@@ -87,6 +89,7 @@ async def test_thawed_after_its_deadline_a_worker_stopped_before_the_first_byte_
     assert [a["status"] for a in await attempts_of(fleet.pool, accepted.job_id)] == ["unbilled", "settled"]
 
 
+@pytest.mark.slow
 async def test_a_worker_thawed_after_another_one_completed_its_image_writes_nothing(fleet: Fleet) -> None:
     zombie = await fleet.start(f"{Failpoint.UPLOADED}:stop@1")
     accepted = await submit(fleet.pool, one_image(timeout_seconds=30), run_limit_seconds=3600)

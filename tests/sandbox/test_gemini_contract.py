@@ -78,6 +78,7 @@ async def test_every_response_has_its_own_id(ask: Ask) -> None:
     assert len(set(ids)) == 3
 
 
+@pytest.mark.slow
 async def test_the_picture_has_the_asked_aspect_ratio(ask: Ask) -> None:
     for ratio, size_px in RATIO_PX.items():
         response = await ask(

@@ -106,10 +106,10 @@ async def test_a_prompt_gets_a_png_with_usage_and_an_id(client: Client) -> None:
         ("1024x1024", "low", 272),
         ("1024x1024", "high", 4160),
         ("1536x1024", "medium", 1584),
-        ("1024x1536", "high", 6240),
-        ("2048x1152", "low", 612),
-        ("1536x512", "low", 204),
-        ("2160x3840", "low", 2152),
+        pytest.param("1024x1536", "high", 6240, marks=pytest.mark.slow),
+        pytest.param("2048x1152", "low", 612, marks=pytest.mark.slow),
+        pytest.param("1536x512", "low", 204, marks=pytest.mark.slow),
+        pytest.param("2160x3840", "low", 2152, marks=pytest.mark.slow),
     ],
 )
 async def test_the_picture_has_the_asked_size_and_its_tokens(
