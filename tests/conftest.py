@@ -14,17 +14,15 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from safelight.db.embedded import EmbeddedServer
-from safelight.db.migrate import migrate
 from safelight.db.pool import close_pool, open_pool
+from tests.databases import fresh_database
 from tests.s3 import CREDENTIALS, running_s3
 
-_TEMPLATE = "safelight_template"
 _ROOM_BYTES = 2_000_000_000
 _HOME = pytest.StashKey[Path]()
 _WATCHER = pytest.StashKey[subprocess.Popen[bytes]]()
@@ -81,15 +79,8 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture
 async def database(postgres: str) -> AsyncIterator[str]:
     """The DSN of a database of this test's own, with every migration applied."""
-    name = f"test_{uuid4().hex}"
-    server = await asyncpg.connect(postgres)
-    try:
-        await _provide_template(server, postgres)
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-        yield _dsn_of(name, postgres)
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await server.close()
+    async with fresh_database(postgres) as dsn:
+        yield dsn
 
 
 @pytest.fixture
@@ -127,24 +118,3 @@ def _make_open_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="safelight-tests-", dir=memory if has_room else "/tmp"))
     folder.chmod(0o755)
     return folder
-
-
-async def _provide_template(server: asyncpg.Connection, postgres: str) -> None:
-    exists = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
-    if await server.fetchval(exists, _TEMPLATE):
-        return
-    await server.execute("SELECT pg_advisory_lock(1)")
-    try:
-        if not await server.fetchval(exists, _TEMPLATE):
-            prepared = f"{_TEMPLATE}_{uuid4().hex}"
-            await server.execute(f"CREATE DATABASE {prepared}")
-            await migrate(_dsn_of(prepared, postgres))
-            await server.execute(f"ALTER DATABASE {prepared} RENAME TO {_TEMPLATE}")
-            # No autovacuum in it: a database that is being visited cannot be copied.
-            await server.execute(f"ALTER DATABASE {_TEMPLATE} ALLOW_CONNECTIONS false")
-    finally:
-        await server.execute("SELECT pg_advisory_unlock(1)")
-
-
-def _dsn_of(name: str, postgres: str) -> str:
-    return postgres.replace("@/postgres?", f"@/{name}?")

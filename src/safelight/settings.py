@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[frozenset[str], NoDecode] = frozenset()
     """More names that clients may call the API by, separated by commas; loopback's and those of `bind` and `public_url`
     always are. `*` allows any."""
+    dashboard: bool = True
+    """Pages for people at `/dashboard`."""
     max_streams: int = Field(default=2000, ge=0, le=3000)
     """Open event streams per API process, which holds 4000 connections in all; further ones are refused."""
     url: str = "http://127.0.0.1:8420"

@@ -172,6 +172,8 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
     """The API's application, with its admission running beside it."""
     from safelight.api.app import ApiDependencies, create_app  # a worker does without the web framework
     from safelight.api.edge.gate import LOOPBACK_HOSTS
+    from safelight.api.edge.session import Sessions
+    from safelight.dashboard.app import add_dashboard
     from safelight.domain.recipe import load_recipes
 
     catalog = catalog_of(settings)
@@ -182,6 +184,7 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
             await databases.pool.fetchval("SELECT 1")
 
         recipes = load_recipes(settings.home / "recipes")
+        vault = vault_of(settings)
         renderer = RenderPool()  # its process starts with the first upload
         schedules = schedules_of(settings, databases.pool, placing(catalog, lambda: recipes), admission)
         app = create_app(
@@ -194,7 +197,7 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
                 run_limit_seconds=settings.run_limit_seconds,
                 public_url=settings.public_url,
                 ready=ready,
-                vault=vault_of(settings),
+                vault=vault,
                 check_url=guard_of(settings).check,
                 renderer=renderer,
                 upload_retention_days=settings.upload_retention_days,
@@ -213,6 +216,8 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
                 depth=QueueDepth(settings.max_queued_images),
             )
         )
+        if settings.dashboard:
+            add_dashboard(app, sessions=Sessions(vault), public_url=settings.public_url)
         admitting = asyncio.create_task(admission.run())
         try:
             async with (

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from safelight.api.app import ApiDependencies, create_app
+from safelight.api.edge.openapi import Application
 from safelight.api.server import ApiServer, ServerConfig
 from safelight.db.pool import close_pool, open_pool
 from safelight.delivery.webhooks.vault import Vault, new_key
@@ -100,26 +101,30 @@ class _Nothing:
 
 
 @asynccontextmanager
-async def serving(
-    deps: ApiDependencies,
+async def serving(deps: ApiDependencies, **limits: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the API, which listens on a free port for as long as the block lasts."""
+    async with listening(create_app(deps), **limits) as url, httpx2.AsyncClient(base_url=url, timeout=30) as client:
+        yield client
+
+
+@asynccontextmanager
+async def listening(
+    app: Application,
     *,
     head_seconds: float = 30.0,
     stall_seconds: float = 30.0,
     send_buffer_bytes: int | None = None,
-) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of the API, which listens on a free port for as long as the block lasts."""
+) -> AsyncIterator[str]:
+    """The address of the application, which answers for as long as the block lasts."""
     listener = socket.create_server(("127.0.0.1", 0))
     if send_buffer_bytes is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
-    app = create_app(deps)
     server = _Server(ServerConfig(app, head_seconds=head_seconds, stop_seconds=2, stall_seconds=stall_seconds))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(10):
             await server.listening.wait()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
-            yield client
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await task

@@ -14,6 +14,7 @@ from safelight.api.edge.closing import closing_of
 from safelight.api.edge.gate import Gate, stopping
 from safelight.api.edge.openapi import Application
 from safelight.api.edge.request_id import RequestIds
+from safelight.api.edge.session import Sessions
 from safelight.api.events import event_routes
 from safelight.api.image_history import image_history_routes
 from safelight.api.images import image_routes
@@ -100,7 +101,7 @@ def create_app(deps: ApiDependencies) -> Application:
     app.include_router(openai_routes(deps, watch, links, places))
     app.include_router(service_routes(deps))
     failures.install(app)
-    app.add_middleware(Authentication, keyring=keyring)
+    app.add_middleware(Authentication, keyring=keyring, sessions=Sessions(deps.vault, clock=deps.clock))
     app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)
     app.add_middleware(RequestIds, failed=failures.internal_error, cut_off=stopping)
     app.add_middleware(ErrorForm)

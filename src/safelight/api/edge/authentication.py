@@ -8,16 +8,19 @@ from urllib.parse import unquote
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from safelight.api.access import NO_KEY, set_caller
+from safelight.api.access import NO_KEY, caller_in, set_caller
 from safelight.api.edge.failures import answer_to
+from safelight.api.edge.session import SESSION_COOKIE, Sessions
 from safelight.api.passes import bears_link
 from safelight.domain.errors import Unauthenticated
 from safelight.domain.keys import has_key
 from safelight.engine.keyring import Keyring
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
 """What tells nothing of anybody."""
-_OPEN_FOLDER = "/problems/"
+_OPEN_FOLDERS = ("/problems/", "/dashboard/static/")
+_DASHBOARD = "/dashboard/"
+_READING = frozenset({"GET", "HEAD"})
 
 _BEARER = re.compile(r"Bearer +(\S{1,200}) *", re.IGNORECASE)
 
@@ -26,21 +29,24 @@ class Authentication:
     """Says on whose behalf a request is made, and sends it away where that is nobody's.
 
     Every address needs a key but the open ones, also one that does not exist: what is forgotten here is closed. A
-    picture may be asked for with a link instead.
+    picture may be asked for with a link instead. Somebody who is signed in at the dashboard may read with the cookie
+    alone, which is how a browser follows a stream or shows a picture. The dashboard itself sends away whom it does not
+    know, and has found out on whose behalf it asks.
     """
 
-    def __init__(self, app: ASGIApp, *, keyring: Keyring) -> None:
+    def __init__(self, app: ASGIApp, *, keyring: Keyring, sessions: Sessions) -> None:
         self._app = app
         self._keyring = keyring
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_open(scope["path"]):
+        if scope["type"] != "http" or is_open(scope["path"]) or caller_in(scope) is not None:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
         try:
-            caller = await self._keyring.caller(_key_of(request))
-            if caller is None and not bears_link(request):
+            caller = await self._keyring.caller(self._key_of(request))
+            if caller is None and not bears_link(request) and not in_dashboard(request.url.path):
                 raise Unauthenticated(NO_KEY)
         except Exception as error:  # the routes' own net is not around us: what it does not know is raised again
             await answer_to(request, error)(scope, receive, send)
@@ -49,9 +55,20 @@ class Authentication:
             set_caller(scope, caller)
         await self._app(scope, receive, send)
 
+    def _key_of(self, request: Request) -> str | None:
+        if "authorization" in request.headers:
+            return _key_of(request)
+        cookie = request.cookies.get(SESSION_COOKIE)
+        may_count = request.method in _READING or in_dashboard(request.url.path)
+        return self._sessions.key_in(cookie) if cookie is not None and may_count else None
+
 
 def is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(_OPEN_FOLDER)
+    return path in OPEN_PATHS or path.startswith(_OPEN_FOLDERS)
+
+
+def in_dashboard(path: str) -> bool:
+    return path.startswith(_DASHBOARD)
 
 
 def _key_of(request: Request) -> str | None:

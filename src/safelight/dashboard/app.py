@@ -1,0 +1,38 @@
+"""The dashboard, put together."""
+
+from __future__ import annotations
+
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+
+from safelight.api.edge.openapi import Application
+from safelight.api.edge.session import Sessions
+from safelight.dashboard.inside import Inside
+from safelight.dashboard.keys import key_routes
+from safelight.dashboard.sign_in import sign_in_routes
+from safelight.dashboard.visit import PREFIX, Pages, Visit
+
+
+def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | None) -> None:
+    """Afterwards the application has pages for people below `/dashboard`, and `/` leads there."""
+    pages = Pages(Inside(app), public_url=public_url)
+    routes = [
+        *sign_in_routes(pages, sessions),
+        *key_routes(pages),
+        Route("/static/{name}", pages.assets.serve),
+        pages.route("/{rest:path}", _unknown),
+    ]
+    app.router.routes.append(Mount(PREFIX, routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1000)]))
+    app.router.routes.append(Route("/", _to_dashboard, include_in_schema=False))
+    app.router.routes.append(Route(PREFIX, _to_dashboard, include_in_schema=False))
+
+
+async def _unknown(visit: Visit) -> Response:
+    return visit.page("problem.html", status=404, problem={"title": "There is no such page"})
+
+
+async def _to_dashboard(_: Request) -> Response:
+    return RedirectResponse(f"{PREFIX}/", 307)

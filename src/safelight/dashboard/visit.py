@@ -1,0 +1,194 @@
+"""One request of one person: what they may ask of the API, what their form says, and the page that they get."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import jinja2
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from safelight.api.access import caller_in
+from safelight.dashboard.assets import Assets
+from safelight.dashboard.inside import Inside, Refused
+from safelight.dashboard.words import FILTERS
+from safelight.domain.access import ANYBODY, Caller, KeyScope
+
+PREFIX = "/dashboard"
+
+_FORM_COOKIE = "safelight_form"
+_FORM_FIELD = "form_token"
+_TOKEN_LENGTH = 43
+_MOST_FIELDS = 1000
+_MOST_FIELD_BYTES = 2_000_000
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:{pictures}; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class BadForm(Exception):
+    """It does not come from a page of ours, or cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """`caller` is None for somebody who has not signed in, which only the page to do so sees."""
+
+    request: Request
+    caller: Caller | None
+    pages: Pages
+    token: str
+
+    @property
+    def is_fragment(self) -> bool:
+        """The page is there already and asks for a part of itself."""
+        return self.request.headers.get("hx-request") == "true"
+
+    def may(self, scope: str) -> bool:
+        return self.caller is not None and self.caller.may(KeyScope(scope))
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """What the API answers, as JSON. Raises Refused."""
+        return (await self.ask("GET", path, query=query)).json()
+
+    async def send(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """The same of a request that changes something; None where the answer is empty. Raises Refused."""
+        response = await self.ask(method, path, body=body, query=query)
+        return response.json() if response.content else None
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The whole answer, for what is no JSON or has headers that matter."""
+        return await self.pages.inside.ask(method, path, caller=self.caller, query=query, body=body, headers=headers)
+
+    async def form(self) -> FormData:
+        """What was sent, once it is sure that one of our own pages sent it. Raises BadForm."""
+        if not _is_from_here(self.request):
+            raise BadForm("This form was not sent by a page of this service.")
+        form = await self.request.form(max_files=0, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES)
+        sent, kept = form.get(_FORM_FIELD), self.request.cookies.get(_FORM_COOKIE)
+        if not isinstance(sent, str) or not kept or not hmac.compare_digest(sent.encode(), kept.encode()):
+            raise BadForm("This form is out of date. Go back, load the page again, and send it once more.")
+        return form
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """A page, or a part of one. Every template knows `visit`, `token` (what a form has to send as `form_token`),
+        `asset(name)`, `prefix`, and the filters of `words.py`."""
+        text = self.pages.templates.get_template(template).render(
+            visit=self, token=self.token, prefix=PREFIX, asset=self.pages.assets.url, **values
+        )
+        return HTMLResponse(text, status)
+
+    def go_to(self, path: str, **query: Any) -> Response:
+        """After a form: the browser loads the page at `path`, below the dashboard's address."""
+        known = {name: value for name, value in query.items() if value is not None}
+        return RedirectResponse(f"{PREFIX}{path}" + (f"?{urlencode(known)}" if known else ""), 303)
+
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+class Pages:
+    """What all pages share. `public_url` is where pictures may come from, as links show it."""
+
+    def __init__(self, inside: Inside, *, public_url: str | None) -> None:
+        self.inside = inside
+        self.assets = Assets(f"{PREFIX}/static")
+        self.templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("safelight.dashboard"),
+            autoescape=True,
+            undefined=_Absent,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.templates.filters.update(FILTERS)
+        origin = urlsplit(public_url or "")
+        self._policy = _POLICY.format(pictures=f" {origin.scheme}://{origin.netloc}" if origin.netloc else "")
+
+    def route(self, path: str, handler: Handler, *, methods: tuple[str, ...] = ("GET",), is_open: bool = False) -> Route:
+        """Of a page: whoever has not signed in is sent to do so, but where it `is_open`; what the API refuses is shown
+        as it says it."""
+
+        async def endpoint(request: Request) -> Response:
+            visit = Visit(request=request, caller=caller_in(request.scope), pages=self, token=_token_of(request))
+            try:
+                response = await handler(visit) if is_open or visit.caller is not None else _to_sign_in(visit)
+            except Refused as refused:
+                if refused.status == 401 and visit.caller is not ANYBODY:
+                    response = _to_sign_in(visit)
+                else:
+                    response = visit.page("problem.html", status=refused.status, problem=refused.problem)
+            except BadForm as bad:
+                problem = {"title": "This form was not taken", "detail": str(bad)}
+                response = visit.page("problem.html", status=403, problem=problem)
+            return self._guarded(visit, response)
+
+        return Route(path, endpoint, methods=list(methods))
+
+    def _guarded(self, visit: Visit, response: Response) -> Response:
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["Content-Security-Policy"] = self._policy
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["X-Frame-Options"] = "DENY"
+        response.headers["Referrer-Policy"] = "same-origin"
+        if visit.request.cookies.get(_FORM_COOKIE) != visit.token:
+            set_cookie(visit.request, response, _FORM_COOKIE, visit.token, max_age_seconds=None)
+        return response
+
+
+class _Absent(jinja2.StrictUndefined):
+    """What an answer does not say: it may be asked whether it is there, and never be written out."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def set_cookie(request: Request, response: Response, name: str, value: str, *, max_age_seconds: int | None) -> None:
+    """For this service's pages only, and never to be read by a script. None: until the browser is closed."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=max_age_seconds,
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def _token_of(request: Request) -> str:
+    kept = request.cookies.get(_FORM_COOKIE, "")
+    return kept if len(kept) == _TOKEN_LENGTH else secrets.token_urlsafe(32)
+
+
+def _to_sign_in(visit: Visit) -> Response:
+    url = visit.request.url
+    here = url.path.removeprefix(PREFIX) + (f"?{url.query}" if url.query else "")
+    if visit.is_fragment:
+        return Response(status_code=401, headers={"HX-Redirect": f"{PREFIX}/sign-in"})
+    return visit.go_to("/sign-in", next=here if visit.request.method == "GET" and here != "/" else None)
+
+
+def _is_from_here(request: Request) -> bool:
+    """As the browser says, which a page cannot make it say otherwise; a browser that says nothing is believed the
+    form's token alone."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")

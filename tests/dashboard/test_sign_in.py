@@ -1,0 +1,125 @@
+"""Who sees the dashboard, and that nobody else's page can make them do something there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import asyncpg
+import httpx2
+import pytest
+
+from safelight.api.dependencies import ApiDependencies
+from safelight.api.edge.session import SESSION_COOKIE, SESSION_SECONDS, Sessions
+from safelight.delivery.webhooks.vault import Vault, new_key
+from safelight.domain.access import KeyScope
+from safelight.engine.keys import revoke_key
+from tests.api.doors import key_for
+from tests.dashboard.conftest import Browser, looking
+
+
+async def signed_in(browser: Browser, key: str, **fields: str) -> httpx2.Response:
+    return await browser.send("/sign-in", on="/sign-in", key=key, **fields)
+
+
+async def test_who_has_a_key_signs_in_and_comes_to_the_page_that_was_asked_for(
+    deps: ApiDependencies, pool: asyncpg.Pool
+):
+    key, _ = await key_for(pool, "default", KeyScope.ADMIN)
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        assert "API key" in await browser.look("/keys")
+        response = await signed_in(browser, key, next="/keys")
+        assert response.url.path == "/dashboard/keys"
+        cookie = next(each for each in browser.client.cookies.jar if each.name == SESSION_COOKIE)
+        assert key not in cookie.value  # pyright: ignore[reportOperatorIssue]
+        kept = {name.lower(): value for name, value in cookie._rest.items()}  # pyright: ignore[reportAttributeAccessIssue]
+        assert kept["samesite"] == "strict" and "httponly" in kept
+
+
+@pytest.mark.parametrize("key", ["", "sl_x", "nonsense", "é", "x" * 1000])
+async def test_what_is_no_key_does_not_sign_in(deps: ApiDependencies, key: str):
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        response = await browser.send("/sign-in", on="/sign-in", status=401, key=key)
+        assert "You are not signed in" in response.text
+        assert SESSION_COOKIE not in browser.client.cookies
+
+
+async def test_a_session_ends_with_its_key_with_its_time_and_at_sign_out(deps: ApiDependencies, pool: asyncpg.Pool):
+    key, key_id = await key_for(pool, "default", KeyScope.ADMIN)
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        await signed_in(browser, key)
+        assert "API key" not in await browser.look("/keys")
+        response = await browser.send("/sign-out", on="/keys")
+        assert response.url.path == "/dashboard/sign-in"
+        assert "API key" in await browser.look("/keys")
+        await revoke_key(pool, key_id)
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        browser.client.cookies.set(SESSION_COOKIE, Sessions(deps.vault).issue(key))
+        assert "API key" in await browser.look("/keys")
+
+
+def test_a_session_is_good_for_its_time_under_its_own_keys_and_is_nothing_else():
+    now = 1_000_000.0
+    vault = Vault([new_key()])
+    sessions = Sessions(vault, clock=lambda: now)
+    cookie = sessions.issue("sl_key")
+    assert sessions.key_in(cookie) == "sl_key"
+    assert Sessions(vault, clock=lambda: now + SESSION_SECONDS).key_in(cookie) is None
+    assert Sessions(Vault([new_key()]), clock=lambda: now).key_in(cookie) is None
+    assert sessions.key_in(vault.seal("whsec_secret").decode()) is None
+    assert sessions.key_in("") is sessions.key_in("é") is None
+
+
+async def test_the_cookie_reads_the_api_and_changes_nothing_there(deps: ApiDependencies, pool: asyncpg.Pool):
+    key, _ = await key_for(pool, "default", KeyScope.ADMIN)
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        await signed_in(browser, key)
+        assert (await browser.client.get("/v1/jobs")).status_code == 200
+        assert (await browser.client.post("/v1/queue/pause", json={})).status_code == 401
+        wrong = {"Authorization": "Bearer sl_nobody"}
+        assert (await browser.client.get("/v1/jobs", headers=wrong)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, True),
+        ({"Origin": "https://evil.example"}, True),
+        ({"Sec-Fetch-Site": "same-origin"}, False),
+        ({}, False),
+    ],
+)
+async def test_a_form_of_another_page_is_not_taken(browser: Browser, headers: dict[str, str], token: bool):
+    await browser.look("/keys")
+    kept = browser.client.cookies.get("safelight_form")
+    data = {"form_token": kept if token else "x" * 43, "key": "sl_x"}
+    response = await browser.client.post("/dashboard/sign-in", data=data, headers=headers)
+    assert response.status_code == 403
+    assert "This form was not taken" in response.text
+
+
+@pytest.mark.parametrize("following", ["//evil.example", "https://evil.example", "/\\evil.example", "", "x"])
+async def test_nobody_is_sent_elsewhere(browser: Browser, following: str):
+    response = await browser.client.get("/dashboard/sign-in", params={"next": following}, follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (303, "/dashboard/")
+
+
+async def test_pages_say_what_a_browser_may_do_with_them(browser: Browser):
+    response = await browser.client.get("/dashboard/keys")
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert response.headers["cache-control"] == "no-store"
+    assert "<script>" not in response.text and "style=" not in response.text
+    for address in ("/", "/dashboard"):
+        response = await browser.client.get(address, follow_redirects=False)
+        assert response.headers["location"] == "/dashboard/"
+
+
+async def test_files_are_kept_for_ever_under_addresses_that_change_with_them(browser: Browser):
+    page = await browser.look("/keys")
+    start = page.index("/dashboard/static/app.css?v=")
+    response = await browser.client.get(page[start : page.index('"', start)])
+    assert response.status_code == 200
+    assert "immutable" in response.headers["cache-control"]
+    assert response.headers["content-type"].startswith("text/css")
+    assert (await browser.client.get("/dashboard/static/../app.py")).status_code == 404
