@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 4
 
-.PHONY: help install demo serve test proof bench check format docs lock clean
+.PHONY: help install demo example-sleuths example-storyboard example-studio serve test proof bench check format docs lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 install: .venv/installed ## make .venv from the lock
 
@@ -26,6 +26,15 @@ install: .venv/installed ## make .venv from the lock
 
 demo: install ## 14 pictures of a mystery case, from the sandbox, into demo-output/
 	@$(BIN)/safelight demo
+
+example-sleuths: install ## a daily mystery game at 127.0.0.1:8500, its pictures from the sandbox
+	@$(BIN)/python examples/run.py sleuths
+
+example-storyboard: install ## a film's storyboard at 127.0.0.1:8510, the same way
+	@$(BIN)/python examples/run.py storyboard
+
+example-studio: install ## a product studio at 127.0.0.1:8520, the same way
+	@$(BIN)/python examples/run.py studio
 
 serve: install ## database, API and worker on 127.0.0.1:8420
 	@$(BIN)/safelight serve
@@ -59,4 +68,4 @@ lock: ## resolve the lock anew (needs uv)
 	  --generate-hashes --no-header -q -o requirements.lock
 
 clean: ## remove what was built and made
-	rm -rf .venv .demo demo-output dist
+	rm -rf .venv .demo .demo-sleuths .demo-storyboard .demo-studio demo-output dist

@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     """`debug`, `info`, `warning` or `error`."""
     log_json: bool = False
     """Logs as one JSON object a line."""
+    traces: bool | None = None
+    """Send traces by OTLP over HTTP, with the extra `otel`; where to is said by OpenTelemetry's own variables. Default:
+    when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set."""
 
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     """Accounts at vendors by the name that requests use; their fields are below."""
@@ -276,6 +279,20 @@ class Settings(BaseSettings):
             case BucketPlace() as place:
                 raise ValueError(f"{place} is no folder")
 
+    @property
+    def sends_traces(self) -> bool:
+        """What `traces` says, or else OpenTelemetry's own variables."""
+        if self.traces is not None:
+            return self.traces
+        is_off = _says("OTEL_SDK_DISABLED") == "true" or _says("OTEL_TRACES_EXPORTER") not in ("", "otlp")
+        return not is_off and any(map(_says, ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")))
+
+    @property
+    def traces_protocol(self) -> str:
+        """What OpenTelemetry's variables want the collector to be spoken to in; `http/protobuf` when they do not say."""
+        asked = _says("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _says("OTEL_EXPORTER_OTLP_PROTOCOL")
+        return asked or "http/protobuf"
+
     def own_key(self) -> str | None:
         """What the command line calls the API with."""
         return self.api_key.get_secret_value() if self.api_key is not None else None
@@ -315,6 +332,10 @@ def default_home() -> Path:
 
 def vendor_key(variable: str) -> str | None:
     return (os.environ.get(variable) or None) if variable else None  # noqa: TID251 - this is the place
+
+
+def _says(variable: str) -> str:
+    return os.environ.get(variable, "").strip().lower()  # noqa: TID251 - this is the place
 
 
 def _s3_endpoint() -> str | None:

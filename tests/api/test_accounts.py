@@ -148,6 +148,24 @@ async def test_a_statement_is_read_page_by_page_with_the_balance_after_each_entr
     assert (entries[0]["debit"], entries[0]["credit"], entries[0]["image"]) == ("available", "held", "one")
 
 
+async def test_a_statement_may_be_of_one_job_alone(api: httpx2.AsyncClient) -> None:
+    await bill(api, "credits", credits=10)
+    first, second = [(await api.post("/v1/jobs", json=ONE)).json()["id"] for _ in range(2)]
+    await api.post(f"/v1/jobs/{first}/cancel")
+    entries = (await api.get("/v1/accounts/default/ledger", params={"job": first})).json()["entries"]
+    assert [(each["kind"], each["job"], each["image"]) for each in entries] == [
+        ("release", first, "one"),
+        ("hold", first, "one"),
+    ]
+    page = (await api.get("/v1/accounts/default/ledger", params={"job": first, "limit": "1"})).json()
+    query = {"job": first, "cursor": page["next_cursor"]}
+    assert (await api.get("/v1/accounts/default/ledger", params=query)).json()["entries"] == entries[1:]
+    other = await api.get("/v1/accounts/default/ledger", params=query | {"job": second})
+    refusal(other, 400, "invalid-cursor")
+    await api.patch("/v1/accounts/somebody", json={"billing": "credits"})
+    assert (await api.get("/v1/accounts/somebody/ledger", params={"job": first})).json()["entries"] == []
+
+
 @pytest.mark.parametrize(
     ("body", "pointers"),
     [

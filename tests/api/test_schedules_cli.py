@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from safelight.settings import child_environment
 from tests.api.conftest import image, job
+from tests.fork_server import DEVNULL, PIPE, start
 
 TOML = """
 name = "daily-case"
@@ -37,13 +37,13 @@ def schedules(client: httpx2.AsyncClient, tmp_path: Path) -> Schedules:
     """Runs `safelight schedules WORDS` as a process of its own: exit code, output, errors."""
 
     async def run(*words: str) -> tuple[int, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "safelight", "schedules", *words),
+        process = await start(
+            *("schedules", *words),
             cwd=tmp_path,
             env=child_environment({"url": client.base_url, "home": tmp_path}) | {"COLUMNS": "160"},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
         )
         out, err = await process.communicate()
         assert process.returncode is not None

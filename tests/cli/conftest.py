@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import pytest
 from safelight.cli.children import free_port
 from safelight.settings import child_environment
 from tests.cli.front_desk import FrontDesk, opened
+from tests.fork_server import DEVNULL, PIPE, start
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -54,13 +53,13 @@ def safelight(tmp_path: Path, environment: dict[str, str]) -> Safelight:
     """Runs `safelight WORDS` in the test's folder, as its own process, to its end."""
 
     async def run(*words: str, url: str | None = None) -> Said:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "safelight", *words),
+        process = await start(
+            *words,
             cwd=tmp_path,
             env=environment | ({"SAFELIGHT_URL": url} if url else {}),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
         )
         out, err = await process.communicate()
         assert process.returncode is not None

@@ -12,6 +12,7 @@ import pytest
 from safelight import __version__
 from tests.cli.conftest import Safelight
 from tests.cli.front_desk import JOB_ID, FrontDesk, jpeg, opened, problem
+from tests.fork_server import PIPE, start
 
 HEAVY = ("google.genai", "asyncpg", "pyvips", "fastapi", "PIL", "httpx2", "pydantic", "rich.live", "uvicorn")
 
@@ -33,9 +34,7 @@ async def test_help_imports_nothing_that_takes_time(environment: dict[str, str])
         "    assert not ended.code\n"
         f"print('imported:', *(name for name in {HEAVY!r} if name in sys.modules))\n"
     )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, env=environment, stdout=asyncio.subprocess.PIPE
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, env=environment, stdout=PIPE)
     out, _ = await process.communicate()
     assert b"generate" in out
     assert out.decode().splitlines()[-1] == "imported:"
@@ -213,12 +212,12 @@ async def test_an_interrupt_leaves_the_job_running_and_says_how_to_go_on(
     desk: FrontDesk, environment: dict[str, str], order: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     desk.holds_after = 1
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "safelight", "generate", order, "-o", "out"),
+    process = await start(
+        *("generate", order, "-o", "out"),
         cwd=tmp_path,
         env=environment | {"SAFELIGHT_URL": desk.base_url},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
     )
     async with asyncio.timeout(30):
         await desk.looked.wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +18,7 @@ from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.faults import parse_directive
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from tests.cli.conftest import Safelight, Said
+from tests.fork_server import PIPE, start
 
 KEY = "canary-key-0123456789"
 MODELS = {
@@ -219,13 +219,13 @@ async def test_a_paid_check_buys_one_picture_and_says_what_it_cost(
 async def test_the_price_is_shown_first_and_only_a_yes_spends_it(
     answer: str, bought: int, configured: RunningSandbox, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "safelight", "providers", "check", "gemini", "--paid"),
+    process = await start(
+        *("providers", "check", "gemini", "--paid"),
         cwd=tmp_path,
         env=environment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
     )
     out, err = (said.decode() for said in await process.communicate(answer.encode()))
 

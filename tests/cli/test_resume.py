@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from tests.cli.conftest import Safelight
+from tests.fork_server import DEVNULL, PIPE, start
 
 CARDS = [f"card-{n}" for n in range(1, 7)]
 FILE = "id,group,prompt\n" + "".join(f"{card},cards,A card with the number of {card}\n" for card in CARDS)
@@ -36,13 +36,13 @@ async def test_after_an_interrupt_the_same_command_finishes_the_same_job_and_buy
         "SAFELIGHT_PROVIDERS__GEMINI__MAX_CONCURRENCY": "1",
     }
     (tmp_path / "cards.csv").write_text(FILE)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "safelight", "generate", "cards.csv", "-o", "out"),
+    process = await start(
+        *("generate", "cards.csv", "-o", "out"),
         cwd=tmp_path,
         env=environment | {"PYTHONUNBUFFERED": "1"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
     )
     assert process.stdout is not None
     said: list[str] = []

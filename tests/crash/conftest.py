@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import child_environment
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Staging
+from tests.fork_server import DEVNULL, Process, start
 from tests.orders import attempts_of, images_of, until
 
 MODEL = "gemini-3.1-flash-lite-image"
@@ -57,7 +57,7 @@ class Fleet:
     slots: int = 4
     lease_seconds: float = LEASE_SECONDS
     more: dict[str, str] = field(default_factory=dict)
-    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
 
     @property
     def log(self) -> Path:
@@ -82,7 +82,7 @@ class Fleet:
         home: Path | None = None,
         min_free_bytes: int = 0,
         max_file_bytes: int | None = None,
-    ) -> asyncio.subprocess.Process:
+    ) -> Process:
         """A worker that has registered; `home` is another than the fleet's, as on another host; `max_file_bytes` is the
         size beyond which its disk refuses a file."""
         environment = {
@@ -107,18 +107,14 @@ class Fleet:
             "SAFELIGHT_FAILPOINT": failpoint or "",
             **self.more,
         }
-        limit = ("prlimit", f"--fsize={max_file_bytes}") if max_file_bytes is not None else ()
         with self.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *limit,
-                sys.executable,
-                "-m",
-                "safelight",
+            process = await start(
                 "worker",
                 env=environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdin=DEVNULL,
+                stdout=log.fileno(),
+                stderr=log.fileno(),
+                max_file_bytes=max_file_bytes,
             )
         self.processes.append(process)
         await until(self.pool, "SELECT true FROM workers WHERE pid = $1", process.pid)
@@ -143,7 +139,7 @@ class Fleet:
                     return
                 await asyncio.sleep(0.02)
 
-    async def killed(self, process: asyncio.subprocess.Process) -> None:
+    async def killed(self, process: Process) -> None:
         """Returns when the process has died by its armed failpoint."""
         async with asyncio.timeout(30):
             assert await process.wait() == -signal.SIGKILL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import httpx2
 
 from safelight.settings import child_environment
+from tests.fork_server import DEVNULL, PIPE, Process, start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +27,12 @@ class Ended:
 
 async def ran(*words: str, **settings: Any) -> Ended:
     """`safelight WORDS`, once it has ended."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "safelight", *words),
+    process = await start(
+        *words,
         env=child_environment(settings),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
     )
     try:
         async with asyncio.timeout(60):
@@ -45,15 +45,15 @@ async def ran(*words: str, **settings: Any) -> Ended:
 
 
 @asynccontextmanager
-async def started(*words: str, log: Path, **settings: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+async def started(*words: str, log: Path, **settings: Any) -> AsyncIterator[Process]:
     """`safelight WORDS` runs for as long as the block does, and is told to stop at its end."""
     with log.open("ab") as said:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "safelight", *words),
+        process = await start(
+            *words,
             env=child_environment(settings),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdin=DEVNULL,
+            stdout=said.fileno(),
+            stderr=said.fileno(),
         )
     try:
         yield process

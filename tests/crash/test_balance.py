@@ -23,6 +23,7 @@ from safelight.settings import ProviderSettings, Settings
 from safelight.wiring import catalog_of
 from tests.crash.conftest import Fleet
 from tests.crash.two_books import TwoBooks, compare
+from tests.fork_server import Process
 from tests.orders import ended, image, images_of, order
 
 MODELS = {
@@ -124,7 +125,7 @@ async def weather(
 
 async def storm(
     fleet: Fleet,
-    at_work: list[asyncio.subprocess.Process],
+    at_work: list[Process],
     *,
     calls_between_kills: int,
     until: asyncio.Task[JobStatus],
@@ -134,7 +135,7 @@ async def storm(
     Whoever is killed is replaced at once, and the next one dies as soon as there are so many more calls.
     """
     vendor, dice = fleet.sandbox.vendor, random.Random(7)
-    arriving: list[asyncio.Task[asyncio.subprocess.Process]] = []
+    arriving: list[asyncio.Task[Process]] = []
     staged: set[str] = set()
     kills = 0
     while not until.done():

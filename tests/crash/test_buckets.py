@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safelight.sandbox.server import RunningSandbox
 from safelight.storage.staging import Staging
 from safelight.storage.stores import Stores, open_stores
 from tests.crash.conftest import MODEL, TIMEOUT_SECONDS, Fleet
+from tests.fork_server import Process
 from tests.orders import attempts_of, ended, image, order, until
 from tests.s3 import Trouble, new_bucket, place_in, trouble_before
 
@@ -32,7 +32,7 @@ class BucketFleet(Fleet):
     async def stored(self, key: str) -> bytes:
         return await self.stores.blobs.get(key)
 
-    async def start_on(self, host: str, failpoint: str | None = None) -> asyncio.subprocess.Process:
+    async def start_on(self, host: str, failpoint: str | None = None) -> Process:
         home = self.home / host
         home.mkdir(exist_ok=True)
         return await self.start(failpoint, home=home)

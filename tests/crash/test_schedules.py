@@ -7,7 +7,6 @@ The clock that Safelight goes by is moved on by hand; processes only notice.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from safelight.cli.children import free_port
 from safelight.domain.recurrence import CatchUp
 from safelight.engine.timetable import Terms, add
 from safelight.settings import child_environment
+from tests.fork_server import DEVNULL, Process, start
 from tests.orders import until
 
 ACCOUNT = "default"
@@ -42,7 +42,7 @@ class Timetable:
     database: str
     home: Path
     pool: asyncpg.Pool
-    running: list[asyncio.subprocess.Process] = field(default_factory=list)
+    running: list[Process] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
 
     async def start(self, *, apis: int, workers: int) -> None:
@@ -58,7 +58,7 @@ class Timetable:
         pids = [process.pid for process in processes[:workers]]
         await until(self.pool, "SELECT count(*) = $2 FROM workers WHERE pid = ANY($1)", pids, workers, seconds=60)
 
-    async def _process(self, kind: str, port: int) -> asyncio.subprocess.Process:
+    async def _process(self, kind: str, port: int) -> Process:
         settings = {
             "home": self.home,
             "database_url": self.database,
@@ -70,15 +70,15 @@ class Timetable:
             "run_limit_seconds": 1e7,
         }
         with (self.home / "processes.log").open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "safelight.cli.child", kind),
+            return await start(
+                kind,
                 env=child_environment(settings),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdin=DEVNULL,
+                stdout=log.fileno(),
+                stderr=log.fileno(),
             )
 
-    async def kill(self, *processes: asyncio.subprocess.Process) -> None:
+    async def kill(self, *processes: Process) -> None:
         for process in processes or tuple(self.running):
             process.kill()
             await process.wait()

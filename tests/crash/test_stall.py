@@ -13,6 +13,7 @@ from safelight.domain.order import JobOrder
 from safelight.engine.failpoints import Failpoint
 from safelight.engine.submit import submit
 from tests.crash.conftest import LEASE_SECONDS, MODEL, Fleet
+from tests.fork_server import Process
 from tests.orders import attempts_of, ended, event_types, image, images_of, order, until
 
 STALE = "SELECT heartbeat_at < safelight.now() - make_interval(secs => $2) FROM workers WHERE pid = $1"
@@ -22,7 +23,7 @@ def one_image(*, timeout_seconds: float) -> JobOrder:
     return order(image("img-0", provider="gemini", model=MODEL, timeout_seconds=timeout_seconds))
 
 
-async def is_stopped(process: asyncio.subprocess.Process) -> None:
+async def is_stopped(process: Process) -> None:
     """Returns once the kernel says that the process is stopped."""
     async with asyncio.timeout(20):
         while True:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ from safelight.domain.ids import JobId
 from safelight.engine.submit import submit
 from safelight.settings import child_environment
 from tests.crash.conftest import Fleet
+from tests.fork_server import DEVNULL, Process, start
 from tests.orders import image, order
 from tests.sse import stream
 
@@ -26,21 +26,18 @@ class Api:
 
     fleet: Fleet
     port: int
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
 
     async def start(self) -> None:
         """Returns when it answers, asked again and again as an operator's probe does."""
         settings = {"database_url": self.fleet.database, "home": self.fleet.home, "bind": f"127.0.0.1:{self.port}"}
         with (self.fleet.home / "api.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "safelight.cli.child",
+            self.process = await start(
                 "api",
                 env=child_environment(settings),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdin=DEVNULL,
+                stdout=log.fileno(),
+                stderr=log.fileno(),
             )
         async with asyncio.timeout(60), self.client() as client:
             while True:

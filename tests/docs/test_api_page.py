@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from safelight.api.schemas import (
+    Attempt,
     GroupFigures,
     Job,
     JobsQuery,
@@ -16,6 +17,7 @@ from safelight.api.schemas import (
     NewJob,
     NewSchedule,
     NewStyle,
+    OrderedOutput,
     Popular,
     ProviderGate,
     ProviderHealth,
@@ -59,6 +61,16 @@ def test_every_option_of_an_image_has_a_row(option: str) -> None:
     assert sum(f"`{option}`" in row for row in rows) == 1
 
 
+@pytest.mark.parametrize("field", Attempt.model_fields)
+def test_every_field_of_a_call_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## Single calls")
+
+
+@pytest.mark.parametrize("field", OrderedOutput.model_fields)
+def test_every_field_of_an_output_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## Outputs")
+
+
 @pytest.mark.parametrize("field", Upload.model_fields)
 def test_every_field_of_an_upload_is_explained(field: str) -> None:
     assert f"`{field}`" in section("### Pictures of your own")
@@ -74,7 +86,7 @@ def test_every_figure_of_the_queue_is_explained(field: str) -> None:
     assert f"`{field}`" in section("## The queue")
 
 
-@pytest.mark.parametrize("field", sorted(Job.model_fields.keys() - JobSummary.model_fields.keys() - {"images"}))
+@pytest.mark.parametrize("field", sorted(Job.model_fields.keys() - JobSummary.model_fields.keys() - {"images", "outputs"}))
 def test_every_forecast_of_a_job_is_explained(field: str) -> None:
     assert f"`{field}`" in section("### How long it may take")
 

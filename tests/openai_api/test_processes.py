@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,13 +14,14 @@ import pytest
 
 from safelight.settings import child_environment
 from tests.crash.conftest import Fleet, fleet, queue, sandbox
+from tests.fork_server import DEVNULL, Process, start
 from tests.openai_api.conftest import OPENAI
 
 __all__ = ["fleet", "queue", "sandbox"]  # the fixtures of processes, in the place of this folder's own
 
 
 @asynccontextmanager
-async def api_process(fleet: Fleet, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def api_process(fleet: Fleet, port: int) -> AsyncIterator[Process]:
     """An API that answers; killed at the end if it still lives."""
     settings = {
         "database_url": fleet.database,
@@ -32,15 +32,12 @@ async def api_process(fleet: Fleet, port: int) -> AsyncIterator[asyncio.subproce
         "providers__openai__base_url": fleet.sandbox.url("openai"),
     }
     with (fleet.home / "api.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "safelight.cli.child",
+        process = await start(
             "api",
             env=child_environment(settings),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdin=DEVNULL,
+            stdout=log.fileno(),
+            stderr=log.fileno(),
         )
     try:
         async with asyncio.timeout(60), httpx2.AsyncClient(trust_env=False) as client:

@@ -66,12 +66,12 @@ def account_routes(deps: ApiDependencies) -> APIRouter:
         "/{account_id}/ledger", responses=documented(200, schemas.LedgerPage, "A page.") | problems(400, 404, 422)
     )
     async def get_ledger(caller: Reads, account_id: str, query: Annotated[schemas.LedgerQuery, Query()]) -> Response:
-        """The account's statement: every entry, newest first, with the balance after it."""
+        """The account's statement: every entry, or those of a job, newest first, with the balance after it."""
         _require_name(account_id)
         account = acting_for(caller, account_id)
-        of_list = ("ledger", account)
+        of_list = ("ledger", account, query.job or "")
         before = page_number(query.cursor, *of_list) if query.cursor is not None else None
-        found = await statement(deps.pool, account, before=before, limit=query.limit + 1)
+        found = await statement(deps.pool, account, job_id=query.job, before=before, limit=query.limit + 1)
         page = found[: query.limit]
         following = page_cursor(str(page[-1].id), *of_list) if len(found) > query.limit else None
         return _answer(schemas.LedgerPage(entries=[_entry(each) for each in page], next_cursor=following))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from safelight.api.accounts import account_routes
 from safelight.api.archive import archive_routes
+from safelight.api.attempts import attempt_routes
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge import failures
+from safelight.api.edge.access_log import AccessLog
 from safelight.api.edge.authentication import Authentication
 from safelight.api.edge.closing import closing_of
 from safelight.api.edge.gate import Gate, stopping
@@ -42,7 +45,19 @@ from safelight.domain.signing import Signer, signing_key
 from safelight.engine.keyring import Keyring
 from safelight.engine.outlook import Limits, Lookout
 
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
 __all__ = ["ApiDependencies", "create_app"]
+
+OWN_TRACES: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's own would hold queries, in which a link is signed, and an error's message, which may quote a prompt."""
 
 
 def create_app(deps: ApiDependencies) -> Application:
@@ -56,6 +71,7 @@ def create_app(deps: ApiDependencies) -> Application:
         redirect_slashes=False,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry=OWN_TRACES,
     )
     closing = closing_of(app)
     keyring = Keyring(deps.pool, acquire_seconds=deps.acquire_seconds, may_run_open=deps.may_run_open)
@@ -85,6 +101,7 @@ def create_app(deps: ApiDependencies) -> Application:
     places = UploadPlaces(most=deps.max_uploads)
     app.include_router(job_routes(deps, watch, reader, Quotes(deps, lookout)))
     app.include_router(event_routes(deps, Streams(hub, most=deps.max_streams), watch, reader, links))
+    app.include_router(attempt_routes(deps))
     app.include_router(image_routes(deps, signer))
     app.include_router(image_history_routes(deps, links))
     app.include_router(stats_routes(deps))
@@ -105,4 +122,5 @@ def create_app(deps: ApiDependencies) -> Application:
     app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)
     app.add_middleware(RequestIds, failed=failures.internal_error, cut_off=stopping)
     app.add_middleware(ErrorForm)
+    app.add_middleware(AccessLog)
     return app

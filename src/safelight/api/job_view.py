@@ -67,6 +67,7 @@ class JobReader:
             queue_position=ahead.queue_position,
             eta_seconds=round(ahead.eta.p50_seconds, 1) if ahead.eta is not None else None,
             eta_p90_seconds=round(ahead.eta.p90_seconds, 1) if ahead.eta is not None else None,
+            outputs=[_ordered(output) for output in first["outputs"]],
             images=[self._image(row, self._outputs(row, in_order, data_urls)) for row in rows],
         )
 
@@ -168,7 +169,7 @@ class JobReader:
 
     def _image(self, row: asyncpg.Record, outputs: dict[str, schemas.Output]) -> schemas.Image:
         """Fields without a value of their own are left unset, and so are absent from the answer."""
-        optional = ("style", "references", "mask", "failure_stage", "error")
+        optional = ("style", "aspect_ratio", "size", "references", "mask", "failure_stage", "error")
         more: dict[str, Any] = {name: row[name] for name in optional if row[name] is not None}
         if outputs:
             more |= {"url": self._link(row), "outputs": outputs}
@@ -229,6 +230,12 @@ class JobReader:
 
 def _no_such_job() -> NotFound:
     return NotFound("There is no such job.")
+
+
+def _ordered(output: Mapping[str, Any]) -> schemas.OrderedOutput:
+    box = {"width": output.get("width_px"), "height": output.get("height_px"), "fit": output.get("fit")}
+    given = {name: value for name, value in box.items() if value is not None}
+    return schemas.OrderedOutput(name=output["name"], format=output["format"], **given)
 
 
 def _pending(row: asyncpg.Record) -> Pending:

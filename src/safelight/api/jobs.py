@@ -208,7 +208,7 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader, quotes
             async with asyncio.timeout(_CLEAR_SECONDS):
                 await clear(deps.pool, deps.blobs, known_id)
         except (OSError, TimeoutError, asyncpg.LockNotAvailableError) as error:  # a worker goes on with it
-            log.warning("a removed job is still stored", job=job_id, error=type(error).__name__)
+            log.warning("a removed job is still stored", job_id=job_id, error=type(error).__name__)
         return _answer(await reader.job(job_id, account=reach_of(caller)))
 
     return router

@@ -51,6 +51,7 @@ class SyncSafelightClient:
     job = _waits(SafelightClient.job)
     jobs = _waits(SafelightClient.jobs)
     images = _waits(SafelightClient.images)
+    attempts = _waits(SafelightClient.attempts)
     stats = _waits(SafelightClient.stats)
     cancel = _waits(SafelightClient.cancel)
     retry = _waits(SafelightClient.retry)

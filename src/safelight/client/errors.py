@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -27,6 +29,7 @@ class ApiProblem(SafelightError):
     """The service answered no; `slug` names the problem type, `errors` the fields at fault.
 
     `is_retryable`: the same request may succeed later, and not before `retry_after_seconds` where that is known.
+    `document` is the problem with every member, such as `remaining_credits`; empty where the answer was none.
     """
 
     def __init__(
@@ -38,12 +41,14 @@ class ApiProblem(SafelightError):
         errors: tuple[Fault, ...] = (),
         is_retryable: bool = False,
         retry_after_seconds: float | None = None,
+        document: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(detail, slug=slug)
         self.status = status
         self.errors = errors
         self.is_retryable = is_retryable
         self.retry_after_seconds = retry_after_seconds
+        self.document = document
 
     def __str__(self) -> str:
         shown = [f"{each.pointer} {each.detail}" for each in self.errors[:_FAULTS_SHOWN]]
@@ -111,6 +116,7 @@ def problem_of(response: httpx2.Response) -> ApiProblem:
         ),
         is_retryable=bool(problem.get("retryable")),
         retry_after_seconds=retry_after_seconds,
+        document=problem,
     )
 
 

@@ -126,6 +126,13 @@ class SafelightClient:
         asked = {"status": status, "limit": limit, "cursor": cursor, **(filters or {})}
         return (await self._get("/v1/images", params=_given(asked))).json()
 
+    async def attempts(
+        self, job_id: str, *, image: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """One page of the calls that were made for the job, or for one of its images, as the service gives it."""
+        asked = _given({"image": image, "limit": limit, "cursor": cursor})
+        return (await self._get(f"{_job_path(job_id)}/attempts", params=asked)).json()
+
     async def stats(
         self,
         *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -127,3 +128,21 @@ async def close_pool(pool: asyncpg.Pool, *, seconds: float = 5.0) -> None:
             await pool.close()
     except (TimeoutError, asyncpg.PostgresError, *CONNECTION_LOST):
         pool.terminate()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFigures:
+    """How many connections a pool has, how many of them nobody uses, and how many wait for one."""
+
+    size: int
+    idle: int
+    waiting: int
+
+
+def figures_of(pool: asyncpg.Pool) -> PoolFigures:
+    queue: Any = pool._queue  # asyncpg does not tell who waits: they stand in its queue's own list
+    return PoolFigures(
+        size=pool.get_size(),
+        idle=pool.get_idle_size(),
+        waiting=sum(not getter.done() for getter in queue._getters),
+    )

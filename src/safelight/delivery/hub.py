@@ -15,6 +15,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 
 import asyncpg
@@ -217,7 +218,8 @@ class EventHub:
         self._audience += 1
         if self._audience == 1:
             work = (self._ask(), self._pulse.run(), self._end_with_the_service())
-            self._tasks = tuple(asyncio.create_task(each) for each in work)
+            # In a context of their own: what they log and do is not the first request's.
+            self._tasks = tuple(asyncio.create_task(each, context=Context()) for each in work)
         try:
             yield
         finally:

@@ -63,7 +63,7 @@ class Addresses:
                 await settle.end(self.pool, lease, ImageStatus.FAILED, reference_not_fetched(_why(error)))
                 return False
             pause = backoff_seconds(failures, jitter=random.random(), unit_seconds=self.retry_unit_seconds)  # noqa: S311 - spreads load, hides nothing
-            log.info("a reference could not be fetched", image=lease.row_id, failures=failures)
+            log.info("a reference could not be fetched", failures=failures)
             await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
             return False
         return True

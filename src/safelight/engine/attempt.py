@@ -51,6 +51,7 @@ from safelight.engine.reference import NoReference, inputs_of
 from safelight.engine.remote import SUBMIT_SECONDS, RemoteJobs
 from safelight.engine.request import request_of
 from safelight.engine.timing import Timing
+from safelight.engine.traces import asking, at_work, begin_attempt
 from safelight.net.billable import BillableCall, CallNotSent, billable_call
 from safelight.providers.provider import (
     ImageInput,
@@ -61,6 +62,7 @@ from safelight.providers.provider import (
     RemoteHandle,
     RemoteProvider,
 )
+from safelight.tracing.spans import SpanName
 
 _ATTEMPTS = load("attempts")
 
@@ -122,6 +124,10 @@ class AttemptPipeline:
 
     async def work(self, lease: Lease) -> None:
         """Takes a claimed image as far as it will go now."""
+        with at_work(lease):
+            await self._work(lease)
+
+    async def _work(self, lease: Lease) -> None:
         if lease.crash_count >= CRASH_LIMIT:
             await settle.end(self.pool, lease, ImageStatus.FAILED, crashed(lease.crash_count))
             return
@@ -219,7 +225,10 @@ class AttemptPipeline:
             if not await self.pool.fetchval(_ATTEMPTS.is_open, sent.id, lease.token, timeout=ACQUIRE_SECONDS):
                 raise
             return sent
-        return replace(sent, is_watched=opened.is_watched) if isinstance(opened, settle.Opened) else None
+        if not isinstance(opened, settle.Opened):
+            return None
+        begin_attempt(opened.number)
+        return replace(sent, is_watched=opened.is_watched)
 
     async def call(
         self, provider: ImageProvider, lease: Lease, sent: Sent
@@ -232,7 +241,8 @@ class AttemptPipeline:
         try:
             left_seconds = sent.deadline - time.monotonic()
             inputs = await inputs_of(self.pool, self.keeper.blobs, lease, within_seconds=left_seconds)
-            answer = await self._answer(provider, lease, sent, inputs)
+            with asking(SpanName.PROVIDER_SUBMIT, lease.provider, lease.model) as told:
+                answer = told(await self._answer(provider, lease, sent, inputs))
         except NoReference as error:
             return error.end, error.verdict
         except ProviderError as error:

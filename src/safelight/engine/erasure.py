@@ -78,7 +78,7 @@ async def remove(pool: asyncpg.Pool, job_id: JobId, *, account: str | None) -> N
             await _mark(conn, job_id)
     except LookupError:
         raise NotFound("There is no such job.") from None
-    log.info("job removed", job=job_id, by="caller")
+    log.info("job removed", job_id=job_id, by="caller")
 
 
 async def clear(pool: asyncpg.Pool, blobs: BlobStore, job_id: JobId, *, reach: Reach = _pass_by) -> None:
@@ -107,7 +107,7 @@ async def clear_removed(pool: asyncpg.Pool, blobs: BlobStore, *, reach: Reach = 
             await clear(pool, blobs, row["id"], reach=reach)
             cleared += 1
         except (OSError, asyncpg.LockNotAvailableError) as error:
-            log.warning("a removed job is still stored", job=row["id"], error=type(error).__name__)
+            log.warning("a removed job is still stored", job_id=row["id"], error=type(error).__name__)
     return cleared
 
 
@@ -167,7 +167,7 @@ async def _each(
             continue  # in use: next time
         if gone:
             done += 1
-            log.info(what, job=row["id"], by="retention")
+            log.info(what, job_id=row["id"], by="retention")
     return done
 
 

@@ -44,6 +44,7 @@ from safelight.providers.provider import ImageResult
 from safelight.storage.blob_store import BlobConflict, BlobStore
 from safelight.storage.keys import InvalidKey, blob_key
 from safelight.storage.staging import Receipt, Staged, StagedCorrupt, Staging
+from safelight.tracing.spans import SpanName, span
 
 WRITE_TRIES = 5
 """How often a write about a call's outcome is tried before the image is handed back. Chosen."""
@@ -96,13 +97,13 @@ class Keeper:
             return
         except (ChildDied, InvalidKey):
             outputs = None
-            log.warning("rendering failed to run; the bytes are kept and rendered later", attempt=attempt_id)
+            log.warning("rendering failed to run; the bytes are kept and rendered later", attempt_id=attempt_id)
         if outputs is not None and not outputs:
             await self._complete_at_once(lease, receipt)
             return
         received = await self.firmly(lambda: settle.receive(self.pool, lease, receipt))
         if not isinstance(received, Lease):
-            self._note_kept(lease, received)
+            self._note_kept(received)
             return
         self.failpoints.reach(Failpoint.RECEIVED)
         await self.finish(received, receipt, result.data, outputs, is_staged=is_staged)
@@ -119,7 +120,7 @@ class Keeper:
         staged = await self.staged(attempt_id)
         if staged is None:
             if await is_stranded(self.pool, attempt_id):
-                log.info("the picture lies on another host", image=lease.image_id, attempt=attempt_id)
+                log.info("the picture lies on another host", attempt_id=attempt_id)
                 await self.wait_for_storage(lease)
             else:
                 await self._lost_bytes(lease, attempt_id)
@@ -142,8 +143,9 @@ class Keeper:
         try:
             if outputs is None:
                 outputs = await self._render(lease, data)
-            for key, output in outputs.items():
-                await self.blobs.put(key, output.data, content_type=output.mime)
+            with span(SpanName.STORE):
+                for key, output in outputs.items():
+                    await self.blobs.put(key, output.data, content_type=output.mime)
         except NotAnImage as error:
             await self._discard_no_image(lease, receipt, error)
             return
@@ -168,36 +170,37 @@ class Keeper:
         try:
             await self.staging.discard(receipt.attempt_id)
         except OSError as error:
-            log.warning("staged bytes are left to the sweep", attempt=receipt.attempt_id, detail=str(error))
+            log.warning("staged bytes are left to the sweep", attempt_id=receipt.attempt_id, detail=str(error))
 
     async def _complete_at_once(self, lease: Lease, receipt: Receipt) -> None:
         """Nothing is stored of this picture, so that nothing can fail between its receipt and its end."""
         done = await self.firmly(lambda: settle.receive_and_complete(self.pool, lease, receipt))
         if done != settle.Ended(ImageStatus.COMPLETED):
-            self._note_kept(lease, done)
+            self._note_kept(done)
             return
         self.failpoints.reach(Failpoint.SETTLED)
         await self._discard(receipt)
 
-    def _note_kept(self, lease: Lease, why: settle.Ended | LeaseLost) -> None:
-        log.info("the picture is kept", image=lease.image_id, job=lease.job_id, why=type(why).__name__)
+    def _note_kept(self, why: settle.Ended | LeaseLost) -> None:
+        log.info("the picture is kept", why=type(why).__name__)
 
     async def staged(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
         """What is staged for an attempt, if it is whole. Raises StagingAway."""
         try:
             return await self.staging.load(attempt_id)
         except OSError as error:
-            log.warning("the staging place does not answer", attempt=attempt_id, detail=str(error))
+            log.warning("the staging place does not answer", attempt_id=attempt_id, detail=str(error))
             raise StagingAway from error
         except StagedCorrupt as error:
-            log.error("staged bytes are damaged", attempt=attempt_id, detail=str(error))
+            log.error("staged bytes are damaged", attempt_id=attempt_id, detail=str(error))
             return None
 
     async def _render(self, lease: Lease, data: bytes) -> dict[str, Rendered]:
         """The job's outputs by the keys they belong under, from one decode of the whole picture; the original too, when
         another image is made from it."""
         outputs = [wanted_output(fields) for fields in lease.outputs]
-        _, rendered = await self.renderer.examine(data, [*outputs, SOURCE] if lease.is_referenced else outputs)
+        with span(SpanName.RENDER):
+            _, rendered = await self.renderer.examine(data, [*outputs, SOURCE] if lease.is_referenced else outputs)
         return {
             blob_key(
                 account=None,
@@ -219,7 +222,8 @@ class Keeper:
 
     async def _stage(self, receipt: Receipt, data: bytes) -> bool:
         """The bytes are durable; False when the disk refuses them time and again, and they are in memory only."""
-        staged = await self._staged(receipt, data)
+        with span(SpanName.STAGE):
+            staged = await self._staged(receipt, data)
         if staged is not None and (only_in := staged.only_in) is not None:
             await self.firmly(lambda: note_stranded(self.pool, receipt, only_in=only_in))
         return staged is not None
@@ -232,7 +236,7 @@ class Keeper:
                 return staged
             except OSError as error:
                 self._disk_refuses = True
-                log.error("a paid picture cannot be staged", attempt=receipt.attempt_id, errno=error.errno)
+                log.error("a paid picture cannot be staged", attempt_id=receipt.attempt_id, errno=error.errno)
                 await asyncio.sleep(self._pause(failures))
         return None
 
@@ -263,7 +267,7 @@ class Keeper:
         Bytes that were never staged are gone with this process, so they are booked as paid without a picture, and the
         image ends: a storage failure never leads to another purchase by itself.
         """
-        log.warning("rendering or storing failed", image=lease.image_id, job=lease.job_id, error=type(error).__name__)
+        log.warning("rendering or storing failed", error=type(error).__name__)
         failures = lease.failures + 1
         if not is_staged:
             lost = picture_lost("NOT_STORED", "The picture came and could be neither staged nor stored.")

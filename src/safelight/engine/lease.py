@@ -18,6 +18,7 @@ from safelight.domain.attempts import OnUncertain, RetryBudget
 from safelight.domain.fallback import OnRefusal
 from safelight.domain.ids import ClaimToken, ImageRowId, JobId, WorkerId
 from safelight.domain.lifecycle import ImageStatus
+from safelight.tracing.context import TraceContext
 
 _SQL = load("claim")
 
@@ -45,7 +46,7 @@ class Lease:
 
     `is_fresh`: no call was ever made for it, and only its owner can make one. `has_references`: pictures of other
     images go into its calls; `is_referenced`: its own goes into theirs. `outputs` are what its job keeps of every
-    picture.
+    picture. `attempts` is how many were made for it before; `trace` is where its job was ordered.
     """
 
     row_id: ImageRowId
@@ -68,6 +69,7 @@ class Lease:
     worker_id: WorkerId
     crash_count: int
     furthest_stage: int
+    attempts: int
     is_fresh: bool
     status: ImageStatus
     on_refusal: OnRefusal
@@ -77,6 +79,7 @@ class Lease:
     is_referenced: bool
     outputs: Sequence[Mapping[str, Any]]
     storage_prefix: str | None
+    trace: TraceContext | None
 
     def moved(self, status: ImageStatus) -> Lease:
         return replace(self, status=status)
@@ -133,6 +136,7 @@ def _lease(row: asyncpg.Record) -> Lease:
         worker_id=row["worker_id"],
         crash_count=row["crash_count"],
         furthest_stage=row["furthest_stage"],
+        attempts=row["attempt_count"],
         is_fresh=row["attempt_count"] == 0 and row["stop"] is None,
         status=ImageStatus(row["status"]),
         on_refusal=OnRefusal(row["on_refusal"]),
@@ -142,4 +146,5 @@ def _lease(row: asyncpg.Record) -> Lease:
         is_referenced=row["is_referenced"],
         outputs=row["outputs"],
         storage_prefix=row["storage_prefix"],
+        trace=TraceContext.of_text(row["trace_context"]),
     )

@@ -93,10 +93,16 @@ async def add_credit(
         return await _entry(conn, entry_id), False  # pyright: ignore[reportArgumentType]
 
 
-async def statement(conn: Database, account_id: str, *, before: int | None, limit: int) -> list[Entry]:
-    """Newest first. Raises NotFound."""
+async def statement(
+    conn: Database, account_id: str, *, job_id: str | None = None, before: int | None, limit: int
+) -> list[Entry]:
+    """Newest first; with a job, what was entered for its pictures. Raises NotFound for an account that is not there."""
     await account_of(conn, account_id)
-    return [_read(row) for row in await conn.fetch(_SQL.statement, account_id, before, limit)]
+    if job_id is None:
+        rows = await conn.fetch(_SQL.statement, account_id, before, limit)
+    else:
+        rows = await conn.fetch(_SQL.statement_of_job, account_id, before, limit, job_id)
+    return [_read(row) for row in rows]
 
 
 def _terms(row: asyncpg.Record) -> tuple[str, int, str | None]:

@@ -1,4 +1,5 @@
-"""What a call's result means: for the attempt (what was bought) and for the image (what comes next)."""
+"""What a call's result means: for the attempt (what was bought) and for the image (what comes next), and what a write
+about an image has made of it."""
 
 from __future__ import annotations
 
@@ -48,6 +49,27 @@ class AttemptEnd:
     http_status: int | None = None
     request_id: str | None = None
     unbilled_by_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A billable call may be made now: the image's attempt of this `number` is committed. `is_watched`: a gate takes
+    note of its answer."""
+
+    number: int
+    is_watched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The image is back in the backlog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The image is terminal, and its job too if this was the last one."""
+
+    status: ImageStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from safelight.engine.lease import Lease
 from safelight.engine.outcome import TryAgain, judge_error, judge_refusal, no_answer, no_such_provider
 from safelight.engine.request import request_of
 from safelight.engine.timing import Timing
+from safelight.engine.traces import asking
 from safelight.providers.provider import (
     ImageProvider,
     ImageResult,
@@ -39,6 +40,7 @@ from safelight.providers.provider import (
     RemoteProvider,
     StillRunning,
 )
+from safelight.tracing.spans import SpanName
 
 _ATTEMPTS = load("attempts")
 
@@ -102,7 +104,7 @@ class RemoteJobs:
                 return
             except TRANSIENT as error:
                 failures += 1
-                log.warning("a job's handle cannot be kept yet", attempt=attempt_id, error=type(error).__name__)
+                log.warning("a job's handle cannot be kept yet", attempt_id=attempt_id, error=type(error).__name__)
                 await asyncio.sleep(backoff_seconds(min(failures, 4), jitter=0.5, unit_seconds=_HANDLE_PAUSE_SECONDS))
 
     async def adopt(self, lease: Lease, attempt_id: str) -> None:
@@ -154,8 +156,9 @@ class RemoteJobs:
     ) -> ImageResult | Refusal | StillRunning | PollFailed | ProviderError:
         request = replace(request_of(lease, attempt_key=job.attempt_id), model=job.model)
         try:
-            async with asyncio.timeout(POLL_LIMIT_SECONDS):
-                return await provider.poll(job.handle, request)
+            with asking(SpanName.PROVIDER_POLL, job.provider, job.model) as told:
+                async with asyncio.timeout(POLL_LIMIT_SECONDS):
+                    return told(await provider.poll(job.handle, request))
         except ProviderError as error:
             await self._report(lease, job, error)
             return error
@@ -203,7 +206,7 @@ class RemoteJobs:
             async with asyncio.timeout(POLL_LIMIT_SECONDS):
                 await provider.cancel(job.handle)
         except (PollFailed, TimeoutError) as error:
-            log.warning("a job could not be canceled at the vendor", image=lease.image_id, error=type(error).__name__)
+            log.warning("a job could not be canceled at the vendor", error=type(error).__name__)
         for _ in range(WIND_DOWN_POLLS):
             answer = await self._ask(lease, job, provider)
             if not isinstance(answer, StillRunning | PollFailed):
@@ -225,7 +228,7 @@ class RemoteJobs:
             return
         failures = lease.failures if is_served else lease.failures + 1
         pause = backoff_seconds(max(failures, 1), jitter=0.5, unit_seconds=self.timing.poll_seconds)
-        log.warning("a job at a provider that is not configured here", provider=job.provider, image=lease.image_id)
+        log.warning("a job at a provider that is not configured here", provider=job.provider)
         await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
 
     async def _give_up(self, lease: Lease, job: RemoteJob, why: str) -> None:

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 import asyncpg
 import orjson
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from safelight.db.pool import ACQUIRE_SECONDS, TRANSIENT
 from safelight.db.statements import load
@@ -41,6 +42,7 @@ from safelight.domain.template import filled
 from safelight.engine.styles import styles_of
 from safelight.engine.submit import submit
 from safelight.engine.timetable import ask_for_run, terms_of
+from safelight.tracing.spans import Attribute, SpanName, span
 
 KEPT_RUNS = 1000
 """Of each schedule, the newest. Chosen."""
@@ -210,8 +212,10 @@ class Schedules:
 
     async def _attempt(self, due: _Due) -> None:
         """Made, refused, or put off. Raises what the next tick may not meet again."""
+        attributes = {Attribute.SCHEDULE_ID: due.schedule_id}
         try:
-            await self._make(due)
+            with span(SpanName.SCHEDULE, attributes=attributes) as run, bound_contextvars(**run.log_fields):
+                await self._make(due)
         except InvalidRequest:
             return  # recorded
         except TRANSIENT:

@@ -14,13 +14,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from safelight.db.statements import load
-from safelight.domain.attempts import (
-    Adopt,
-    Buy,
-    GiveUp,
-    Poll,
-    WaitUntil,
-)
+from safelight.domain.attempts import Adopt, Buy, GiveUp, Poll, WaitUntil
 from safelight.domain.errors import Billed
 from safelight.domain.events import EventType, image_ended
 from safelight.domain.fallback import Way, way_after_refusal
@@ -31,8 +25,13 @@ from safelight.engine.charge import cover_call
 from safelight.engine.journal import append_event, end_job_if_done, locked_job, reopen_job, start_job
 from safelight.engine.lease import LEASE_LOST, Lease, LeaseLost
 from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict, broken, given_up, stopped
+from safelight.engine.outcome import Ended as Ended  # what a write can end with is named here, whole
+from safelight.engine.outcome import Opened as Opened
+from safelight.engine.outcome import Released as Released
 from safelight.engine.provider_book import close_attempt, database_now, insert_receipt, next_step_of
+from safelight.engine.traces import told_as
 from safelight.storage.staging import Receipt
+from safelight.tracing.spans import SpanName
 
 _CLAIM = load("claim")
 _ATTEMPTS = load("attempts")
@@ -50,25 +49,6 @@ _STAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A billable call may be made now: its attempt is committed. `is_watched`: a gate takes note of its answer."""
-
-    is_watched: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The image is back in the backlog."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The image is terminal, and its job too if this was the last one."""
-
-    status: ImageStatus
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRendition:
     """One output that lies in the blob store under `key`. An internal one is shown nowhere."""
@@ -84,6 +64,7 @@ class StoredRendition:
     is_internal: bool = False
 
 
+@told_as(SpanName.COMMIT)
 async def open_attempt(
     pool: asyncpg.Pool, lease: Lease, attempt_id: AttemptId, *, call_seconds: float, grace_seconds: float
 ) -> Opened | Released | Ended | LeaseLost:
@@ -109,9 +90,10 @@ async def open_attempt(
         await append_event(
             conn, lease.job_id, EventType.IMAGE_STARTED, image_id=lease.image_id, data={"attempt": opened["number"]}
         )
-    return Opened(is_watched=opened["is_watched"])
+    return Opened(number=opened["number"], is_watched=opened["is_watched"])
 
 
+@told_as(SpanName.RECEIVE)
 async def receive(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Lease | Ended | LeaseLost:
     """The receipt is committed, and the image is `uploading` if the lease holds and nobody asked it to stop.
 
@@ -122,6 +104,7 @@ async def receive(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Lease |
         return await _receive(conn, lease, receipt)
 
 
+@told_as(SpanName.SETTLE)
 async def receive_and_complete(pool: asyncpg.Pool, lease: Lease, receipt: Receipt) -> Ended | LeaseLost:
     """As `receive` and `complete` one after the other, of a picture of which nothing is stored: one transaction."""
     async with locked_job(pool, lease.job_id) as (conn, _job):
@@ -142,6 +125,7 @@ async def _receive(conn: asyncpg.Connection, lease: Lease, receipt: Receipt) -> 
     return lease.moved(ImageStatus.UPLOADING)
 
 
+@told_as(SpanName.SETTLE)
 async def conclude(
     pool: asyncpg.Pool,
     lease: Lease,
@@ -177,6 +161,7 @@ async def conclude(
                 return await _try_again(conn, lease, verdict, end.error, retry_unit_seconds)
 
 
+@told_as(SpanName.SETTLE)
 async def complete(
     pool: asyncpg.Pool, lease: Lease, attempt_id: str, renditions: Sequence[StoredRendition]
 ) -> Ended | LeaseLost:
@@ -204,24 +189,28 @@ async def _complete(
     return Ended(ImageStatus.COMPLETED)
 
 
+@told_as(SpanName.SETTLE)
 async def end(pool: asyncpg.Pool, lease: Lease, status: ImageStatus, error: ImageError) -> Ended | LeaseLost:
     """The image ends without a picture, under its lease."""
     async with locked_job(pool, lease.job_id) as (conn, _job):
         return await _end(conn, lease, status, error)
 
 
+@told_as(SpanName.SETTLE)
 async def give_up(pool: asyncpg.Pool, lease: Lease, spent: GiveUp) -> Released | Ended | LeaseLost:
     """The image's budget is spent: it goes on to its next provider if it is spent at this one only, or ends."""
     async with locked_job(pool, lease.job_id) as (conn, _job):
         return await _give_up(conn, lease, spent, last=None)
 
 
+@told_as(SpanName.SETTLE)
 async def end_stopped(pool: asyncpg.Pool, lease: Lease, stop: str) -> Ended | LeaseLost:
     """The image ends as its caller, or its run's end, asked; a picture that was bought stays staged for a retry."""
     async with locked_job(pool, lease.job_id) as (conn, _job):
         return await _end_stopped(conn, lease, stop)
 
 
+@told_as(SpanName.SETTLE)
 async def release(
     pool: asyncpg.Pool,
     lease: Lease,

@@ -21,6 +21,7 @@ from safelight.engine.accounts import ensure
 from safelight.engine.charge import Item, Payer, charge, limit_job, tell_if_exhausted
 from safelight.engine.depth import QueueDepth
 from safelight.engine.journal import append_event
+from safelight.tracing.spans import current_context
 
 _SQL, _ERASURE = load("submit"), load("erasure")
 _UPLOADS = load("uploads")
@@ -44,6 +45,8 @@ async def submit(
     depth: QueueDepth | None = None,
 ) -> Accepted:
     """The order is a job, durably. Racing submits under one key make one job, and each is told its id.
+
+    The trace that it is ordered in is kept with the job: what becomes of it elsewhere belongs there too.
 
     What its account pays in advance is held in the same transaction, at these `prices`; an account that is not there
     yet is made, and billed as `account_billing`.
@@ -87,6 +90,7 @@ async def _create(
     depth: QueueDepth | None,
 ) -> bool:
     """False when the order's key belongs to an earlier job."""
+    context = current_context()
     async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
         created = await conn.fetchrow(
             _SQL.insert_job,
@@ -102,6 +106,7 @@ async def _create(
             run_limit_seconds,
             order.priority.value,
             order.not_before,
+            context.text if context is not None else None,
         )
         if created is None:
             return False

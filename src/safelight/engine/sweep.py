@@ -154,7 +154,7 @@ async def _adopt_staged(pool: asyncpg.Pool, staged: list[Receipt], timing: Timin
                 inserted += 1
                 await pool.fetchval(_SETTLE.hasten, attempt["image_row_id"])
         except asyncpg.DataError as error:  # one receipt that cannot be stored hides no other
-            log.error("a receipt cannot be stored", attempt=receipt.attempt_id, error=type(error).__name__)
+            log.error("a receipt cannot be stored", attempt_id=receipt.attempt_id, error=type(error).__name__)
     return inserted
 
 

@@ -28,6 +28,7 @@ from safelight.engine.lease import Hint, owned_by, owner_of, refund_crashes
 from safelight.engine.stranded import bring_back
 from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
+from safelight.engine.traces import log_fields
 
 _SQL = load("workers")
 
@@ -166,6 +167,7 @@ class Worker:
     async def _handle(self, hint: Hint) -> None:
         """Works on one image and returns normally, whatever happened: the database says where the image stands."""
         self._at_work[hint.row_id] += 1
+        lease = None
         try:
             lease = await self._pipeline.claim(hint)
             if lease is not None and lease.crash_count == CRASH_LIMIT - 1:
@@ -173,7 +175,7 @@ class Worker:
             elif lease is not None:
                 await self._pipeline.work(lease)
         except Exception as error:  # the one place around an attempt: the next beat hands the image back
-            log.error("an image's step broke off", image_row=hint.row_id, exc_info=error)
+            log.error("an image's step broke off", image_row=hint.row_id, **log_fields(lease), exc_info=error)
         finally:
             self._at_work[hint.row_id] -= 1
             self._admission.nudge()

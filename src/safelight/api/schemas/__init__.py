@@ -19,6 +19,7 @@ from safelight.api.schemas.accounts import (
     NewBudget,
     NewCredit,
 )
+from safelight.api.schemas.attempts import Attempt, AttemptPage, AttemptsQuery
 from safelight.api.schemas.base import MAX_IMAGES, MAX_METADATA_CHARS, MAX_METADATA_ENTRIES, MAX_SEED
 from safelight.api.schemas.events import Event, EventPage, FeedPage
 from safelight.api.schemas.jobs import (
@@ -32,9 +33,17 @@ from safelight.api.schemas.jobs import (
     JobPage,
     JobSummary,
     JobUrls,
+    OrderedOutput,
     Output,
 )
 from safelight.api.schemas.keys import CreatedKey, Key, KeyPage, KeyQuery, NewKey
+from safelight.api.schemas.metrics import (
+    GenerationMetrics,
+    MetricsPoint,
+    MetricsQuery,
+    MetricsWindow,
+    ProviderMetrics,
+)
 from safelight.api.schemas.problems import Problem, ProblemError
 from safelight.api.schemas.providers import (
     Provider,
@@ -117,6 +126,9 @@ __all__ = [
     "AccountQuery",
     "AccountsQuery",
     "ArchiveQuery",
+    "Attempt",
+    "AttemptPage",
+    "AttemptsQuery",
     "Balance",
     "Budget",
     "Counts",
@@ -131,6 +143,7 @@ __all__ = [
     "FeedPage",
     "FeedQuery",
     "Figures",
+    "GenerationMetrics",
     "GroupFigures",
     "Health",
     "HistoryQuery",
@@ -153,6 +166,9 @@ __all__ = [
     "LedgerEntry",
     "LedgerPage",
     "LedgerQuery",
+    "MetricsPoint",
+    "MetricsQuery",
+    "MetricsWindow",
     "NewBudget",
     "NewCancellation",
     "NewCredit",
@@ -168,6 +184,7 @@ __all__ = [
     "NewWebhook",
     "NoQuery",
     "Options",
+    "OrderedOutput",
     "Output",
     "PictureQuery",
     "Popular",
@@ -178,6 +195,7 @@ __all__ = [
     "Provider",
     "ProviderGate",
     "ProviderHealth",
+    "ProviderMetrics",
     "ProviderModel",
     "ProviderQueue",
     "Providers",

@@ -126,4 +126,5 @@ class AccountsQuery(NoQuery):
 
 
 class LedgerQuery(AccountsQuery):
-    pass
+    job: str | None = Field(default=None, pattern=r"^job_[0-9A-HJKMNP-TV-Z]{26}$")
+    """Only what was entered for this job's pictures."""

@@ -57,6 +57,17 @@ class Output(Answer):
     sha256: str
 
 
+class OrderedOutput(Answer):
+    """What is kept of every picture, as it was ordered."""
+
+    name: str
+    format: Literal["jpeg", "webp", "png", "avif", "original"]
+    width: int | None = None
+    """Of the box; an original has none."""
+    height: int | None = None
+    fit: Literal["cover", "contain", "inside"] | None = None
+
+
 class Reference(Answer):
     """One of `image`, `upload` and `url`, as it was ordered."""
 
@@ -75,6 +86,9 @@ class Image(Answer):
     group: str
     style: str | None = None
     """Whose words stand around its prompt, where there is one."""
+    aspect_ratio: str | None = None
+    """As it was ordered, where it was."""
+    size: str | None = None
     references: list[Reference] | None = None
     """The pictures that it is made from, where there are any."""
     mask: Mask | None = None
@@ -144,6 +158,7 @@ class Job(JobSummary):
     """Until its last image has ended, as likely sooner as later. Null: nobody can tell."""
     eta_p90_seconds: float | None
     """The same, with nine chances out of ten."""
+    outputs: list[OrderedOutput]
     images: list[Image]
 
 

@@ -24,7 +24,8 @@ RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt
           EXISTS (SELECT FROM image_references AS r WHERE r.child_row_id = i.row_id) AS has_references,
           EXISTS (SELECT FROM image_references AS r WHERE r.parent_row_id = i.row_id) AS is_referenced,
           (SELECT outputs FROM jobs AS j WHERE j.id = i.job_id) AS outputs,
-          (SELECT storage_prefix FROM jobs AS j WHERE j.id = i.job_id) AS storage_prefix;
+          (SELECT storage_prefix FROM jobs AS j WHERE j.id = i.job_id) AS storage_prefix,
+          (SELECT trace_context FROM jobs AS j WHERE j.id = i.job_id) AS trace_context;
 
 -- name: hand_back
 -- Back to the backlog, due at $4, because a step broke off; the answer is how many have in a row.
@@ -46,7 +47,8 @@ SELECT row_id, job_id, id, image_group, provider, model, prompt, options, finger
        EXISTS (SELECT FROM image_references AS r WHERE r.child_row_id = row_id) AS has_references,
        EXISTS (SELECT FROM image_references AS r WHERE r.parent_row_id = row_id) AS is_referenced,
        (SELECT outputs FROM jobs AS j WHERE j.id = job_id) AS outputs,
-       (SELECT storage_prefix FROM jobs AS j WHERE j.id = job_id) AS storage_prefix
+       (SELECT storage_prefix FROM jobs AS j WHERE j.id = job_id) AS storage_prefix,
+       (SELECT trace_context FROM jobs AS j WHERE j.id = job_id) AS trace_context
 FROM images WHERE worker_id = $1 AND status IN ('processing', 'generating', 'uploading');
 
 -- name: owner

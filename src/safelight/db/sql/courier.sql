@@ -52,6 +52,7 @@ SELECT l.revision, coalesce(l.progress_due_at <= safelight.now(), false) AS prog
        v.image_id, v.data, v.created_at AS happened_at, n.at AS noticed_at,
        CASE d.type WHEN 'image.completed' THEN (SELECT j.link_key FROM jobs AS j WHERE j.id = d.job_id) END AS link_key,
        EXISTS (SELECT FROM api_keys) AS needs_keys,
+       (SELECT j.trace_context FROM jobs AS j WHERE j.id = coalesce(d.job_id, l.lane)) AS trace_context,
        jsonb_strip_nulls(jsonb_build_object('provider', n.provider, 'model', nullif(n.model, ''), 'code', n.code,
                                             'message', n.message)) || n.data AS notice
 FROM webhook_lanes AS l

@@ -27,6 +27,21 @@ LEFT JOIN holds AS h ON h.id = l.hold_id
 LEFT JOIN images AS i ON i.row_id = h.image_row_id
 WHERE l.account = $1 AND ($2::bigint IS NULL OR l.id < $2) ORDER BY l.id DESC LIMIT $3;
 
+-- name: statement_of_job
+-- The same for the pictures of one job alone. The kinds are asked for one by one since each has its own index.
+WITH moves AS (
+    SELECT l.*, h.job_id, h.image_row_id, h.run
+    FROM holds AS h JOIN ledger AS l ON l.hold_id = h.id AND l.kind = 'hold' WHERE h.job_id = $4
+    UNION ALL
+    SELECT l.*, h.job_id, h.image_row_id, h.run
+    FROM holds AS h JOIN ledger AS l ON l.hold_id = h.id AND l.kind IN ('capture', 'release') WHERE h.job_id = $4
+)
+SELECT m.id, m.at, m.currency, m.kind, m.debit, m.credit, m.amount, m.available_after, m.held_after, m.reason,
+       m.job_id, i.id AS image_id, m.run
+FROM moves AS m
+JOIN images AS i ON i.row_id = m.image_row_id
+WHERE m.account = $1 AND ($2::bigint IS NULL OR m.id < $2) ORDER BY m.id DESC LIMIT $3;
+
 -- name: entry
 SELECT l.id, l.at, l.currency, l.kind, l.debit, l.credit, l.amount, l.available_after, l.held_after, l.reason,
        h.job_id, i.id AS image_id, h.run

@@ -9,6 +9,7 @@ SELECT j.id, j.account, j.link_key, j.removed_at, j.status, j.run, j.seq, j.retr
        i.id AS image_id, i.image_group, i.status AS image_status, i.failure_stage, i.error, i.provider, i.model,
        i.attempt_count, i.retry_count AS image_retry_count, i.started_at AS image_started_at,
        i.completed_at AS image_completed_at, i.style ->> 'name' AS style, i.estimate_microusd,
+       i.options ->> 'aspect_ratio' AS aspect_ratio, i.options ->> 'size' AS size,
        i.priority AS image_priority, i.not_before AS image_not_before, i.admitted_at IS NOT NULL AS is_admitted,
        i.awaits_parents,
        c.known_microusd, c.has_unknown, c.actual_microusd, c.wasted_microusd, c.uncertain_microusd, c.is_unbounded, c.sent_at,
@@ -91,3 +92,16 @@ WHERE ($1::text IS NULL OR j.account = $1) AND j.id = $2 AND i.id = $3;
 SELECT account, job_id, seq, type, image_id, data, created_at,
        CASE type WHEN 'image.completed' THEN (SELECT j.link_key FROM jobs AS j WHERE j.id = $1) END AS link_key
 FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
+
+-- name: attempts_of_job
+-- The calls that were made for a job, of all its images or of one ($3), after a place in the list: by the images' positions
+-- and the calls' numbers. A job without any is one empty row; one that is not there, or not that account's, is none.
+SELECT a.* FROM jobs AS j LEFT JOIN LATERAL (
+    SELECT i.position, i.id AS image_id, c.number, c.run, c.provider, c.model, c.status, c.error_kind, c.error_code,
+           c.sent_at, c.ended_at, c.cost_microusd, c.cost_basis
+    FROM images AS i JOIN attempts AS c ON c.image_row_id = i.row_id
+    WHERE i.job_id = j.id AND ($3::text IS NULL OR i.id = $3) AND i.position >= $4 AND (i.position, c.number) > ($4, $5)
+    ORDER BY i.position, c.number LIMIT $6
+) AS a ON true
+WHERE j.id = $1 AND ($2::text IS NULL OR j.account = $2)
+ORDER BY a.position, a.number;

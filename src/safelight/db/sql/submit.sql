@@ -4,9 +4,10 @@
 -- those that are committed.
 INSERT INTO jobs (id, account, idempotency_key, request_fingerprint, storage_prefix, outputs, metadata,
                   deadline_seconds, on_deadline, run_started_at, deadline_at, run_ends_at, created_at, priority,
-                  not_before)
+                  not_before, trace_context)
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, t.begins_at, t.begins_at + make_interval(secs => $8),
-       t.begins_at + make_interval(secs => CASE $9 WHEN 'fail' THEN $8 ELSE $10 END), safelight.now(), $11, $12
+       t.begins_at + make_interval(secs => CASE $9 WHEN 'fail' THEN $8 ELSE $10 END), safelight.now(), $11, $12,
+       $13
 FROM (SELECT greatest(safelight.now(), $12::timestamptz) AS begins_at) AS t
 ON CONFLICT (account, idempotency_key) DO NOTHING
 RETURNING id, (SELECT a.billing FROM accounts AS a WHERE a.id = jobs.account) AS billing,

@@ -98,7 +98,9 @@ class Courier:
         try:
             await visit.make()
         except Exception as error:  # the one place around a visit: its lane is taken again when the lease has ended
-            log.warning("a visit to a webhook's lane broke off", error=type(error).__name__)
+            log.warning(
+                "a visit to a webhook's lane broke off", endpoint_id=visit.endpoint_id, error=type(error).__name__
+            )
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._visits.discard(task)

@@ -11,6 +11,7 @@ from safelight.domain.text import storable
 from safelight.net.fetch import FetchFailed, FetchRefused
 from safelight.net.post import Post
 from safelight.providers.retry_after import from_headers
+from safelight.tracing.context import TraceContext
 
 MAX_KEPT_REPLY_BYTES = 1024
 _ASKS_FOR_REST = (429, 503)
@@ -37,12 +38,21 @@ class NotTaken:
 
 
 async def send(
-    post: Post, url: str, *, message_id: str, body: bytes, secrets: Sequence[str], timeout_seconds: float
+    post: Post,
+    url: str,
+    *,
+    message_id: str,
+    body: bytes,
+    secrets: Sequence[str],
+    timeout_seconds: float,
+    trace: TraceContext | None = None,
 ) -> Taken | NotTaken:
     """Signed now, with every secret: whoever verifies goes by the time of the attempt. The time is this process's own,
-    and not the database's, since that is what the receiver's clock is compared with."""
+    and not the database's, since that is what the receiver's clock is compared with. In a trace, the receiver is told
+    in which."""
     headers = signed_headers(message_id, body, at_unix=int(time.time()), secrets=secrets)
     headers["content-type"] = "application/json"
+    headers |= trace.headers if trace is not None else {}
     try:
         posted = await post(url, body=body, headers=headers, timeout_seconds=timeout_seconds)
     except (FetchRefused, FetchFailed) as error:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from safelight.db.statements import load
 from safelight.delivery.envelope import Event
@@ -28,6 +29,8 @@ from safelight.delivery.webhooks.vault import CannotOpen, Vault
 from safelight.domain.events import PROGRESS
 from safelight.domain.lifecycle import TERMINAL_JOB_STATUSES, JobStatus
 from safelight.net.post import Post
+from safelight.tracing.context import TraceContext
+from safelight.tracing.spans import Attribute, Kind, SpanName, span
 
 _SQL = load("courier")
 _FEED, _WEBHOOKS = load("feed"), load("webhooks")
@@ -110,8 +113,16 @@ class Visit:
         self._key = (endpoint_id, lane, token)
         self._lease_ends = claimed_at + route.pace.lease_seconds
 
+    @property
+    def endpoint_id(self) -> str:
+        return self._key[0]
+
     async def make(self) -> None:
         """Until the lane is let go, by us or by the end of its lease."""
+        with bound_contextvars(endpoint_id=self.endpoint_id):
+            await self._make()
+
+    async def _make(self) -> None:
         while rows := await self._route.pool.fetch(_SQL.look, *self._key, _BATCH):
             if await self._deliver(rows) is _Then.LEAVE:
                 return
@@ -134,7 +145,7 @@ class Visit:
         try:
             secrets = self._route.vault.open_any(first["secrets"])
         except CannotOpen as error:
-            log.error("a webhook waits", endpoint=self._key[0], why=str(error))
+            log.error("a webhook waits", why=str(error))
             await self._execute(_SQL.put_off, first["id"], str(error), _CLOSED_VAULT_SECONDS)
             return _Then.LEAVE
         if first["id"] is None:
@@ -154,14 +165,13 @@ class Visit:
         if time.monotonic() + pace.call_seconds > self._lease_ends:
             return _Then.LEAVE
         self._route.reach(CourierPoint.WEBHOOK_CLAIMED)
-        outcome = await send(
-            self._route.post,
-            row["url"],
-            message_id=message.message_id,
-            body=message.body,
-            secrets=secrets,
-            timeout_seconds=pace.call_seconds,
-        )
+        trace = TraceContext.of_text(row["trace_context"])
+        with bound_contextvars(delivery_id=message.message_id, **(trace.log_fields if trace is not None else {})):
+            return await self._attempt(message, row, secrets, is_last=is_last)
+
+    async def _attempt(self, message: _Message, row: asyncpg.Record, secrets: list[str], *, is_last: bool) -> _Then:
+        pace = self._route.pace
+        outcome = await self._post(message, row, secrets)
         if isinstance(outcome, Taken):
             self._route.reach(CourierPoint.WEBHOOK_ANSWERED)
             noted_at = time.monotonic()
@@ -181,8 +191,33 @@ class Visit:
             return _Then.LEAVE if is_last else _Then.GO_ON
         return await self._not_taken(message, row, outcome)
 
+    async def _post(self, message: _Message, row: asyncpg.Record, secrets: list[str]) -> Taken | NotTaken:
+        """As a span in the trace that the message's job was ordered in; the receiver is told of it."""
+        attributes = {
+            Attribute.ENDPOINT_ID: self.endpoint_id,
+            Attribute.DELIVERY_ID: message.message_id,
+            Attribute.JOB_ID: row["job_id"],
+            Attribute.EVENT_TYPE: message.type,
+            Attribute.ATTEMPT: message.attempt_count + 1,
+        }
+        parent = TraceContext.of_text(row["trace_context"])
+        with span(SpanName.WEBHOOK, kind=Kind.CLIENT, parent=parent, attributes=attributes) as posting:
+            outcome = await send(
+                self._route.post,
+                row["url"],
+                message_id=message.message_id,
+                body=message.body,
+                secrets=secrets,
+                timeout_seconds=self._route.pace.call_seconds,
+                trace=posting.context,
+            )
+            posting.note({Attribute.HTTP_STATUS: outcome.http_status})
+            if isinstance(outcome, NotTaken):
+                posting.fail("not_taken")
+        return outcome
+
     async def _not_taken(self, message: _Message, row: asyncpg.Record, outcome: NotTaken) -> _Then:
-        endpoint_id, schedule = self._key[0], self._route.schedule
+        schedule = self._route.schedule
         if outcome.is_gone:
             await self._bury(message, outcome, rest_seconds=None)
             await self._disable(_GONE, None)
@@ -201,7 +236,7 @@ class Visit:
             await self._execute(_SQL.mark_failed, message.id, *why, what_now.after_seconds)
         else:
             if message.type in KEPT_TYPES:
-                log.warning("a webhook was given up", message=message.message_id, endpoint=endpoint_id)
+                log.warning("a webhook was given up")
             await self._bury(message, outcome, rest_seconds=what_now.rest_seconds)
         hours = schedule.disable_after_seconds / 3600
         await self._disable(f"it has taken nothing for {hours:g} hours", schedule.disable_after_seconds)
@@ -219,9 +254,8 @@ class Visit:
             await self._execute(_SQL.give_up_older, patience_seconds, list(KEPT_TYPES), why_too)
 
     async def _disable(self, why: str, after_seconds: float | None) -> None:
-        endpoint_id = self._key[0]
-        if await self._route.pool.fetchval(_SQL.disable_endpoint, endpoint_id, why, after_seconds) is not None:
-            log.warning("a webhook endpoint was disabled", endpoint=endpoint_id, why=why)
+        if await self._route.pool.fetchval(_SQL.disable_endpoint, self.endpoint_id, why, after_seconds) is not None:
+            log.warning("a webhook endpoint was disabled", why=why)
 
     async def _message(self, row: asyncpg.Record) -> _Message | None:
         """None when there is nothing to send any more; then the message is dead."""
