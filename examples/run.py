@@ -1,6 +1,6 @@
 """`python examples/run.py sleuths`: an example app, with Safelight and the vendors' stand-in behind it, until Ctrl-C.
 
-Nothing is bought: the pictures come from the sandbox. Everything is kept in `.demo-NAME/`, and there again the next time.
+Nothing is bought: the pictures come from the sandbox. Everything is kept in `.demo-NAME/`, and there again next time.
 """
 
 from __future__ import annotations
@@ -102,6 +102,9 @@ def run(app: App, home: Path) -> None:
                     "SAFELIGHT_PROVIDERS__GEMINI__MODEL": "gemini-3.1-flash-lite-image",
                     "SAFELIGHT_PROVIDERS__GEMINI__BASE_URL": f"{sandbox_url}/gemini",
                     "SAFELIGHT_PROVIDERS__GEMINI__API_KEY": "sandbox-key",
+                    "SAFELIGHT_PROVIDERS__OPENAI__KIND": "openai",  # who edits with a mask
+                    "SAFELIGHT_PROVIDERS__OPENAI__BASE_URL": f"{sandbox_url}/openai/v1",
+                    "SAFELIGHT_PROVIDERS__OPENAI__API_KEY": "sandbox-key",
                     "SAFELIGHT_DEFAULT_PROVIDER": "gemini",
                 },
                 ready=f"{safelight_url}/readyz",

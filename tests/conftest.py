@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpcore2
 import pytest
 
 from safelight.db.embedded import EmbeddedServer
@@ -37,6 +39,10 @@ home = Path(sys.argv[1])
 EmbeddedServer(home).destroy()
 shutil.rmtree(home)
 """
+
+
+# Every client reads the public authorities anew, which takes longer than most tests.
+httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from safelight.client import SafelightClient
-
 from examples.product_studio.store import Store, User
+from safelight.client import SafelightClient
 
 _LEDGER_PAGE = 100
 
@@ -27,7 +26,7 @@ class Accounts:
     async def sign_up(self, name: str) -> tuple[User, str]:
         """The user, who has the welcome tokens, and their token to sign in with, which is shown this once.
 
-        The account at Safelight comes first: if that breaks off there is no user, but perhaps an account that is nobody's.
+        The account at Safelight comes first: if that breaks off there is no user, but perhaps an account of nobody's.
         """
         user_id = f"studio-{secrets.token_hex(8)}"
         path = _path(user_id)

@@ -81,11 +81,10 @@ async def quote(studio: TheStudio, user: Visitor, wish: Wish) -> dict[str, Any]:
 async def order(studio: TheStudio, user: Visitor, wish: Wish, request_key: RequestKey = None) -> JSONResponse:
     """The order's id, at once. The same request under the same `Idempotency-Key` is the same order."""
     generation, is_known = await studio.order(user, wish, request_key=request_key or uuid4().hex)
-    return JSONResponse(
-        shown(generation, is_fresh=True),
-        202,
-        headers={"location": f"/api/generations/{generation.id}"} | ({"idempotency-replayed": "true"} if is_known else {}),
-    )
+    headers = {"location": f"/api/generations/{generation.id}"}
+    if is_known:
+        headers["idempotency-replayed"] = "true"
+    return JSONResponse(shown(generation, is_fresh=True), 202, headers)
 
 
 @api.get("/generations")

@@ -11,7 +11,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from safelight.client import ApiProblem, SafelightClient, Unreachable
 
 from examples.product_studio.accounts import Accounts
 from examples.product_studio.api import api
@@ -22,10 +21,11 @@ from examples.product_studio.problems import Away, Problem, form_problem, passed
 from examples.product_studio.settings import Settings
 from examples.product_studio.store import Store
 from examples.product_studio.studio import Studio, kept
+from safelight.client import ApiProblem, SafelightClient, Unreachable
 
 _PATIENCE_SECONDS = 2.0
 """How long a user waits while Safelight stumbles; what was ordered is sent later then."""
-_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
 def create_app(settings: Settings) -> FastAPI:

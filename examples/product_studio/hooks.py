@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from safelight.client.webhooks import NotVerified, verify
 
 from examples.product_studio.problems import Problem
 from examples.product_studio.visitors import TheStudio
+from safelight.client.webhooks import NotVerified, verify
 
 _MAX_BYTES = 100_000
 

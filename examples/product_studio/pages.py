@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
-from safelight.client import ApiProblem, Unreachable
 
 from examples.product_studio.api import choices_of, statistics_of
 from examples.product_studio.photos import shown_photo
@@ -17,12 +16,13 @@ from examples.product_studio.store import User
 from examples.product_studio.studio import Studio
 from examples.product_studio.visitors import COOKIE, TheStudio, Visitor, require_own_page, who
 from examples.product_studio.wishes import MAX_SCENES
+from safelight.client import ApiProblem, Unreachable
 
 _ORDERS_SHOWN = 12
 _ENTRIES_SHOWN = 10
 _YEAR_SECONDS = 365 * 86400
 
-_templates = Jinja2Templates(Path(__file__).parent / "templates", autoescape=True)
+_templates = Jinja2Templates(Path(__file__).parent / "templates")
 
 pages = APIRouter(include_in_schema=False)
 

@@ -13,7 +13,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
-    port: int = 8433
+    port: int = 8520
     """On 127.0.0.1."""
     app_url: str = ""
     """How Safelight reaches the studio, for webhooks; empty: by `port` on this machine."""

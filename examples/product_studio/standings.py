@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safelight.client import JobView
-
 from examples.product_studio.store import Generation
+from safelight.client import JobView
 
 _JOB = {
     "pending": "pending",
@@ -28,7 +27,16 @@ _IMAGE = {
 }
 """Others are called here what they are there."""
 
-_NOT_SENT = {"progress": 0, "queue_position": None, "estimated_seconds": None, "estimated_seconds_p90": None, "pictures": []}
+_NOT_SENT = {
+    "progress": 0,
+    "current_step": None,
+    "queue_position": None,
+    "estimated_seconds": None,
+    "estimated_seconds_p90": None,
+    "made_by": [],
+    "ended_at": None,
+    "pictures": [],
+}
 _NO_TOKENS = {"held": 0, "spent": 0, "returned": 0}
 
 
@@ -97,13 +105,11 @@ def shown(generation: Generation, *, is_fresh: bool) -> dict[str, Any]:
     pictures = [_linked(generation.id, each) for each in standing["pictures"]]
     delivered = sum(each["status"] == "completed" for each in pictures)
     return {
-        "ended_at": None,
-        "made_by": [],
         **standing,
         "id": generation.id,
         "status": generation.status,
         "is_partial": generation.status == "completed" and delivered < len(pictures),
-        "current_step": standing.get("current_step") or _why_not_sent(generation),
+        "current_step": standing["current_step"] or _why_not_sent(generation),
         "delivered": delivered,
         "ordered": len(generation.wish["scenes"]),
         "pictures": pictures,

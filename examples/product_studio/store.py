@@ -62,6 +62,9 @@ CREATE INDEX IF NOT EXISTS generations_told ON generations (id) WHERE told_seq >
 """
 
 
+_NO_FILTERS: dict[str, str | int | None] = {"status": None, "style": None, "model": None}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     id: str
@@ -167,14 +170,14 @@ class Store:
         return _generation(rows[0]) if rows else None
 
     async def generations(
-        self, user_id: str, *, before: str | None, limit: int, filters: Mapping[str, str | None]
+        self, user_id: str, *, before: str | None, limit: int, filters: dict[str, str | None]
     ) -> list[Generation]:
         """The newest before one. Filters that are None are met by all: `status`, and `style` and `model` as wished."""
         rows = await self._read(
             "SELECT * FROM generations WHERE user_id = :user AND (:before IS NULL OR id < :before)"
             " AND (:status IS NULL OR status = :status) AND (:style IS NULL OR wish ->> 'style' = :style)"
             " AND (:model IS NULL OR wish ->> 'model' = :model) ORDER BY id DESC LIMIT :limit",
-            {"status": None, "style": None, "model": None, **filters, "user": user_id, "before": before, "limit": limit},
+            _NO_FILTERS | filters | {"user": user_id, "before": before, "limit": limit},
         )
         return [_generation(row) for row in rows]
 
@@ -187,7 +190,8 @@ class Store:
     async def sent(self, generation_id: str, job_id: str) -> None:
         """Safelight has it. That is so whatever was thought before."""
         await self._write(
-            "UPDATE generations SET job_id = ?, problem = NULL WHERE id = ? AND job_id IS NULL", *(job_id, generation_id)
+            "UPDATE generations SET job_id = ?, problem = NULL WHERE id = ? AND job_id IS NULL",
+            *(job_id, generation_id),
         )
 
     async def looked(
@@ -206,7 +210,8 @@ class Store:
     async def refused(self, generation_id: str, problem: Mapping[str, Any]) -> None:
         """Safelight does not take it; nothing was created there."""
         await self._write(
-            "UPDATE generations SET status = 'failed', problem = ? WHERE id = ? AND job_id IS NULL AND status = 'pending'",
+            "UPDATE generations SET status = 'failed', problem = ?"
+            " WHERE id = ? AND job_id IS NULL AND status = 'pending'",
             *(json.dumps(problem), generation_id),
         )
 
@@ -233,7 +238,9 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def new_generation(user_id: str, request_key: str, wish: Mapping[str, Any], body_of: Callable[[str], Any]) -> Generation:
+def new_generation(
+    user_id: str, request_key: str, wish: Mapping[str, Any], *, body_of: Callable[[str], Any]
+) -> Generation:
     """One that nobody knows of yet; `body_of` its id is what Safelight will be sent."""
     generation_id = f"gen_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
     return Generation(
@@ -261,10 +268,11 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _generation(row: sqlite3.Row) -> Generation:
-    fields = dict(row)
+    fields: dict[str, Any] = dict(row)
     for name in ("wish", "standing", "problem"):
         fields[name] = json.loads(fields[name]) if fields[name] is not None else None
-    return Generation(**fields | {"is_settled": bool(fields["is_settled"])})
+    fields["is_settled"] = bool(fields["is_settled"])
+    return Generation(**fields)
 
 
 def _now() -> str:

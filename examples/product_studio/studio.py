@@ -10,19 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
-
-from safelight.client import ApiProblem, JobView, SafelightClient, Unreachable
 
 from examples.product_studio.accounts import Accounts
 from examples.product_studio.problems import NotThere, Problem, is_refusal, passed_on
 from examples.product_studio.standings import Tokens, standing_of, status_of, tokens_of
 from examples.product_studio.store import Generation, Store, User, new_generation
 from examples.product_studio.wishes import Wish, job_of
+from safelight.client import ApiProblem, JobView, SafelightClient, Unreachable
 
 _LOOKS_AT_ONCE = 5
 
@@ -43,7 +42,7 @@ class Studio:
 
     async def quote(self, user: User, wish: Wish) -> dict[str, Any]:
         """What the order would cost in tokens, and how long it may take; nothing is ordered."""
-        quote = await self.safelight.quote(self._job(user, wish.model_dump(), "gen_quote"))
+        quote = await self.safelight.quote(self._job(user, wish, "gen_quote"))
         return {
             "tokens": quote.document["credits_held"],
             "balance_after": quote.balance_after,
@@ -65,7 +64,7 @@ class Studio:
                 if dict(known.wish) != wanted:
                     raise Problem(422, "idempotency-key-reused", "This key was used for another order.")
                 return known, True
-            generation = new_generation(user.id, request_key, wanted, lambda its_id: self._job(user, wanted, its_id))
+            generation = new_generation(user.id, request_key, wanted, body_of=lambda own: self._job(user, wish, own))
             await self.store.add_generation(generation)
             try:
                 await self._send(generation)
@@ -100,8 +99,8 @@ class Studio:
     async def cancel(self, generation: Generation) -> Generation:
         """Pictures that are not made yet are not made, and their tokens come back; one that was begun may still come.
 
-        Safelight may have heard of an order that the studio thinks it has not sent: so it is sent first, which makes sure
-        of its job, and canceled then.
+        Safelight may have heard of an order that the studio thinks it has not sent: so it is sent first, which makes
+        sure of its job, and canceled then.
         """
         async with self._lock(generation.user_id, generation.request_key):
             generation = await self._again(generation)
@@ -208,9 +207,9 @@ class Studio:
             raise NotThere("order")
         return found
 
-    def _job(self, user: User, wish: Mapping[str, Any], generation_id: str) -> dict[str, Any]:
+    def _job(self, user: User, wish: Wish, generation_id: str) -> dict[str, Any]:
         hook_url = f"{self.own_url}/hooks/safelight/{generation_id}"
-        return job_of(Wish.model_validate(wish), account=user.id, generation_id=generation_id, hook_url=hook_url)
+        return job_of(wish, account=user.id, generation_id=generation_id, hook_url=hook_url)
 
     def _lock(self, user_id: str, request_key: str) -> asyncio.Lock:
         return self._locks.setdefault((user_id, request_key), asyncio.Lock())

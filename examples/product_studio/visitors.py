@@ -38,7 +38,7 @@ async def visitor(request: Request) -> User:
 
 
 def require_own_page(request: Request) -> None:
-    """A browser says where a change comes from; what is no browser says nothing, and has no cookie to be tricked out of."""
+    """A browser says where a change comes from; what is no browser says nothing, and has no cookie to lose."""
     origin = request.headers.get("origin")
     if request.method not in _SAFE and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise Problem(403, "foreign-page", "Another site's page may not do this.")

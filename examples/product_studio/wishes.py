@@ -81,8 +81,8 @@ def image_id(position: int) -> str:
 def _prompt(scene: str, *, with_person: bool) -> str:
     who = ", worn or held by the person in the second picture" if with_person else ""
     return (
-        f"A product photograph. It shows the product in the first picture{who}, unchanged in shape, colour and lettering."
-        f"\nThe scene: {scene}"
+        f"A product photograph. It shows the product in the first picture{who}, unchanged in shape, colour and"
+        f" lettering.\nThe scene: {scene}"
     )
 
 

@@ -19,7 +19,7 @@ from examples.storyboard.studio import Studio
 from examples.storyboard.webhook import webhook_routes
 from safelight.client import SafelightClient
 
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 2.0
 """What cannot be done within it is left to the sweep, or told to who asked."""
 
 

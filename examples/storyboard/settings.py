@@ -13,10 +13,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
-    host: str = "127.0.0.1"
+    bind_host: str = "127.0.0.1"
     port: int = 8432
     app_url: str = ""
-    """Where Safelight reaches this app, for webhooks. Default: `http://{host}:{port}`."""
+    """Where Safelight reaches this app, for webhooks. Default: `http://{bind_host}:{port}`."""
     data_dir: Path = Path("storyboard-data")
     """Its own folder: `storyboard.sqlite3` is all that is in it."""
 
@@ -40,4 +40,4 @@ class Settings(BaseSettings):
     def webhook_url(self) -> str | None:
         if self.safelight_webhook_secret is None:
             return None
-        return f"{self.app_url or f'http://{self.host}:{self.port}'}/api/webhooks/safelight"
+        return f"{self.app_url or f'http://{self.bind_host}:{self.port}'}/api/webhooks/safelight"

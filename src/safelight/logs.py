@@ -7,8 +7,13 @@ import sys
 
 import structlog
 
-_NOISY = ("httpx2", "httpcore2", "httpx", "httpcore", "pgqueuer", "google_genai", "uvicorn.access", "asyncio")
-_SILENT = ("asyncpg.pool",)  # tells each try to reconnect, with a traceback
+_HTTP_CLIENTS = ("httpx2", "httpcore2", "httpx", "httpcore", "urllib3")
+_NOISY = (*_HTTP_CLIENTS, "pgqueuer", "google_genai", "uvicorn.access", "asyncio")
+_SILENT = (
+    "asyncpg.pool",  # tells each try to reconnect, with a traceback
+    "opentelemetry.exporter",  # tells each try to send; we say it once a minute
+    "opentelemetry.sdk._shared_internal",  # the same of its queue
+)
 
 
 def configure_logging(*, level: str, as_json: bool) -> None:

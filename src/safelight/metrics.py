@@ -7,13 +7,19 @@ address; routes are named by their templates. What is true of the installation i
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 
 import prometheus_client
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,6 +27,8 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 prometheus_client.disable_created_metrics()  # a second series for each one, of which nobody asks
+
+log = structlog.get_logger(__name__)
 
 
 class Kind(StrEnum):
@@ -97,6 +105,9 @@ OF_PROCESS = (
 )
 """Of the process that is asked, since it was started."""
 
+_MOST_HEAD_BYTES = 65_536
+_HEAD_SECONDS = 10.0
+_ACCEPT = re.compile(r"^accept: *([^\r]*)", re.IGNORECASE | re.MULTILINE)
 _HTTP_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 REGISTRY = CollectorRegistry()
@@ -133,18 +144,63 @@ def family(metric: Metric, samples: Mapping[tuple[str, ...], float] | Mapping[tu
     return found
 
 
-class Extended(Collector):
+def exposition(accept: str, more: Iterable[Family]) -> tuple[bytes, str]:
+    """The text and its media type: OpenMetrics for whoever accepts that, else what every Prometheus reads."""
+    encode, media_type = choose_encoder(accept)
+    return encode(_Together(lambda: more)), media_type
+
+
+@asynccontextmanager
+async def told_at(bind: str, more: Callable[[], Iterable[Family]], *, ports: int = 1) -> AsyncIterator[int | None]:
+    """The figures of this process, and `more`, are told at `host:port`, or at the first of so many ports that is free;
+    the answer says at which. Where none is, the log says so and nothing is told: nobody works less for it."""
+    host, _, first = bind.rpartition(":")
+    server, why = None, ""
+    for port in range(int(first), int(first) + ports):
+        try:
+            server = await asyncio.start_server(partial(_tell, more), host.strip("[]"), port, limit=_MOST_HEAD_BYTES)
+            break
+        except OSError as error:
+            why = type(error).__name__
+            if error.errno != errno.EADDRINUSE:
+                break
+    if server is None:
+        log.warning("cannot tell metrics", bind=bind, error=why)
+        yield None
+        return
+    async with server:
+        place: int = server.sockets[0].getsockname()[1]
+        log.info("metrics of this process", port=place)
+        yield place
+
+
+async def _tell(
+    more: Callable[[], Iterable[Family]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """One answer per connection: enough for whoever comes every few seconds."""
+    try:
+        async with asyncio.timeout(_HEAD_SECONDS):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            method, _, rest = head.partition(" ")
+            is_asked = method == "GET" and rest.partition(" ")[0].partition("?")[0] == "/metrics"
+            accept = _ACCEPT.search(head)
+            body, kind = exposition(accept[1] if accept else "", more()) if is_asked else (b"", "text/plain")
+            status = "200 OK" if is_asked else "404 Not Found"
+            lines = (f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", "Connection: close")
+            writer.write("\r\n".join((*lines, "", "")).encode() + body)
+            await writer.drain()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return  # whoever asked has gone, or never said what for
+    finally:
+        writer.close()
+
+
+class _Together(Collector):
     """The instruments of this process, and what else it has to say."""
 
-    def __init__(self, more: Iterable[Family]) -> None:
+    def __init__(self, more: Callable[[], Iterable[Family]]) -> None:
         self._more = more
 
     def collect(self) -> Iterable[Family]:
         yield from REGISTRY.collect()
-        yield from self._more
-
-
-def exposition(accept: str, more: Iterable[Family]) -> tuple[bytes, str]:
-    """The text and its media type: OpenMetrics for whoever accepts that, else what every Prometheus reads."""
-    encode, media_type = choose_encoder(accept)
-    return encode(Extended(more)), media_type
+        yield from self._more()

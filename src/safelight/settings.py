@@ -17,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from safelight.alert_settings import AlertSettings
 from safelight.storage.place import BucketPlace, Folder, parse_place
 
 VENDOR_KEYS = {
@@ -28,6 +29,7 @@ VENDOR_KEYS = {
 """Where each kind's key is found when its settings hold none: the names that its users have set already."""
 
 PLACEHOLDER = "placeholder"
+MOST_WORKERS = 64
 
 
 class ProviderSettings(BaseModel):
@@ -124,6 +126,11 @@ class Settings(BaseSettings):
     """Send who asks for a picture to the storage itself, where it can sign addresses of its own, for some minutes."""
     require_idempotency_key: bool = False
     """Refuse a submit without an `Idempotency-Key`, so that no client can forget it."""
+    metrics: bool = True
+    """Tell `GET /metrics` to whoever asks the API: figures that say nothing of any account."""
+    metrics_bind: str | None = None
+    """`host:port` where a worker process tells its own figures, for a host without an API; of several workers each
+    takes the next free port. Default: nowhere."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
     log_json: bool = False
@@ -150,7 +157,7 @@ class Settings(BaseSettings):
     max_queued_images: int | None = Field(default=200_000, ge=1)
     """Images that may wait, of all accounts; a submit beyond it is refused. `null`: any number."""
 
-    workers: int = Field(default=1, ge=1, le=64)
+    workers: int = Field(default=1, ge=1, le=MOST_WORKERS)
     """Worker processes of `serve`."""
     slots: int = Field(default=32, ge=1, le=1000)
     """Paid calls in flight per worker process."""
@@ -204,6 +211,9 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=330.0, gt=0)
     """How long `serve` lets its worker finish calls that were sent before it stops waiting."""
 
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    """Who is told when something needs an operator; its fields are below."""
+
     egress_allow: str = ""
     """What the egress guard lets through beyond public HTTPS on 443 and 8443, separated by commas: a scheme, a network
     and, if not the scheme's own, a port, such as `http://10.1.0.0/16:9000`."""
@@ -222,6 +232,13 @@ class Settings(BaseSettings):
     @classmethod
     def _separated(cls, hosts: Any) -> Any:
         return [host.strip() for host in hosts.split(",") if host.strip()] if isinstance(hosts, str) else hosts
+
+    @field_validator("metrics_bind")
+    @classmethod
+    def _with_port(cls, bind: str | None) -> str | None:
+        if bind is not None and not (bind.rpartition(":")[2].isdecimal() and int(bind.rpartition(":")[2]) <= 65_535):
+            raise ValueError("must be `host:port`")
+        return bind
 
     @field_validator("home")
     @classmethod
@@ -289,7 +306,7 @@ class Settings(BaseSettings):
 
     @property
     def traces_protocol(self) -> str:
-        """What OpenTelemetry's variables want the collector to be spoken to in; `http/protobuf` when they do not say."""
+        """How the collector is to be spoken to, by OpenTelemetry's variables; `http/protobuf` when they do not say."""
         asked = _says("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _says("OTEL_EXPORTER_OTLP_PROTOCOL")
         return asked or "http/protobuf"
 

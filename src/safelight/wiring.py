@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from safelight.db.pool import close_pool, open_pool
+from safelight.alerting import alerts_of
+from safelight.db.pool import close_pool, families_of, open_pool
 from safelight.delivery.links import Links
 from safelight.delivery.webhooks.courier import Courier, forget_old
 from safelight.delivery.webhooks.vault import KEY_FILE, InvalidKey, Vault, vault_at
@@ -33,14 +34,16 @@ from safelight.engine.restore import Restored, after_restore
 from safelight.engine.retention import delete_orphans
 from safelight.engine.schedules import Place, Schedules
 from safelight.engine.stuck import Bounds, StuckWatch
+from safelight.engine.tally import Tally
 from safelight.engine.timing import Timing
 from safelight.engine.uploads import forget_uploads
 from safelight.engine.worker import Capacity, Databases, Worker, claim_store
 from safelight.imaging.pool import RenderPool
+from safelight.metrics import told_at
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.fetch import Fetch
 from safelight.providers.registry import InvalidConfiguration, ProviderConfig, installed_kinds, load_kind
-from safelight.settings import ProviderSettings, Settings
+from safelight.settings import MOST_WORKERS, ProviderSettings, Settings
 from safelight.storage.stores import Stores, open_blobs, open_stores
 
 if TYPE_CHECKING:
@@ -214,6 +217,8 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
                 account_billing=Billing(settings.account_billing),
                 credit_prices=credit_prices_of(settings),
                 depth=QueueDepth(settings.max_queued_images),
+                metrics=settings.metrics,
+                stuck_seconds=settings.stuck_seconds,
             )
         )
         if settings.dashboard:
@@ -223,6 +228,8 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
             async with (
                 _alongside(schedules.run(tick_seconds=settings.schedule_seconds)),
                 _alongside(stuck_watch_of(settings, databases.pool, catalog).run()),
+                _alongside(alerts_of(settings, databases.pool, catalog)),
+                _alongside(Tally(databases.pool).run()),
             ):
                 yield app
         finally:
@@ -347,8 +354,13 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
         )
         kept_deliveries = timedelta(days=settings.delivery_retention_days)
         watching = nullcontext() if is_alone else _alongside(stuck_watch.run())
+        alerting = nullcontext() if is_alone else _alongside(alerts_of(settings, databases.pool, catalog))
+        tallying = nullcontext() if is_alone else _alongside(Tally(databases.pool).run())
+        bind = None if is_alone else settings.metrics_bind
+        of_pools = partial(families_of, {"worker": databases.pool, "queue": databases.queue})
+        telling = told_at(bind, of_pools, ports=MOST_WORKERS) if bind else nullcontext()
         try:
-            async with ticking, watching, courier_of(settings, dsn, failpoints) as courier:
+            async with ticking, watching, tallying, telling, courier_of(settings, dsn, failpoints) as courier:
                 yield Worker(
                     databases,
                     pipeline,

@@ -75,7 +75,14 @@ async def assert_tally_is_the_book(pool: asyncpg.Pool) -> None:
 
 
 async def test_every_figure_is_what_the_engine_did(pool: asyncpg.Pool, start_worker: Start) -> None:
-    scripts = {"good": "ok", "no": "refuse SAFETY", "vain": "no-image x1", "lost": "cut x1", "bad": "400", "where": "cut"}
+    scripts = {
+        "good": "ok",
+        "no": "refuse SAFETY",
+        "vain": "no-image x1",
+        "lost": "cut x1",
+        "bad": "400",
+        "where": "cut",
+    }
     made = [vendor_image(name, script) for name, script in scripts.items()]
     first = await submit(pool, order(*made, image("draft")), run_limit_seconds=3600)
     second = await submit(pool, order(image("never", provider="gemini", model=GEMINI)), run_limit_seconds=3600)
@@ -237,7 +244,9 @@ async def test_messages_are_counted_by_what_came_of_them(pool: asyncpg.Pool) -> 
         "UPDATE deliveries SET attempt_count = 2, status = 'delivered', ended_at = wanted_at + interval '7 s' WHERE id = $1",
         first,
     )
-    await pool.execute("UPDATE deliveries SET attempt_count = 2, status = 'dead', ended_at = now() WHERE id = $1", second)
+    await pool.execute(
+        "UPDATE deliveries SET attempt_count = 2, status = 'dead', ended_at = now() WHERE id = $1", second
+    )
     await pool.execute("UPDATE deliveries SET status = 'dead', ended_at = now() WHERE id = $1", third)
     await added_up(pool)
     assert await counted(pool, "webhook_messages") == {("delivered",): 1, ("dead",): 2}

@@ -15,6 +15,7 @@ from safelight.api.edge.access_log import AccessLog
 from safelight.api.edge.authentication import Authentication
 from safelight.api.edge.closing import closing_of
 from safelight.api.edge.gate import Gate, stopping
+from safelight.api.edge.measured import Measured
 from safelight.api.edge.openapi import Application
 from safelight.api.edge.request_id import RequestIds
 from safelight.api.edge.session import Sessions
@@ -24,6 +25,7 @@ from safelight.api.images import image_routes
 from safelight.api.job_view import JobReader
 from safelight.api.jobs import job_routes
 from safelight.api.keys import key_routes
+from safelight.api.metrics import metrics_routes
 from safelight.api.openai.errors import ErrorForm
 from safelight.api.openai.routes import openai_routes
 from safelight.api.providers import provider_routes
@@ -117,10 +119,12 @@ def create_app(deps: ApiDependencies) -> Application:
     app.include_router(key_routes(deps, keyring))
     app.include_router(openai_routes(deps, watch, links, places))
     app.include_router(service_routes(deps))
+    app.include_router(metrics_routes(deps))
     failures.install(app)
     app.add_middleware(Authentication, keyring=keyring, sessions=Sessions(deps.vault, clock=deps.clock))
     app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)
     app.add_middleware(RequestIds, failed=failures.internal_error, cut_off=stopping)
     app.add_middleware(ErrorForm)
+    app.add_middleware(Measured)
     app.add_middleware(AccessLog)
     return app

@@ -37,7 +37,8 @@ class ApiDependencies:
     `max_uploads` at a time; uploads are kept for `upload_retention_days`. Signed links are good for
     `url_expiry_seconds` by `clock`, in seconds since 1970; with `redirect_downloads` pictures come from the storage
     itself where it can. A job is removed `image_retention_days` after its end, None: never. `depth` says how much may
-    wait.
+    wait. With `metrics` figures are told to whoever asks, which are `scrape_fresh_seconds` old at most; an image is
+    stuck that has stood still for `stuck_seconds`.
     """
 
     pool: asyncpg.Pool
@@ -72,3 +73,6 @@ class ApiDependencies:
     clock: Callable[[], float] = time.time
     openai_wait_seconds: float = 550.0
     openai_aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+    metrics: bool = True
+    stuck_seconds: float = 600.0
+    scrape_fresh_seconds: float = 5.0

@@ -17,6 +17,7 @@ from safelight.api.feed import LogEnd
 from safelight.delivery.frames import KEEP_ALIVE, retry_frame
 from safelight.delivery.hub import EventHub, Following, News
 from safelight.domain.errors import Unavailable
+from safelight.metrics import sse_clients
 
 _KEEP_ALIVE_SECONDS = 15.0
 _COME_BACK_MILLISECONDS = (1000, 3000)
@@ -67,6 +68,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         self._streams.open += 1
+        sse_clients.inc()
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             head, self._head = retry_frame(random.randint(*_COME_BACK_MILLISECONDS)) + self._head, b""  # noqa: S311
@@ -82,6 +84,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._streams.open -= 1
+            sse_clients.dec()
 
     async def _pass_on(self, following: Following, send: Send) -> None:
         while True:

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import Request
 
 from safelight.delivery.hub import EventHub, Following
+from safelight.metrics import requests_waiting
 
 MAX_WAIT_SECONDS = 60
 
@@ -42,6 +43,7 @@ class JobWatch:
             something.close()
             return False
         self._count += 1
+        requests_waiting.inc()
         happening, leaving = (asyncio.create_task(each) for each in (something, _gone(request)))
         try:
             done, _ = await asyncio.wait((happening, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -51,6 +53,7 @@ class JobWatch:
             happening.cancel()
             leaving.cancel()
             self._count -= 1
+            requests_waiting.dec()
         return leaving not in done
 
 

@@ -24,6 +24,7 @@ from uuid import UUID
 import structlog
 import uvloop
 
+from safelight.cli.traces import traced
 from safelight.db.keys import has_keys
 from safelight.db.migrate import migrate
 from safelight.db.provide import Database, provide_database
@@ -40,7 +41,6 @@ _READY_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
 _RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
 _REPORTED = 50
-_EXTRA = "pip install 'safelight[otel]'"
 
 
 class CannotStart(Exception):
@@ -147,7 +147,7 @@ async def _api(settings: Settings) -> int:
 
     host, port = address(settings.bind)
     async with (
-        _traced(settings, "api"),
+        traced(settings, "api"),
         _database(settings) as database,
         api_of(settings, database.dsn) as app,
     ):
@@ -169,7 +169,7 @@ async def _worker(settings: Settings, one: tuple[str, str, str, str] | None) -> 
     from safelight.engine.lease import Hint
     from safelight.wiring import worker_of
 
-    async with _traced(settings, "worker"), _database(settings) as database:
+    async with traced(settings, "worker"), _database(settings) as database:
         if one is not None:
             _on_stop(_go_on, at_once=_go_on)  # its one image is what the worker that started it waits for
             worker_id, row_id, generation, queue_row_id = one
@@ -304,30 +304,6 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.stop()
-
-
-@asynccontextmanager
-async def _traced(settings: Settings, process: str) -> AsyncIterator[None]:
-    """Traces of this process are sent, if they are wanted. Raises CannotStart where the settings ask for what there is
-    not; where only OpenTelemetry's variables do, which may be set for everything on a machine, that is logged."""
-    if not settings.sends_traces:
-        yield
-        return
-    try:
-        if settings.traces_protocol != "http/protobuf":
-            raise CannotStart("traces are sent in `http/protobuf` alone: OTEL_EXPORTER_OTLP_PROTOCOL names another")
-        try:
-            from safelight.tracing.export import exporting
-        except ImportError as error:
-            raise CannotStart(f"traces need an extra that is not installed: `{_EXTRA}` ({error})") from error
-    except CannotStart as reason:
-        if settings.traces:
-            raise
-        log.warning("no traces are sent", why=str(reason))
-        yield
-        return
-    async with exporting(process):
-        yield
 
 
 @contextmanager

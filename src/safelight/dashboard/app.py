@@ -10,6 +10,7 @@ from starlette.routing import Mount, Route
 
 from safelight.api.edge.openapi import Application
 from safelight.api.edge.session import Sessions
+from safelight.dashboard.home import home_routes
 from safelight.dashboard.inside import Inside
 from safelight.dashboard.keys import key_routes
 from safelight.dashboard.sign_in import sign_in_routes
@@ -21,6 +22,7 @@ def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | Non
     pages = Pages(Inside(app), public_url=public_url)
     routes = [
         *sign_in_routes(pages, sessions),
+        *home_routes(pages),
         *key_routes(pages),
         Route("/static/{name}", pages.assets.serve),
         pages.route("/{rest:path}", _unknown),

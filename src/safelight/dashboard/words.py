@@ -32,6 +32,19 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
+def span(start: str | None, end: str | None = None) -> str:
+    """From one time of the API's to another, or until now by this process's own clock."""
+    return NOTHING if start is None else duration(_seconds(start, end))
+
+
+def ago(value: str | None) -> str:
+    """`just now`, `5 min ago`, `3 d ago`."""
+    if value is None:
+        return NOTHING
+    seconds = _seconds(value)
+    return "just now" if seconds < 10 else f"{' '.join(duration(seconds).split()[:2])} ago"
+
+
 def usd(value: float | str | None) -> str:
     """A sum in dollars, with as many places as it takes to be exact to the hundredth of a cent."""
     if value is None:
@@ -54,10 +67,17 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
     "moment": moment,
     "day": day,
     "duration": duration,
+    "span": span,
+    "ago": ago,
     "usd": usd,
     "share": share,
     "count": count,
 }
+
+
+def _seconds(start: str, end: str | None = None) -> float:
+    until = datetime.now(UTC) if end is None else _time(end)
+    return max(0.0, (until - _time(start)).total_seconds())
 
 
 def _time(value: str) -> datetime:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
 import orjson
+
+from safelight.metrics import POOL_IDLE, POOL_SIZE, POOL_WAITING, Family, family
 
 ACQUIRE_SECONDS: Final = 5.0
 """How long a transaction waits for a free connection before TimeoutError. Chosen."""
@@ -130,19 +132,15 @@ async def close_pool(pool: asyncpg.Pool, *, seconds: float = 5.0) -> None:
         pool.terminate()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolFigures:
-    """How many connections a pool has, how many of them nobody uses, and how many wait for one."""
+def families_of(pools: Mapping[str, asyncpg.Pool]) -> list[Family]:
+    """By pool: how many connections it has, how many of them nobody uses, and how many wait for one."""
+    return [
+        family(POOL_SIZE, {(name,): pool.get_size() for name, pool in pools.items()}),
+        family(POOL_IDLE, {(name,): pool.get_idle_size() for name, pool in pools.items()}),
+        family(POOL_WAITING, {(name,): _waiting(pool) for name, pool in pools.items()}),
+    ]
 
-    size: int
-    idle: int
-    waiting: int
 
-
-def figures_of(pool: asyncpg.Pool) -> PoolFigures:
+def _waiting(pool: asyncpg.Pool) -> int:
     queue: Any = pool._queue  # asyncpg does not tell who waits: they stand in its queue's own list
-    return PoolFigures(
-        size=pool.get_size(),
-        idle=pool.get_idle_size(),
-        waiting=sum(not getter.done() for getter in queue._getters),
-    )
+    return sum(not getter.done() for getter in queue._getters)

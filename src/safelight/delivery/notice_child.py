@@ -1,9 +1,9 @@
 """The process that talks to an operator's services: `python -m safelight.delivery.notice_child`.
 
-The only file that knows Apprise, which does its own HTTP and takes as long as it likes: here it can be killed. One request
-comes on standard input: `{"services": {name: url}, "messages": [{"id", "to": [names], "title", "body", "kind"}]}`. For each
-message and service one line goes out as soon as it is known: `{"id", "service", "is_accepted", "why"}`. Services are told
-side by side, each of its messages in order. `why` never quotes an address or an answer.
+The only file that knows Apprise, which does its own HTTP and takes as long as it likes: here it can be killed. One
+request comes on standard input: `{"services": {name: url}, "messages": [{"id", "to", "title", "body", "kind"}]}`. For
+each message and service one line goes out as soon as it is known: `{"id", "service", "why"}`, null where it was
+accepted. Services are told side by side, each its messages in order. `why` never quotes an address or an answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     lock = threading.Lock()
 
     def answer(message: dict[str, Any], service: str, why: str | None) -> None:
-        line = {"id": message["id"], "service": service, "is_accepted": why is None, "why": why}
+        line = {"id": message["id"], "service": service, "why": why}
         with lock:
             answers.write(json.dumps(line) + "\n")
             answers.flush()

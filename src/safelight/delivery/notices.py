@@ -1,8 +1,8 @@
 """Sends what alerts have to tell to the services of an operator, at least once.
 
-Messages lie in `alert_messages`. Whoever sends some has a lease on them that outlasts the sending, so that they are sent
-again when it dies. A service that has taken a message is not asked again for the others' sake. Apprise, and all that it
-connects to, is in a process that is killed when its time is up: nothing here waits for longer than that.
+Messages lie in `alert_messages`. Whoever sends some has a lease on them that outlasts the sending, so that they are
+sent again when it dies. A service that has taken a message is not asked again for the others' sake. Apprise, and all
+that it connects to, is in a process that is killed when its time is up: nothing here waits for longer than that.
 
 These addresses come from the settings, from the operator alone: they go around the guard for those that callers name.
 """
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 from uuid import uuid4
 
@@ -81,9 +82,7 @@ class Services:
         """Every address once, by its scheme and its position among those of that scheme: `slack-1`."""
         seen: Counter[str] = Counter()
         named: dict[str, str] = {}
-        for url in dict.fromkeys(
-            (*self.everything, *self.critical, *(u for urls in self.by_rule.values() for u in urls))
-        ):
+        for url in dict.fromkeys((*self.everything, *self.critical, *chain.from_iterable(self.by_rule.values()))):
             scheme = url.partition("://")[0].lower()[:32] or "service"
             seen[scheme] += 1
             named[f"{scheme}-{seen[scheme]}"] = url
@@ -166,15 +165,15 @@ class Notifier:
             _SQL.claim_messages, claim, self._send_seconds + _LEASE_MARGIN_SECONDS, _AT_ONCE, timeout=ACQUIRE_SECONDS
         )
         rows = sorted(rows, key=lambda row: row["id"])
-        wanted = {row["id"]: self._services.hearing(row["rule"], row["severity"]) for row in rows}
-        notes = [self._note(row, wanted[row["id"]]) for row in rows]
-        asked = [each for each in notes if each.to]
+        fresh = [row for row in rows if row["age_seconds"] < _GIVE_UP_SECONDS]
+        asked = [note for row in fresh if (note := self._note(row)).to]
         results = await send(asked, self._services.named, within_seconds=self._send_seconds) if asked else []
         for row in rows:
             await self._settle(row, claim, [each for each in results if each.id == row["id"]])
         return len(rows)
 
-    def _note(self, row: asyncpg.Record, wanted: Sequence[str]) -> Note:
+    def _note(self, row: asyncpg.Record) -> Note:
+        wanted = self._services.hearing(row["rule"], row["severity"])
         return Note(
             id=row["id"],
             to=[name for name in wanted if name not in row["accepted"]],
@@ -189,11 +188,12 @@ class Notifier:
         error = "; ".join(f"{each.service}: {each.why}" for each in left) or None
         if left:
             log.warning("an alert was not taken", message=row["id"], rule=row["rule"], why=error, tries=row["tries"])
-        if left and row["age_seconds"] < _GIVE_UP_SECONDS:
+        is_too_old = row["age_seconds"] >= _GIVE_UP_SECONDS
+        if left:
             pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(row["tries"] - 1, 10), _MOST_PAUSE_SECONDS)
             await self._pool.execute(_SQL.put_off_message, row["id"], claim, accepted, error, pause)
         else:
-            status = "dead" if left else "sent"
+            status, error = ("dead", "nobody took it for a day") if is_too_old else ("sent", None)
             await self._pool.fetchval(_SQL.end_message, row["id"], claim, status, accepted, error)
         if any(each.why is None for each in results):
             await self._pool.execute(_SQL.note_told, row["alert_id"])

@@ -1,7 +1,7 @@
 """What each rule finds in its figures, and in which words.
 
-No text has a prompt, a secret or a whole address in it: providers, accounts, schedules and jobs are called by their names
-and ids, receivers by their host.
+No text has a prompt, a secret or a whole address in it: providers, accounts, schedules and jobs are called by their
+names and ids, receivers by their host.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def stuck(figures: Iterable[StandingStill], terms: Terms, now: datetime) -> list
             severity=severity,
             since=each.since,
             title=f"Images for `{each.provider}` stand still",
-            found=f"{_many(each.images, 'image')}, the longest for {age} ({_bound(terms, severity)}), of {each.job_id}. "
-            f"{each.why}",
+            found=f"{_many(each.images, 'image')}, the longest for {age} ({_bound(terms, severity)}), "
+            f"of {each.job_id}. {each.why}",
             remedy=each.remedy,
             page=f"/dashboard/jobs/{each.job_id}",
         )
@@ -171,7 +171,8 @@ def no_worker(figures: Iterable[Unattended], terms: Terms, now: datetime) -> lis
             title="No worker lives, and work waits",
             found=f"{_many(each.images, 'image')} or more wait; no worker has lived that takes any for "
             f"{span((now - each.since).total_seconds())} ({_bound(terms, severity)}).",
-            remedy="Start a worker: `safelight serve`, or `safelight worker` beside your API. Its log says why it ended.",
+            remedy="Start a worker: `safelight serve`, or `safelight worker` beside your API. The log of the last one "
+            "says why it ended.",
             page="/dashboard/queue",
         )
         for each in figures
@@ -256,8 +257,8 @@ def budget(figures: Iterable[UsedBudget], terms: Terms) -> list[Finding]:
                 severity=severity,
                 since=each.since,
                 title=f"Account `{each.account}` has used {'up ' if is_out else 'much of '}its budget of the day",
-                found=f"${format_usd(each.used_microusd)} of ${format_usd(each.budget_microusd)} are spent or set aside: "
-                f"{each.percent:.0f} % ({_bound(terms, severity)})."
+                found=f"${format_usd(each.used_microusd)} of ${format_usd(each.budget_microusd)} are spent or set "
+                f"aside: {each.percent:.0f} % ({_bound(terms, severity)})."
                 + (" What has no room ends as BUDGET." if is_out else ""),
                 remedy=f"Raise it if that is meant: `safelight accounts budget {each.account} …`. It is renewed at "
                 "midnight, UTC.",
@@ -304,8 +305,8 @@ def schedule_at_risk(figures: Iterable[RiskyRun]) -> list[Finding]:
             severity=Severity.WARNING if each.reason == "short" else Severity.CRITICAL,
             since=each.since,
             title=f"Schedule `{each.name}` of account `{each.account}` is at risk",
-            found=f"{_RISKS.get(each.reason, 'It will hardly be in time')}; they are wanted by {moment(each.ready_by)}. "
-            f"{each.schedule_id}, " + (each.job_id or "no job yet") + ".",
+            found=f"{_RISKS.get(each.reason, 'It will hardly be in time')}; they are wanted by "
+            f"{moment(each.ready_by)}. {each.schedule_id}, " + (each.job_id or "no job yet") + ".",
             remedy="`safelight jobs retry` what failed, or look why its job waits: `safelight doctor`.",
             page=f"/dashboard/jobs/{each.job_id}" if each.job_id else "/dashboard/schedules",
         )
@@ -321,7 +322,8 @@ def stranded(figures: Iterable[Stranded], terms: Terms, now: datetime) -> list[F
             severity=severity,
             since=each.since,
             title="Paid pictures lie on one host alone",
-            found=f"{_many(each.pictures, 'picture')} in {each.folder}, the oldest for {age} ({_bound(terms, severity)}).",
+            found=f"{_many(each.pictures, 'picture')} in {each.folder}, the oldest for {age} "
+            f"({_bound(terms, severity)}).",
             remedy="Start a worker on that host, with its data folder, while the bucket answers: it moves them.",
             page="/dashboard/health",
         )
@@ -330,8 +332,8 @@ def stranded(figures: Iterable[Stranded], terms: Terms, now: datetime) -> list[F
 
 
 def bounded(findings: Sequence[Finding], firing: Collection[Key]) -> list[Finding]:
-    """At most `MOST_SUBJECTS` of one rule: those that fire already, then the gravest, then the oldest. The others are one
-    finding together."""
+    """At most `MOST_SUBJECTS` of one rule: those that fire already, then the gravest, then the oldest. The others are
+    one finding together."""
     if len(findings) <= MOST_SUBJECTS:
         return list(findings)
 

@@ -17,16 +17,14 @@ def message(tell: Tell, standing: Standing, about: Finding, *, now: datetime) ->
         clear = moment(standing.clear_since or now)
         return f"[resolved] {about.title}", f"It is over since {clear}. It had lasted since {since}."
     severity = standing.severity or Severity.WARNING
-    mark = {Tell.FIRING: severity, Tell.ESCALATED: f"{severity}, was a warning", Tell.REMINDER: f"{severity}, still"}[
-        tell
-    ]
+    more = {Tell.ESCALATED: ", was a warning", Tell.REMINDER: ", still"}.get(tell, "")
     lines = (
         about.found,
         f"Since {since} ({lasted}).",
         f"What to do: {about.remedy}",
         f"More: {SEE}, `{about.rule}`.",
     )
-    return f"[{mark}] {about.title}", "\n".join(lines)
+    return f"[{severity}{more}] {about.title}", "\n".join(lines)
 
 
 def span(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """Looks at all rules of alerts and writes down what stands where, and what is to be told.
 
 Every process looks; one at a time does, and once in a while for all of them. What changed and the message about it are
-written in one transaction: a process that dies in between has done neither. Who sends the messages is `delivery/notices.py`.
+written in one transaction: a process that dies in between has done neither. `delivery/notices.py` sends the messages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import structlog
 from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.alert_text import message
-from safelight.domain.alerts import Finding, Key, Policy, Rule, Severity, Standing, Tell, advance, stays_as_it_is
+from safelight.domain.alerts import Finding, Policy, Rule, Severity, Standing, Tell, advance, stays_as_it_is
 from safelight.engine.alert_figures import Looks
 
 _SQL = load("alerts")
@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One that fires, or did. `since` is when what it tells of began, or was first seen; `clear_since` when it seems to be
-    over; `notified_at` when a service last took a message about it."""
+    """One that fires, or did. `since` is when what it tells of began, or was first seen; `clear_since` when it seems to
+    be over; `notified_at` when a service last took a message about it."""
 
     id: int
     rule: Rule
@@ -93,9 +93,8 @@ class AlertWatch:
             await conn.execute(_SQL.forget_old, _KEPT_SECONDS)
             await conn.execute(_SQL.note_turn, now)
         for tell, standing, about in tells:
-            log.warning(
-                "alert", tell=tell.value, rule=about.rule.value, subject=about.subject, severity=standing.severity
-            )
+            words = {"rule": about.rule.value, "subject": about.subject, "severity": standing.severity}
+            log.warning("alert", tell=tell.value, **words)
         if tells:
             self._told()
         return len(tells)
@@ -180,7 +179,5 @@ def _last_finding(row: asyncpg.Record) -> Finding:
 
 
 def _alert(row: asyncpg.Record) -> Alert:
-    fields = {name: row[name] for name in Alert.__slots__ if name != "since"}
-    return Alert(
-        **{**fields, "rule": Rule(row["rule"]), "severity": Severity(row["severity"]), "since": row["seen_since"]}
-    )
+    fields = {name: row[name] for name in Alert.__slots__ if name not in ("rule", "severity", "since")}
+    return Alert(**fields, rule=Rule(row["rule"]), severity=Severity(row["severity"]), since=row["seen_since"])

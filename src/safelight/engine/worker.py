@@ -29,6 +29,7 @@ from safelight.engine.stranded import bring_back
 from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.engine.traces import log_fields
+from safelight.metrics import images_at_work
 
 _SQL = load("workers")
 
@@ -167,6 +168,7 @@ class Worker:
     async def _handle(self, hint: Hint) -> None:
         """Works on one image and returns normally, whatever happened: the database says where the image stands."""
         self._at_work[hint.row_id] += 1
+        images_at_work.inc()
         lease = None
         try:
             lease = await self._pipeline.claim(hint)
@@ -178,6 +180,7 @@ class Worker:
             log.error("an image's step broke off", image_row=hint.row_id, **log_fields(lease), exc_info=error)
         finally:
             self._at_work[hint.row_id] -= 1
+            images_at_work.dec()
             self._admission.nudge()
 
     async def _run_isolated(self, hint: Hint) -> None:

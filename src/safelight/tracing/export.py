@@ -31,16 +31,22 @@ _UNNAMED = "unknown_service"
 log = structlog.get_logger(__name__)
 
 
-@asynccontextmanager
-async def exporting(process: str) -> AsyncIterator[None]:
-    """Spans of this process are recorded and sent for as long as the block lasts; `process` is what it is called in the
-    resource. At the end what waits is sent, within `FLUSH_SECONDS`, or dropped.
+def provider_of(process: str) -> TracerProvider:
+    """What samples spans and sends them to the collector that OpenTelemetry's variables name; `process` is what this
+    one is called in the resource. Raises ValueError for a variable that the SDK cannot read.
 
-    Raises ValueError for a variable that the SDK cannot read.
+    It is not made the process's global one: libraries that record by themselves would put addresses into spans.
     """
-    # Not as the process's global provider: libraries that record by themselves would put addresses into spans.
+    exporter = OTLPSpanExporter()
     provider = TracerProvider(resource=_resource(process), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(_Quiet(OTLPSpanExporter())))
+    provider.add_span_processor(BatchSpanProcessor(_Quiet(exporter)))
+    return provider
+
+
+@asynccontextmanager
+async def exporting(provider: TracerProvider) -> AsyncIterator[None]:
+    """Spans of this process are recorded and sent for as long as the block lasts. At the end what waits is sent, within
+    `FLUSH_SECONDS`, or dropped."""
     try:
         with recording(OpenTelemetryRecorder(provider)):
             yield

@@ -24,6 +24,7 @@ _MODELS = (
     schemas.JobPage,
     schemas.ImagePage,
     schemas.Stats,
+    schemas.GenerationMetrics,
     schemas.EventPage,
     schemas.FeedPage,
     schemas.NewStyle,

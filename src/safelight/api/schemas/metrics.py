@@ -7,17 +7,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from safelight.api.schemas.base import AccountId, Answer, Usd
-from safelight.api.schemas.queries import NoQuery
+from safelight.api.schemas.base import Answer, Usd
+from safelight.api.schemas.queries import EveryAccountQuery
 
 MetricsWindow = Literal["24h", "7d"]
 
 
-class MetricsQuery(NoQuery):
+class MetricsQuery(EveryAccountQuery):
     window: MetricsWindow = "24h"
     """How far back: 24 hours in steps of one, or seven days in steps of six hours."""
-    account: AccountId | Literal["*"] | None = None
-    """Whose. An admin's key may name any account; without it, it is told of all of them. Others have their own."""
 
 
 class MetricsOfCalls(Answer):
@@ -95,3 +93,7 @@ class GenerationMetrics(Answer):
     """Every one that is configured, and those that had images or calls."""
     series: list[MetricsPoint]
     """Oldest first, without a gap."""
+
+    def as_json(self) -> str:
+        """With the names that it has on the wire."""
+        return self.model_dump_json(by_alias=True)
