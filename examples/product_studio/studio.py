@@ -24,6 +24,8 @@ from examples.product_studio.wishes import Wish, job_of
 from safelight.client import ApiProblem, JobView, SafelightClient, Unreachable
 
 _LOOKS_AT_ONCE = 5
+_ANSWER_SECONDS = 3.0
+"""How long somebody who orders waits for Safelight; then the order is kept, and sent by the sweep."""
 
 log = logging.getLogger("product_studio")
 
@@ -67,8 +69,9 @@ class Studio:
             generation = new_generation(user.id, request_key, wanted, body_of=lambda own: self._job(user, wish, own))
             await self.store.add_generation(generation)
             try:
-                await self._send(generation)
-            except (Unreachable, ApiProblem) as error:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self._send(generation)
+            except (Unreachable, ApiProblem, TimeoutError) as error:
                 if isinstance(error, ApiProblem) and is_refusal(error):
                     await self.store.forget(generation.id)
                     raise passed_on(error) from error

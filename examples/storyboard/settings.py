@@ -29,8 +29,9 @@ class Settings(BaseSettings):
     """Who edits with a mask; a request may name another one. Null is what Safelight's own default is."""
     inpaint_model: str | None = "gpt-image-1-mini"
 
-    answer_seconds: float = Field(default=0.3, gt=0)
-    """How long an answer to a new job waits for Safelight; the job is handed over after it all the same."""
+    answer_seconds: float = Field(default=0.2, gt=0)
+    """How long an answer to a new job waits for Safelight, each of the up to two times that it asks; the job is handed
+    over after it all the same."""
     fresh_seconds: float = Field(default=2.0, ge=0)
     """A copy of a job that is still being made is shown without asking Safelight for this long."""
     sweep_seconds: float = Field(default=5.0, gt=0)

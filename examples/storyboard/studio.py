@@ -76,19 +76,19 @@ class Studio:
             raise Problem.of_refusal(found.refusal or {})
         return found, is_known
 
-    async def fresh(self, job_id: str) -> Entry:
+    async def fresh(self, job_id: str, *, within_seconds: float = _LOOK_SECONDS) -> Entry:
         """The job as it is, or as it was last seen when Safelight does not say. Raises Problem (404)."""
-        [entry] = await self.all_fresh([await self._get(job_id)])
+        [entry] = await self.all_fresh([await self._get(job_id)], within_seconds=within_seconds)
         return entry
 
-    async def all_fresh(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def all_fresh(self, entries: Sequence[Entry], *, within_seconds: float = _LOOK_SECONDS) -> list[Entry]:
         """The same jobs, asked after where there is news, or there might be and no webhook came."""
         before = time.time() - self._settings.fresh_seconds
         stale = [each for each in entries if each.has_news or (each.is_live and each.seen_at < before)]
         asked = [self._begin_refresh(each) for each in stale if each.safelight_id is not None]
         if not asked:
             return list(entries)
-        await asyncio.wait(asked, timeout=_LOOK_SECONDS)
+        await asyncio.wait(asked, timeout=within_seconds)
         return [await self._get(each.id) for each in entries]
 
     async def cancel(self, job_id: str) -> Entry:
@@ -178,7 +178,7 @@ class Studio:
         return request
 
     async def _picture_in(self, source: Source) -> str:
-        entry = await self.fresh(source.job_id or "")
+        entry = await self.fresh(source.job_id or "", within_seconds=self._settings.answer_seconds)
         images: list[dict[str, Any]] = (entry.document or {}).get("images", [])
         wanted = [each for each in images if source.image_id in (None, each["id"])]
         if not wanted and entry.document is not None:

@@ -360,7 +360,7 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
         of_pools = partial(families_of, {"worker": databases.pool, "queue": databases.queue})
         telling = told_at(bind, of_pools, ports=MOST_WORKERS) if bind else nullcontext()
         try:
-            async with ticking, watching, tallying, telling, courier_of(settings, dsn, failpoints) as courier:
+            async with ticking, watching, alerting, tallying, telling, courier_of(settings, dsn, failpoints) as courier:
                 yield Worker(
                     databases,
                     pipeline,

@@ -56,7 +56,7 @@ STORIES = {
         "",
         "[[sandbox: refuse-prompt PROHIBITED_CONTENT x1]]",
         "[[sandbox: no-image x3]]",
-        "[[sandbox: text-only x2]]",
+        "[[sandbox: text-only x1]]",
     ),
 }
 

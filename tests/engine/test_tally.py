@@ -241,7 +241,8 @@ async def test_messages_are_counted_by_what_came_of_them(pool: asyncpg.Pool) -> 
     first, second, third = [row["id"] for row in await pool.fetch("SELECT id FROM deliveries ORDER BY id")]
     await pool.execute("UPDATE deliveries SET attempt_count = 1, error = 'no' WHERE id = ANY ($1)", [first, second])
     await pool.execute(
-        "UPDATE deliveries SET attempt_count = 2, status = 'delivered', ended_at = wanted_at + interval '7 s' WHERE id = $1",
+        "UPDATE deliveries SET attempt_count = 2, status = 'delivered', ended_at = wanted_at + interval '7 s'"
+        " WHERE id = $1",
         first,
     )
     await pool.execute(

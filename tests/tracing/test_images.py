@@ -8,7 +8,7 @@ import asyncpg
 from structlog.contextvars import get_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
-from safelight.domain.ids import JobId
+from safelight.domain.ids import JobId, WorkerId
 from safelight.domain.order import JobOrder
 from safelight.engine.submit import submit
 from safelight.settings import Settings
@@ -21,6 +21,12 @@ from tests.orders import attempts_of, image, order, vendor_image
 from tests.tracing.recorded import Spans, parent_id, recorded, said, span_id, trace_id
 
 CANARY = "canary-in-a-prompt"
+
+
+async def register_for_gemini(pool: asyncpg.Pool) -> WorkerId:
+    worker_id = await register(pool)
+    await pool.execute("UPDATE workers SET providers = '{gemini}' WHERE id = $1", worker_id)
+    return worker_id
 
 
 async def submitted(pool: asyncpg.Pool, wish: JobOrder) -> JobId:
@@ -38,7 +44,7 @@ def shape(spans: Spans) -> dict[str, str | None]:
 async def test_an_image_is_a_span_of_the_request_that_ordered_it(
     settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:
-    worker_id = await register(pool)
+    worker_id = await register_for_gemini(pool)
     with recorded() as spans:
         wish = order(replace(vendor_image("one"), prompt=CANARY))
         job_id = await submitted(pool, wish)
@@ -73,7 +79,7 @@ async def test_an_image_is_a_span_of_the_request_that_ordered_it(
 
 
 async def test_no_vendor_hears_of_a_trace(settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:
-    worker_id = await register(pool)
+    worker_id = await register_for_gemini(pool)
     async with receiving() as vendor:
         vendor.answer = status(500)
         gemini = settings.providers["gemini"].model_copy(update={"base_url": vendor.url("")})
@@ -134,7 +140,7 @@ async def test_a_webhook_tells_its_receiver_of_the_trace_of_its_job(pool: asyncp
     (message,) = receiver.messages
     posted = spans.one(SpanName.WEBHOOK)
     ordered = spans.one("POST /v1/jobs")
-    assert message.headers["traceparent"] == f"00-{trace_id(ordered)}-{span_id(posted)}-01"
+    assert message.headers["traceparent"] == f"00-{trace_id(ordered)}-{span_id(posted)}-03", "sampled, at random"
     assert parent_id(posted) == span_id(ordered)
     assert said(posted) == {
         "job_id": job_id,

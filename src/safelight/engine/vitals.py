@@ -6,7 +6,7 @@ by provider and by steps. As in the statistics all is counted when somebody asks
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -144,5 +144,5 @@ def _part(row: asyncpg.Record) -> str | datetime | None:
     return row["at"] if row["has_time"] else None
 
 
-def _worst(standings: set[Standing]) -> Standing:
+def _worst(standings: Collection[str]) -> Standing:
     return "shut" if "shut" in standings else "limited" if "limited" in standings else "open"

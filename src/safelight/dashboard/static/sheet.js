@@ -22,8 +22,9 @@
   }
 
   function number(place) {
-    for (const each of sheet.querySelectorAll("[data-place]")) {
-      const text = place ? `${place++}` : "";
+    const waiting = [...sheet.querySelectorAll("[data-place]")].sort((a, b) => a.dataset.place - b.dataset.place);
+    for (const each of waiting) {
+      const text = place ? `${place++} in line` : "";
       if (each.textContent !== text) each.textContent = text;
     }
   }

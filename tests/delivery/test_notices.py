@@ -1,0 +1,184 @@
+"""What alerts have to tell reaches an operator's services, whoever dies meanwhile and whatever hangs, and says no more
+than it should."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from safelight.delivery import notices
+from safelight.delivery.notices import AlertsExtraMissing, Note, Notifier, Services, require_extra, send
+from safelight.engine.pause import pause, resume
+from tests.delivery.receiver import Receiver, hang, receiving, status
+from tests.engine.alarms import CANARY, Tower, call, end_images, job_of
+from tests.engine.by_hand import pass_time
+
+BASE = "https://images.example"
+SECRET = "canary-secret-in-an-address"
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+def address(receiver: Receiver, path: str = "/hook") -> str:
+    return f"json://operator:{SECRET}@127.0.0.1:{receiver.port}{path}"
+
+
+def notifier(pool: asyncpg.Pool, *urls: str, send_seconds: float = 20.0, **more: object) -> Notifier:
+    services = Services(everything=urls, **more)  # pyright: ignore[reportArgumentType]
+    return Notifier(pool, services, base_url=BASE, send_seconds=send_seconds)
+
+
+async def fire(pool: asyncpg.Pool) -> Tower:
+    """Buying has been paused for long, and images have failed."""
+    tower = Tower(pool=pool).only("queue_paused", "success_rate", "uncertain_spend")
+    job_id = await job_of(pool, 12)
+    await call(pool, job_id, "unknown")
+    await end_images(pool, job_id, "failed", first=0, last=11)
+    await pause(pool, reason=CANARY)
+    assert len(await tower.look(after_seconds=800)) == 2
+    assert len(await tower.look(after_seconds=3000)) == 1
+    return tower
+
+
+async def statuses(pool: asyncpg.Pool) -> list[str]:
+    return [row["status"] for row in await pool.fetch("SELECT status FROM alert_messages ORDER BY id")]
+
+
+async def test_what_is_told_says_what_since_when_and_what_to_do_and_nothing_that_is_secret(
+    pool: asyncpg.Pool, desk: Receiver
+) -> None:
+    tower = await fire(pool)
+    with capture_logs() as logs:
+        assert await notifier(pool, address(desk)).send_due() == 3
+    critical, _, paused = [json.loads(each.body) for each in desk.messages]
+    assert critical["title"] == "[critical] This installation brings too few pictures"
+    assert critical["type"] == "failure"
+    assert (paused["title"], paused["type"]) == ("[warning] Buying is paused", "warning")
+    for part in (
+        "Nothing has been bought for 63 min (warning after 60 min).",
+        "Since 20",
+        "What to do: `safelight queue show` says why",
+        "docs/operations.md#alerts, `queue_paused`.",
+        f"{BASE}/dashboard/queue",
+    ):
+        assert part in paused["message"]
+    sent = b"".join(each.body for each in desk.messages).decode()
+    assert CANARY not in sent + str(logs)
+    assert SECRET not in sent + str(logs)
+    assert await statuses(pool) == ["sent"] * 3
+    assert all(alert.notified_at for alert in await tower.shown())
+
+    await resume(pool)
+    await tower.until_over()
+    assert await notifier(pool, address(desk)).send_due() == 1
+    over = json.loads(desk.messages[-1].body)
+    assert (over["title"], over["type"]) == ("[resolved] Buying is paused", "success")
+
+
+async def test_a_sender_that_dies_after_the_decision_or_in_the_middle_of_sending_loses_nothing(
+    pool: asyncpg.Pool, desk: Receiver
+) -> None:
+    await fire(pool)
+    with desk.answering(hang):
+        dying = asyncio.create_task(notifier(pool, address(desk)).send_due())
+        await desk.has(1)
+        dying.cancel()
+        await asyncio.wait([dying])
+    assert await notifier(pool, address(desk)).send_due() == 0, "whoever has them may still be at it"
+    await pass_time(pool, 51)
+    before = len(desk.messages)
+    assert await notifier(pool, address(desk)).send_due() == 3
+    assert len(desk.messages) - before == 3
+    assert await statuses(pool) == ["sent"] * 3
+
+
+async def test_a_service_that_hangs_or_refuses_is_asked_again_and_one_that_has_taken_it_is_not(
+    pool: asyncpg.Pool, desk: Receiver
+) -> None:
+    tower = Tower(pool=pool).only("queue_paused")
+    await pause(pool, reason="x")
+    await tower.look(after_seconds=3700)
+    async with receiving() as ill, receiving() as broken:
+        ill.answer, broken.answer = hang, status(500, body=SECRET.encode())
+        sender = notifier(pool, address(ill), address(desk), address(broken), "nonsense://x", send_seconds=4)
+        with capture_logs() as logs:
+            assert await sender.send_due() == 1
+        assert SECRET not in str(logs)
+        row = await pool.fetchrow("SELECT status, accepted, error FROM alert_messages")
+        assert row is not None
+        assert (row["status"], row["accepted"]) == ("pending", ["json-2"])
+        assert row["error"] == (
+            "json-1: it did not answer within 4 s; json-3: it was not accepted (status 500); "
+            "nonsense-1: its address is none that Apprise can read"
+        )
+        assert await sender.send_due() == 0, "not before its pause is over"
+        ill.answer = broken.answer = status(204)
+        await pass_time(pool, 16)
+        sender = notifier(pool, address(ill), address(desk), address(broken))
+        assert await sender.send_due() == 1
+        assert (len(desk.messages), len(ill.messages), len(broken.messages)) == (1, 2, 2)
+    assert await statuses(pool) == ["sent"]
+
+
+async def test_two_senders_never_send_the_same_at_once(pool: asyncpg.Pool, desk: Receiver) -> None:
+    await fire(pool)
+    tried = await asyncio.gather(*(notifier(pool, address(desk)).send_due() for _ in range(2)))
+    assert sum(tried) == len(desk.messages) == 3
+
+
+async def test_while_a_service_hangs_the_rules_are_looked_at(pool: asyncpg.Pool, desk: Receiver) -> None:
+    tower = await fire(pool)
+    desk.answer = hang
+    sending = asyncio.create_task(notifier(pool, address(desk)).run())
+    await desk.has(1)
+    await resume(pool)
+    assert await tower.until_over() == ["resolved warning queue_paused"]
+    sending.cancel()
+    await asyncio.wait([sending])
+    await desk.until(lambda: desk.open == 0)
+
+
+async def test_what_nobody_took_for_a_day_and_what_nobody_wants_is_not_sent_for_ever(
+    pool: asyncpg.Pool, desk: Receiver
+) -> None:
+    await fire(pool)
+    assert await notifier(pool, by_rule={"queue_paused": [address(desk)]}, critical=["x://"]).send_due() == 3
+    assert desk.messages != []
+    await pool.execute("UPDATE alert_messages SET status = 'pending', ended_at = NULL, accepted = '{}', claim = NULL")
+    await pass_time(pool, 86_500)
+    assert await notifier(pool, address(desk)).send_due() == 3
+    assert await statuses(pool) == ["dead"] * 3
+    assert len(desk.messages) == 1
+
+
+def test_who_hears_of_what() -> None:
+    services = Services(everything=["a://1", "a://2"], critical=["b://1"], by_rule={"budget": ["c://1"], "stuck": []})
+    assert services.named == {"a-1": "a://1", "a-2": "a://2", "b-1": "b://1", "c-1": "c://1"}
+    assert services.hearing("queue_paused", "warning") == ["a-1", "a-2"]
+    assert services.hearing("queue_paused", "critical") == ["a-1", "a-2", "b-1"]
+    assert services.hearing("budget", "warning") == ["c-1"]
+    assert services.hearing("stuck", "warning") == []
+    assert "a://1" not in repr(services)
+
+
+async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_extra()
+    monkeypatch.setattr(notices, "find_spec", lambda name: None)
+    with pytest.raises(AlertsExtraMissing, match=r"pip install 'safelight\[alerts\]'"):
+        require_extra()
+
+
+async def test_what_was_not_answered_in_time_is_not_taken_for_sent(desk: Receiver) -> None:
+    note = Note(id=1, to=["json-1"], title="t", body="b", kind="info")
+    desk.answer = hang
+    [result] = await send([note], {"json-1": address(desk)}, within_seconds=0.01)
+    assert result.why == "it did not answer within 0.01 s"
