@@ -21,8 +21,14 @@ SDKS = {"google.genai", "openai", "replicate", "fal_client"}
 @pytest.mark.parametrize(
     ("imports", "unneeded"),
     [
-        (SERVE, {"fastapi", "httpx2", "jinja2", "pgqueuer", "pyvips", "safelight.engine", "safelight.providers"}),
-        (WORKER, {"cryptography", "fastapi", "google.genai", "jinja2", "pyvips", "starlette", "typer"}),
+        (
+            SERVE,
+            {
+                *("fastapi", "httpx2", "jinja2", "opentelemetry", "pgqueuer", "pyvips"),
+                *("safelight.engine", "safelight.providers"),
+            },
+        ),
+        (WORKER, {"cryptography", "fastapi", "google.genai", "jinja2", "opentelemetry", "pyvips", "starlette", "typer"}),
         (API, {"cryptography", "google.genai", "pyvips", "typer"}),
         (f"{API}; {VENDORS}", SDKS),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 import time
 
@@ -127,14 +126,3 @@ async def test_what_cannot_be_done_is_said_at_the_start(monkeypatch: pytest.Monk
     with pytest.raises(Complaint, match="http/protobuf"):
         async with traced(Settings(traces=True), "worker"):
             pass
-
-
-def test_opentelemetry_is_loaded_by_who_records_alone() -> None:
-    imports = "import safelight.cli.child, safelight.wiring, safelight.engine.worker, safelight.tracing.spans"
-    shown = subprocess.run(
-        [sys.executable, "-c", f"{imports}; import sys; print(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "opentelemetry" not in {name.partition(".")[0] for name in shown.stdout.split()}
