@@ -265,7 +265,9 @@ class Pictures:
                 ],
             },
             "defaults": {"provider": self._settings.image_provider} if self._settings.image_provider else {},
-            "outputs": [{"name": "card", "width": 640, "height": 640, "fit": "inside", "format": "jpeg", "quality": 80}],
+            "outputs": [
+                {"name": "card", "width": 640, "height": 640, "fit": "inside", "format": "jpeg", "quality": 80}
+            ],
             "storage_prefix": f"armchair-sleuths/{case.id}",
             "visibility": "link",  # the addresses go into the case, and have to last as long as it does
             "deadline_seconds": self._settings.image_deadline_seconds,

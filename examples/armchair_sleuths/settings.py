@@ -15,9 +15,9 @@ WRITTEN = Path(__file__).parent / "cases"
 class Settings(BaseSettings):
     """Durations are in seconds."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True)
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", validation_alias="APP_HOST")
     port: int = 8500
     app_url: str = "http://127.0.0.1:8500"
     """Where Safelight reaches this server, for webhooks."""

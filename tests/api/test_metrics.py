@@ -149,13 +149,14 @@ async def test_open_streams_and_held_requests_are_counted_while_they_last(client
 
     async def come_to(levels: list[float]) -> None:
         async with asyncio.timeout(20):
-            while await held() != levels:  # noqa: ASYNC110 - what is waited for is told by the scrape alone
+            while await held() != levels:  # noqa: ASYNC110 - nothing else tells of it
                 await asyncio.sleep(0.02)
 
     before = await held()
     streaming = {"Accept": "text/event-stream"}
     async with client.stream("GET", made["urls"]["events"], headers=streaming) as stream:
-        await anext(stream.aiter_lines())
+        lines = stream.aiter_lines()  # one that nobody holds ends its stream
+        await anext(lines)
         waiting = asyncio.create_task(client.get(made["urls"]["self"], params={"wait": 30}))
         await come_to([level + 1 for level in before])
         await client.post(f"{made['urls']['self']}/cancel")
@@ -190,7 +191,7 @@ async def test_many_scrapes_at_once_cost_as_much_as_one(deps: ApiDependencies, d
     counted = await open_pool(database, min_size=1, max_size=1, application_name="tests counted")
     asked: list[str] = []
     async with counted.acquire() as held:
-        conn: Any = held._con  # pyright: ignore[reportAttributeAccessIssue]
+        conn: Any = held._con
         conn.add_query_logger(lambda record: asked.append(record.query.partition("\n")[0]))
     try:
         async with serving(replace(deps, pool=counted, scrape_fresh_seconds=3600.0)) as client:

@@ -44,9 +44,11 @@ class Browser:
 async def looking(deps: ApiDependencies, *, headers: Mapping[str, str] | None = None) -> AsyncIterator[Browser]:
     app = create_app(deps)
     add_dashboard(app, sessions=Sessions(deps.vault, clock=deps.clock), public_url=deps.public_url)
-    async with listening(app) as url:
-        async with httpx2.AsyncClient(base_url=url, timeout=30, follow_redirects=True, headers=headers) as client:
-            yield Browser(client)
+    async with (
+        listening(app) as url,
+        httpx2.AsyncClient(base_url=url, timeout=30, follow_redirects=True, headers=headers) as client,
+    ):
+        yield Browser(client)
 
 
 @pytest.fixture

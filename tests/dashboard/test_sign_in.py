@@ -13,7 +13,8 @@ from safelight.api.edge.session import SESSION_COOKIE, SESSION_SECONDS, Sessions
 from safelight.delivery.webhooks.vault import Vault, new_key
 from safelight.domain.access import KeyScope
 from safelight.engine.keys import revoke_key
-from tests.api.doors import key_for
+from tests.api.doors import as_caller, key_for
+from tests.api.stored import stored_job
 from tests.dashboard.conftest import Browser, looking
 
 
@@ -32,7 +33,8 @@ async def test_who_has_a_key_signs_in_and_comes_to_the_page_that_was_asked_for(
         cookie = next(each for each in browser.client.cookies.jar if each.name == SESSION_COOKIE)
         assert key not in cookie.value  # pyright: ignore[reportOperatorIssue]
         kept = {name.lower(): value for name, value in cookie._rest.items()}  # pyright: ignore[reportAttributeAccessIssue]
-        assert kept["samesite"] == "strict" and "httponly" in kept
+        assert kept["samesite"] == "strict"
+        assert "httponly" in kept
 
 
 @pytest.mark.parametrize("key", ["", "sl_x", "nonsense", "é", "x" * 1000])
@@ -79,6 +81,17 @@ async def test_the_cookie_reads_the_api_and_changes_nothing_there(deps: ApiDepen
         assert (await browser.client.get("/v1/jobs", headers=wrong)).status_code == 401
 
 
+async def test_a_link_that_is_followed_counts_more_than_who_is_signed_in(deps: ApiDependencies, pool: asyncpg.Pool):
+    owner, _ = await key_for(pool, "owner")
+    guest, _ = await key_for(pool, "guest")
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        async with as_caller(browser.client, owner) as client:
+            link = (await stored_job(client, pool, deps.blobs))["images"][0]["url"]
+        await signed_in(browser, guest)
+        assert (await browser.client.get(link)).status_code == 200
+        assert (await browser.client.get(link.partition("?")[0])).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("headers", "token"),
     [
@@ -107,9 +120,12 @@ async def test_nobody_is_sent_elsewhere(browser: Browser, following: str):
 async def test_pages_say_what_a_browser_may_do_with_them(browser: Browser):
     response = await browser.client.get("/dashboard/keys")
     policy = response.headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
     assert response.headers["cache-control"] == "no-store"
-    assert "<script>" not in response.text and "style=" not in response.text
+    assert "<script>" not in response.text
+    assert "style=" not in response.text
     for address in ("/", "/dashboard"):
         response = await browser.client.get(address, follow_redirects=False)
         assert response.headers["location"] == "/dashboard/"

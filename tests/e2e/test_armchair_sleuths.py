@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,25 @@ def test_case_whose_game_died_before_it_ordered_gets_its_pictures(
     assert game.http.get(f"/api/case/{case['id']}").json()["locations"][0]["imageUrl"]
 
 
+def test_game_that_died_before_it_heard_of_its_job_is_told_of_it(
+    start_app: StartApp, environment: dict[str, str], held: Service, stories: Path
+) -> None:
+    game = start_app("armchair_sleuths", **environment)
+    game.stop()
+    with _deaf_relay(held) as url:
+        game.start(SAFELIGHT_URL=url)
+        case = _create(game, "plain", stories, key="unheard")
+        job = _job(held, case["id"])
+        game.kill()
+
+    game.start()  # without sweeps: only what it is told counts
+    assert game.http.get(f"/api/image-status/{case['id']}").json()["status"] == "pending"
+    held.http.post("/v1/queue/resume")
+
+    assert _ended(game, case["id"])["status"] == "completed"
+    assert [each["id"] for each in _jobs(held, case["id"])] == [job["id"]]
+
+
 def test_ten_cases_at_once_lose_no_picture_and_buy_none_twice(game: Program, service: Service, stories: Path) -> None:
     bought = len(service.sandbox.vendor.calls)
     together = threading.Barrier(10)
@@ -275,6 +296,32 @@ def test_pages_of_named_sites_may_ask_and_bad_requests_are_the_callers_fault(gam
     assert game.http.get("/api/case/case-none").status_code == 404
     assert game.http.get("/api/image-status/%2e%2e").status_code in (404, 422)
     assert game.http.post("/api/moderator/cancel-images", json={"case": 1}).status_code == 422
+
+
+@contextmanager
+def _deaf_relay(service: Service) -> Iterator[str]:
+    """An address that passes submits on to the service, and never what it answers."""
+    over = threading.Event()
+
+    class Relay(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            kept = {name: self.headers[name] for name in ("content-type", "idempotency-key")}
+            service.http.post(self.path, content=body, headers=kept)
+            over.wait()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's word
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Relay) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
 
 
 def _create(game: Program, story: str, stories: Path, *, key: str | None = None) -> dict[str, Any]:

@@ -8,11 +8,13 @@ import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import httpx2
-import psutil
 import pytest
 from PIL import Image
 
@@ -215,32 +217,43 @@ def test_an_app_that_was_down_learns_what_it_missed_and_takes_the_messages_that_
     eventually(lambda: not service.http.get(failing).json()["deliveries"], what="the messages again")
 
 
-def test_a_job_that_was_saved_and_not_sent_is_sent_after_a_kill_and_bought_once(app: Program, service: Service) -> None:
-    with _frozen(service):  # its kernel takes what is sent to it, and it says nothing
-        promised = ordered(app, "frozen", **frame("start_frame", "A frozen lake", shot_id="15"))
+def test_a_job_whose_answer_never_came_is_sent_again_after_a_kill_and_bought_once(
+    app: Program, service: Service
+) -> None:
+    asked = frame("start_frame", "A frozen lake", shot_id="15")
+    app.stop()
+    with _one_way_line(service) as line:
+        app.start(SAFELIGHT_URL=line.url, ANSWER_SECONDS="0.2")
+        promised = ordered(app, "frozen", **asked)
         assert (promised["status"], promised["safelight_job_id"]) == ("queued", None)
+        assert line.has_arrived.wait(30)
         app.kill()
 
     app.start()
-    assert completed(app, promised)["job_id"] == promised["job_id"]
-    assert ordered(app, "frozen", **frame("start_frame", "A frozen lake", shot_id="15"))["job_id"] == promised["job_id"]
+    completed(app, promised)
+    assert ordered(app, "frozen", **asked)["job_id"] == promised["job_id"]
     of_ours = f"/v1/jobs?metadata.storyboard_job={promised['job_id']}"
     assert len(service.http.get(of_ours).json()["jobs"]) == 1
     assert _calls(service, "A frozen lake") == 1
 
 
-def test_while_safelight_is_gone_jobs_are_promised_and_copies_are_shown(app: Program, service: Service) -> None:
+def test_while_safelight_is_gone_jobs_are_promised_and_shown_and_outlive_a_kill_of_the_app(
+    app: Program, service: Service
+) -> None:
     before = completed(app, ordered(app, **frame("start_frame", "Before the storm", shot_id="16")))
     service.kill()
     try:
         promised = ordered(app, **frame("start_frame", "After the storm", shot_id="17"))
-        assert seen(app, promised)["status"] == "queued"
-        assert seen(app, before)["public_url"] == before["public_url"]
         cancel = app.http.post(f"/api/images/jobs/{promised['job_id']}/cancel")
         assert cancel.status_code == 503, "it may have arrived, so nobody can say that it will not be made"
+        app.kill()
+        app.start()
+        assert seen(app, promised)["status"] == "queued"
+        assert seen(app, before)["public_url"] == before["public_url"]
     finally:
         service.start()
     completed(app, promised)
+    assert _calls(service, "After the storm") == 1
 
 
 def test_the_page_shows_start_and_end_frames_of_every_shot(app: Program, service: Service, held: None) -> None:
@@ -325,17 +338,41 @@ def _blobs(service: Service) -> Path:
     return Path(service.environment["SAFELIGHT_HOME"]) / "blobs"
 
 
+@dataclass(kw_only=True)
+class OneWayLine:
+    """A way to Safelight that carries what is posted, and no answer."""
+
+    url: str = ""
+    has_arrived: Event = field(default_factory=Event)
+    is_closing: Event = field(default_factory=Event)
+
+
 @contextmanager
-def _frozen(service: Service) -> Iterator[None]:
-    assert service.process is not None
-    processes = psutil.Process(service.process.pid).children(recursive=True)
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.resume()
+def _one_way_line(service: Service) -> Iterator[OneWayLine]:
+    line = OneWayLine()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            heads = {name: self.headers[name] for name in ("content-type", "idempotency-key")}
+            service.http.post(self.path, content=body, headers=heads).raise_for_status()
+            line.has_arrived.set()
+            line.is_closing.wait(60)
+            self.close_connection = True
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        line.url = f"http://127.0.0.1:{server.server_port}"
+        thread = Thread(target=server.serve_forever, name="one-way line")
+        thread.start()
+        try:
+            yield line
+        finally:
+            line.is_closing.set()
+            server.shutdown()
+            thread.join()
 
 
 def _bytes(url: str) -> bytes:

@@ -37,8 +37,8 @@ class Tower:
         newest = await self.pool.fetchval("SELECT coalesce(max(id), 0) FROM alert_messages")
         assert await self.watch().look() is not None
         rows = await self.pool.fetch(
-            "SELECT m.kind, m.severity, m.rule, a.subject FROM alert_messages AS m JOIN alerts AS a ON a.id = m.alert_id"
-            " WHERE m.id > $1 ORDER BY m.id",
+            "SELECT m.kind, m.severity, m.rule, a.subject FROM alert_messages AS m"
+            " JOIN alerts AS a ON a.id = m.alert_id WHERE m.id > $1 ORDER BY m.id",
             newest,
         )
         return [" ".join(row).strip() for row in rows]

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from safelight.api.accounts import account_routes
+from safelight.api.alerts import alert_routes
 from safelight.api.archive import archive_routes
 from safelight.api.attempts import attempt_routes
 from safelight.api.dependencies import ApiDependencies
@@ -110,6 +111,7 @@ def create_app(deps: ApiDependencies) -> Application:
     app.include_router(archive_routes(deps, signer))
     app.include_router(queue_routes(deps, lookout))
     app.include_router(provider_routes(deps))
+    app.include_router(alert_routes(deps))
     app.include_router(recipe_routes(deps))
     app.include_router(style_routes(deps))
     app.include_router(schedule_routes(deps))

@@ -13,6 +13,7 @@ import typer
 
 from safelight import __version__
 from safelight.cli.accounts import accounts
+from safelight.cli.alerts import alerts
 from safelight.cli.complaint import Complaint, complain, exit_code
 from safelight.cli.jobs import AsJson, Url, jobs
 from safelight.cli.keys import keys
@@ -35,6 +36,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
 app.add_typer(accounts, name="accounts")
 app.add_typer(queue, name="queue")
+app.add_typer(alerts, name="alerts")
 app.add_typer(schedules, name="schedules")
 app.add_typer(providers, name="providers")
 app.add_typer(recipes, name="recipes")

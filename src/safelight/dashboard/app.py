@@ -10,11 +10,13 @@ from starlette.routing import Mount, Route
 
 from safelight.api.edge.openapi import Application
 from safelight.api.edge.session import Sessions
+from safelight.dashboard.history import history_routes
 from safelight.dashboard.home import home_routes
 from safelight.dashboard.inside import Inside
 from safelight.dashboard.jobs import job_routes
 from safelight.dashboard.keys import key_routes
 from safelight.dashboard.new_job import new_job_routes
+from safelight.dashboard.queue import queue_routes
 from safelight.dashboard.sign_in import sign_in_routes
 from safelight.dashboard.visit import PREFIX, Pages, Visit
 
@@ -27,6 +29,8 @@ def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | Non
         *home_routes(pages),
         *job_routes(pages),
         *new_job_routes(pages),
+        *queue_routes(pages),
+        *history_routes(pages),
         *key_routes(pages),
         Route("/static/{name}", pages.assets.serve),
         pages.route("/{rest:path}", _unknown),

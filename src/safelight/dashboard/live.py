@@ -18,10 +18,11 @@ _MOST_FORESEEN = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveJobs:
-    """`jobs` are newest first, and the first of them have `queue_position` and `eta_seconds`."""
+    """`jobs` are newest first, and the first `most_foreseen` have `queue_position` and `eta_seconds`."""
 
     jobs: list[Mapping[str, Any]]
     has_more: bool
+    most_foreseen: int = _MOST_FORESEEN
 
 
 async def live_jobs(visit: Visit, *, most: int) -> LiveJobs:

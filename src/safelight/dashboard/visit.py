@@ -29,8 +29,8 @@ _TOKEN_LENGTH = 43
 _MOST_FIELDS = 1000
 _MOST_FIELD_BYTES = 2_000_000
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:{pictures}; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:{pictures}; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -120,7 +120,9 @@ class Pages:
         origin = urlsplit(public_url or "")
         self._policy = _POLICY.format(pictures=f" {origin.scheme}://{origin.netloc}" if origin.netloc else "")
 
-    def route(self, path: str, handler: Handler, *, methods: tuple[str, ...] = ("GET",), is_open: bool = False) -> Route:
+    def route(
+        self, path: str, handler: Handler, *, methods: tuple[str, ...] = ("GET",), is_open: bool = False
+    ) -> Route:
         """Of a page: whoever has not signed in is sent to do so, but where it `is_open`; what the API refuses is shown
         as it says it."""
 

@@ -23,25 +23,31 @@ class Severity(StrEnum):
 
 class Rule(StrEnum):
     SUCCESS_RATE = "success_rate"
-    """Of the images that ended of late, over all and by provider, the share that got a picture."""
     STUCK = "stuck"
-    """Work has stood still for so long although nothing explains it, as `image.stuck` tells."""
     NO_WORKER = "no_worker"
-    """Work waits, and for so long no worker has lived that takes any."""
     PROVIDER_DOWN = "provider_down"
-    """A provider, or one of its models, has been paused for so long: nothing is bought there but probes."""
     QUEUE_PAUSED = "queue_paused"
-    """All buying has been paused for so long."""
     WEBHOOK = "webhook"
-    """An endpoint has taken nothing for so long; critical at once when it was disabled for that."""
     BUDGET = "budget"
-    """So many percent of an account's budget of the day are used, as `budget.threshold` tells."""
     UNCERTAIN_SPEND = "uncertain_spend"
-    """Calls of the last days lost their outcome so long ago: nobody knows whether they were billed."""
     SCHEDULE_AT_RISK = "schedule_at_risk"
-    """A schedule's pictures will hardly be there in time, as `schedule.at_risk` tells; critical when they are late."""
     STRANDED = "stranded"
-    """Pictures that are paid for have lain for so long on one host alone, because the bucket was away."""
+
+
+MEANINGS: Mapping[Rule, str] = {
+    Rule.SUCCESS_RATE: "Of the images that ended of late, over all and by provider, the share that got a picture.",
+    Rule.STUCK: "Work has stood still for so long although nothing explains it, as `image.stuck` tells.",
+    Rule.NO_WORKER: "Work waits, and for so long no worker has lived that takes any.",
+    Rule.PROVIDER_DOWN: "A provider, or one of its models, has been paused for so long: only probes are bought there.",
+    Rule.QUEUE_PAUSED: "All buying has been paused for so long.",
+    Rule.WEBHOOK: "An endpoint has taken nothing for so long; critical at once when it was disabled for that.",
+    Rule.BUDGET: "So many percent of an account's budget of the day are used, as `budget.threshold` tells.",
+    Rule.UNCERTAIN_SPEND: "Calls lost their outcome so long ago, and not longer: nobody knows if they were billed.",
+    Rule.SCHEDULE_AT_RISK: "A schedule's pictures will hardly be there in time, as `schedule.at_risk` tells; critical "
+    "when they are late.",
+    Rule.STRANDED: "Pictures that are paid for have lain for so long on one host alone, because the bucket was away.",
+}
+"""What each tells."""
 
 
 class Measure(StrEnum):

@@ -30,8 +30,8 @@ class Authentication:
 
     Every address needs a key but the open ones, also one that does not exist: what is forgotten here is closed. A
     picture may be asked for with a link instead. Somebody who is signed in at the dashboard may read with the cookie
-    alone, which is how a browser follows a stream or shows a picture. The dashboard itself sends away whom it does not
-    know, and has found out on whose behalf it asks.
+    alone, which is how a browser follows a stream or saves a table; where there is a link, that counts. The dashboard
+    itself sends away whom it does not know, and has found out on whose behalf it asks.
     """
 
     def __init__(self, app: ASGIApp, *, keyring: Keyring, sessions: Sessions) -> None:
@@ -59,7 +59,7 @@ class Authentication:
         if "authorization" in request.headers:
             return _key_of(request)
         cookie = request.cookies.get(SESSION_COOKIE)
-        may_count = request.method in _READING or in_dashboard(request.url.path)
+        may_count = in_dashboard(request.url.path) or (request.method in _READING and not bears_link(request))
         return self._sessions.key_in(cookie) if cookie is not None and may_count else None
 
 

@@ -1,8 +1,8 @@
 """Who is signed in at the dashboard: a cookie that holds a key sealed, so that a browser never has one it could show.
 
-The key in it is asked for like any other, with every request: a session ends when its key is revoked or expires, and by
-itself after some hours. A cookie counts where nothing is changed, and at the dashboard, which asks more of a form than a
-cookie.
+The key in it is asked for like any other, with every request: a session ends when its key is revoked or expires, and
+by itself after some hours. A cookie counts where nothing is changed, and at the dashboard, which asks more of a form
+than a cookie.
 """
 
 from __future__ import annotations
