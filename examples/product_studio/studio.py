@@ -151,10 +151,7 @@ class Studio:
                     is_sweep = False
 
     async def _mend(self, generation: Generation) -> None:
-        lock = self._lock(generation.user_id, generation.request_key)
-        if lock.locked():
-            return  # whoever holds it is at it
-        async with lock:
+        async with self._lock(generation.user_id, generation.request_key):
             current = await self.store.generation(generation.id)
             if current is None:
                 return

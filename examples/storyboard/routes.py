@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, File, Header, Path, UploadFile
 from starlette.responses import JSONResponse
@@ -14,6 +15,8 @@ from examples.storyboard.shown import shown
 from examples.storyboard.store import Entry, Store
 from examples.storyboard.studio import Studio
 from safelight.client import ApiProblem, SafelightClient, Unreachable
+
+T = TypeVar("T")
 
 IdempotencyKey = Annotated[str | None, Header(pattern=r"^[!-~]{1,200}$")]
 StyleName = Annotated[str, Path(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")]
@@ -89,7 +92,7 @@ def api_routes(studio: Studio, store: Store, client: SafelightClient) -> APIRout
     return router
 
 
-async def _asked(call: Any) -> Any:
+async def _asked(call: Coroutine[Any, Any, T]) -> T:
     """Safelight's answer. Raises Problem."""
     try:
         return await call

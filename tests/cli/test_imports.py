@@ -28,7 +28,10 @@ SDKS = {"google.genai", "openai", "replicate", "fal_client"}
                 *("safelight.engine", "safelight.providers"),
             },
         ),
-        (WORKER, {"cryptography", "fastapi", "google.genai", "jinja2", "opentelemetry", "pyvips", "starlette", "typer"}),
+        (
+            WORKER,
+            {"cryptography", "fastapi", "google.genai", "jinja2", "opentelemetry", "pyvips", "starlette", "typer"},
+        ),
         (API, {"cryptography", "google.genai", "pyvips", "typer"}),
         (f"{API}; {VENDORS}", SDKS),
     ],

@@ -72,7 +72,7 @@ async def test_what_is_told_says_what_since_when_and_what_to_do_and_nothing_that
         "Nothing has been bought for 63 min (warning after 60 min).",
         "Since 20",
         "What to do: `safelight queue show` says why",
-        "docs/operations.md#alerts, `queue_paused`.",
+        "More: docs/troubleshooting.md#an-image-does-not-move",
         f"{BASE}/dashboard/queue",
     ):
         assert part in paused["message"]

@@ -33,6 +33,7 @@ from safelight.api.schemas import (
     TokenUsage,
     Upload,
 )
+from safelight.api.schemas.alerts import Alert, Alerts
 from safelight.api.schemas.submission import StyledOptions
 from safelight.domain.events import EventType
 from safelight.domain.lifecycle import ImageStatus
@@ -94,6 +95,11 @@ def test_every_forecast_of_a_job_is_explained(field: str) -> None:
 def test_a_whole_example_is_a_body_that_the_service_takes() -> None:
     assert len(JOBS) >= 2
     assert [NewJob.model_validate(json.loads(block)).images for block in JOBS] != [[]]
+
+
+@pytest.mark.parametrize("field", sorted(Alert.model_fields.keys() | Alerts.model_fields.keys()))
+def test_every_field_of_an_alert_is_explained(field: str) -> None:
+    assert f"`{field}`" in section("## Alerts")
 
 
 @pytest.mark.parametrize("field", sorted(Quote.model_fields))

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from safelight.alert_settings import AlertRuleSettings, AlertSettings
+from safelight.domain.alert_text import SEE
+from safelight.domain.alerts import Rule
 from safelight.providers.models import InvalidModelData, load_models
 from safelight.providers.registry import installed_kinds, load_kind
 from safelight.settings import VENDOR_KEYS, ProviderSettings, Settings
@@ -20,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 VARIABLES = [
+    *(f"SAFELIGHT_ALERTS__{name.upper()}" for name in AlertSettings.model_fields),
+    *(f"SAFELIGHT_ALERTS__RULES__SUCCESS_RATE__{name.upper()}" for name in AlertRuleSettings.model_fields),
     *(f"SAFELIGHT_{name.upper()}" for name in Settings.model_fields),
     *(f"SAFELIGHT_PROVIDERS__GEMINI__{name.upper()}" for name in ProviderSettings.model_fields),
 ]
@@ -73,3 +78,10 @@ def test_every_field_of_a_model_has_a_row_with_its_meaning() -> None:
 def test_every_vendor_has_a_row_with_its_key_and_its_address(kind: str, variable: str) -> None:
     [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |") and f"| `{variable}` |" in line]
     assert f"`{vars(load_kind(kind, installed_kinds()))['default_base_url']}`" in row
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_what_an_alert_points_at_is_there(rule: Rule) -> None:
+    page, _, anchor = SEE[rule].partition("#")
+    headings = re.findall(r"^#+ (.*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -289,7 +289,7 @@ def seen(app: Program, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def final(app: Program, job: dict[str, Any]) -> dict[str, Any]:
-    return eventually(lambda: now if (now := seen(app, job))["is_final"] else None, what="the job's end")
+    return eventually(lambda: now if (now := seen(app, job))["is_final"] else None, what="the job's end", seconds=60)
 
 
 def completed(app: Program, job: dict[str, Any]) -> dict[str, Any]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.alerts import Rule
+from safelight.engine.alert_figures import Looks
 from safelight.engine.pause import pause, resume
 from safelight.engine.stuck import StuckWatch
 from safelight.engine.timing import Timing
 from tests.engine.alarms import BOUNDS, CANARY, Tower, beat, call, end_images, job_of
 from tests.engine.by_hand import pass_time
+from tests.engine.test_long_backlog import fill, nodes, read
 from tests.engine.timetable import Office, at, daily, set_clock
 
 
@@ -312,3 +316,65 @@ async def test_old_alerts_go(tower: Tower) -> None:
     await tower.look(after_seconds=31 * 86_400)
     assert await tower.pool.fetchval("SELECT count(*) FROM alerts") == 0
     assert await tower.pool.fetchval("SELECT count(*) FROM alert_messages") == 0
+
+
+class Explained:
+    """In place of a connection: explains every question before it asks it."""
+
+    def __init__(self, conn: asyncpg.Connection) -> None:
+        self.conn = conn
+        self.plans: dict[str, list[dict[str, Any]]] = {}
+
+    def transaction(self) -> Any:
+        return self.conn.transaction()
+
+    async def fetch(self, statement: str, *args: Any) -> list[Any]:
+        rows = await self.conn.fetch("EXPLAIN (ANALYZE, FORMAT JSON) " + statement, *args)
+        name = statement.partition("\n")[0].removeprefix("-- name: ")
+        self.plans[name] = list(nodes(orjson.loads(rows[0][0])[0]["Plan"]))
+        return await self.conn.fetch(statement, *args)
+
+
+async def fill_history(pool: asyncpg.Pool, images: int) -> None:
+    """So many that have ended, one each ten seconds, with a call each; and endpoints that are well."""
+    await fill(pool, jobs=1, images=1)
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL session_replication_role = replica; SET LOCAL statement_timeout = 0")
+        await conn.execute(
+            "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
+            " timeout_seconds, max_attempts, max_rebuys, on_uncertain, not_before, created_at, changed_at, status,"
+            " completed_at, error) SELECT job_id, n, 'e-' || n, '', provider, model, '', '{}', 'f', 60, 3, 1, 'hold',"
+            " now(), now(), now(), CASE WHEN n % 20 = 0 THEN 'failed' ELSE 'completed' END,"
+            " now() - n * interval '10 s', '{}' FROM images, generate_series(1, $1) AS n",
+            images,
+            timeout=60,
+        )
+        await conn.execute(
+            "INSERT INTO attempts (id, image_row_id, number, run, status, provider, model, fingerprint, claim_token,"
+            " worker_id, sent_at, deadline_at, resolve_at) SELECT 'att_' || row_id, row_id, 1, 1, 'settled', provider,"
+            " model, '', gen_random_uuid(), gen_random_uuid(), completed_at, completed_at, completed_at"
+            " FROM images WHERE completed_at IS NOT NULL",
+            timeout=60,
+        )
+        await conn.execute(
+            "INSERT INTO webhook_endpoints (id, account, url, created_at)"
+            " SELECT 'wh_' || n, 'a', 'https://h.example/' || n, now() FROM generate_series(1, 3000) AS n"
+        )
+        await conn.execute("DELETE FROM images WHERE status = 'queued'")
+    await pool.execute("ANALYZE", timeout=60)
+
+
+@pytest.mark.parametrize("images", [5000, pytest.param(100_000, marks=pytest.mark.slow)])
+async def test_a_look_walks_no_table_that_grows(images: int, tower: Tower) -> None:
+    pool = tower.pool
+    await fill_history(pool, images)
+    async with pool.acquire() as conn:
+        explained = Explained(conn)  # pyright: ignore[reportArgumentType]
+        now = await conn.fetchval("SELECT safelight.now()")
+        found, _ = await Looks(BOUNDS, lease_seconds=15.0).findings(explained, {}, policy=tower.policy, now=now)
+    assert found == {}
+    assert len(explained.plans) == 9
+    for name, plan in explained.plans.items():
+        walked = {node["Relation Name"]: read(node) for node in plan if "Relation Name" in node}
+        big = {table: rows for table, rows in walked.items() if table in ("images", "attempts", "webhook_endpoints")}
+        assert all(rows <= 200 for rows in big.values()), (name, walked)

@@ -8,7 +8,16 @@ from safelight.tracing.context import MAX_TEXT_CHARS, TraceContext
 from tests.tracing.recorded import CALLER, CALLER_SPAN, CALLER_TRACE
 
 BROKEN = [
-    *("", "x", CALLER[:-1], CALLER + "0", CALLER.upper(), CALLER.replace("-", "_"), f"{CALLER}\x00", f"{CALLER}, {CALLER}"),
+    *(
+        "",
+        "x",
+        CALLER[:-1],
+        CALLER + "0",
+        CALLER.upper(),
+        CALLER.replace("-", "_"),
+        f"{CALLER}\x00",
+        f"{CALLER}, {CALLER}",
+    ),
     CALLER.replace(CALLER_TRACE, "0" * 32),
     CALLER.replace(CALLER_SPAN, "0" * 16),
     "ff" + CALLER[2:],
@@ -39,7 +48,9 @@ def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
     assert context == TraceContext(CALLER_TRACE, CALLER_SPAN, 3)
 
 
-@pytest.mark.parametrize("state", ["no equals sign", "a=b\x00", "a=b\nc", "UPPER=1", "a=" + "b" * 600, "ключ=1", "a=b=c"])
+@pytest.mark.parametrize(
+    "state", ["no equals sign", "a=b\x00", "a=b\nc", "UPPER=1", "a=" + "b" * 600, "ключ=1", "a=b=c"]
+)
 def test_a_state_that_is_none_is_left_out(state: str) -> None:
     assert TraceContext.of_headers([CALLER], [state]) == TraceContext(CALLER_TRACE, CALLER_SPAN, 1)
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncpg
 import httpx2
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
 from tests.api.conftest import job
@@ -55,7 +59,9 @@ async def test_a_broken_traceparent_is_ignored(pool: asyncpg.Pool, client: httpx
 
 
 async def test_a_trace_is_handed_on_where_nothing_is_recorded(pool: asyncpg.Pool, client: httpx2.AsyncClient) -> None:
-    assert await kept_context(pool, await client.post("/v1/jobs", json=job(), headers={"traceparent": CALLER})) == CALLER
+    assert (
+        await kept_context(pool, await client.post("/v1/jobs", json=job(), headers={"traceparent": CALLER})) == CALLER
+    )
     assert await kept_context(pool, await client.post("/v1/jobs", json=job())) is None
 
 
@@ -99,3 +105,14 @@ async def test_a_method_that_is_not_served_names_no_span(client: httpx2.AsyncCli
     with recorded() as spans:
         await client.request("PROPFIND", "/v1/jobs")
     assert [name.split()[0] for name in spans.names] == ["_OTHER"]
+
+
+async def test_the_web_framework_records_nothing_by_itself(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)  # as an agent would set it
+    await client.get(f"/v1/jobs?cursor={CANARY}")
+    assert exporter.get_finished_spans() == ()

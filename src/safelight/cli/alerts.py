@@ -103,7 +103,9 @@ def test(as_json: AsJson = False) -> None:
     )
     results = asyncio.run(send([note], services, within_seconds=settings.alerts.send_seconds))
     if as_json:
-        print_json({"services": [{"service": each.service, "accepted": each.why is None, "why": each.why} for each in results]})
+        print_json(
+            {"services": [{"service": each.service, "accepted": each.why is None, "why": each.why} for each in results]}
+        )
     else:
         for each in results:
             print(f"{each.service}: {each.why or 'accepted'}")

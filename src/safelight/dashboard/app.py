@@ -10,6 +10,7 @@ from starlette.routing import Mount, Route
 
 from safelight.api.edge.openapi import Application
 from safelight.api.edge.session import Sessions
+from safelight.dashboard.health import health_routes
 from safelight.dashboard.history import history_routes
 from safelight.dashboard.home import home_routes
 from safelight.dashboard.inside import Inside
@@ -31,6 +32,7 @@ def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | Non
         *new_job_routes(pages),
         *queue_routes(pages),
         *history_routes(pages),
+        *health_routes(pages),
         *key_routes(pages),
         Route("/static/{name}", pages.assets.serve),
         pages.route("/{rest:path}", _unknown),

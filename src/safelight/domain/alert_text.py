@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from safelight.domain.alerts import Finding, Severity, Standing, Tell
+from safelight.domain.alerts import Finding, Rule, Severity, Standing, Tell
 
-SEE = "docs/operations.md#alerts"
+SEE: Mapping[Rule, str] = {
+    Rule.SUCCESS_RATE: "docs/troubleshooting.md#a-vendor-is-down",
+    Rule.STUCK: "docs/troubleshooting.md#an-image-does-not-move",
+    Rule.NO_WORKER: "docs/troubleshooting.md#an-image-does-not-move",
+    Rule.PROVIDER_DOWN: "docs/troubleshooting.md#a-vendor-is-down",
+    Rule.QUEUE_PAUSED: "docs/troubleshooting.md#an-image-does-not-move",
+    Rule.WEBHOOK: "docs/troubleshooting.md#a-webhook-does-not-arrive",
+    Rule.BUDGET: "docs/api.md#accounts-and-money",
+    Rule.UNCERTAIN_SPEND: "docs/troubleshooting.md#a-calls-outcome-is-unknown",
+    Rule.SCHEDULE_AT_RISK: "docs/troubleshooting.md#a-schedule-did-not-run",
+    Rule.STRANDED: "docs/operations.md#buckets",
+}
 """Where an operator reads on."""
 
 
@@ -22,7 +34,7 @@ def message(tell: Tell, standing: Standing, about: Finding, *, now: datetime) ->
         about.found,
         f"Since {since} ({lasted}).",
         f"What to do: {about.remedy}",
-        f"More: {SEE}, `{about.rule}`.",
+        f"More: {SEE[about.rule]}",
     )
     return f"[{severity}{more}] {about.title}", "\n".join(lines)
 

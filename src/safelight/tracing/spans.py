@@ -109,9 +109,7 @@ class Span:
 
     __slots__ = ("_name", "_outer", "_recorded", "_token", "context")
 
-    def __init__(
-        self, name: str, outer: Span | None, recorded: Recorded | None, context: TraceContext | None
-    ) -> None:
+    def __init__(self, name: str, outer: Span | None, recorded: Recorded | None, context: TraceContext | None) -> None:
         self._name = name
         self._outer = outer
         self._recorded = recorded
@@ -180,9 +178,7 @@ def span(
     above = parent or (outer.context if outer is not None else None)
     if _recorder is None:
         return Span(name, outer, None, above)
-    recorded = _recorder.start(
-        name, kind=kind, parent=above, is_remote=parent is not None, attributes=attributes
-    )
+    recorded = _recorder.start(name, kind=kind, parent=above, is_remote=parent is not None, attributes=attributes)
     return Span(name, outer, recorded, recorded.context)
 
 
