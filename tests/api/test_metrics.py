@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -28,7 +30,7 @@ from tests.api.tenants import CANARY, furnish
 from tests.engine import conftest as engine
 from tests.engine.by_hand import pass_time
 from tests.engine.test_long_backlog import nodes
-from tests.engine.test_statistics import DRAFT, gemini, ordered
+from tests.engine.test_statistics import DRAFT, fill, gemini, ordered
 from tests.orders import ended
 
 sandbox, settings = engine.sandbox, engine.settings
@@ -74,9 +76,14 @@ async def test_counters_are_what_the_engine_did_whichever_process_is_asked(
         assert of(waiting, "images", provider="gemini", status="queued") == 2
         assert of(waiting, "jobs_open") == 1
         assert (of(waiting, "queue_oldest_seconds", provider="gemini") or 0) > 0
-        async with engine.running(settings):
+        place = f"127.0.0.1:{free_port()}"
+        async with engine.running(settings.model_copy(update={"metrics_bind": place})):
             await ended(pool, job_id)  # pyright: ignore[reportArgumentType]
             assert of(await scraped(other), "workers", state="working") == 1
+            async with httpx2.AsyncClient(base_url=f"http://{place}") as of_worker:
+                own = await scraped(of_worker)
+            assert of(own, "db_pool_connections", pool="worker") is not None
+            assert business(own) == {}, "the API tells of the installation"
         found = await scraped(one)
         assert business(found) == business(await scraped(other)) != {}
 
@@ -90,6 +97,11 @@ async def test_counters_are_what_the_engine_did_whichever_process_is_asked(
     assert of(found, "images", provider="gemini", status="queued") == 0
     assert of(found, "provider_gate", provider="gemini", state="open") == 1
     assert of(found, "database_up") == 1
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return held.getsockname()[1]
 
 
 async def test_both_forms_are_valid_and_every_family_is_documented(client: httpx2.AsyncClient) -> None:
@@ -207,21 +219,28 @@ async def test_metrics_can_be_turned_off(serve_with: Serve) -> None:
 
 
 async def test_a_scrape_of_many_images_walks_indexes_alone(pool: asyncpg.Pool) -> None:
-    await fill_backlog(pool)
-    sql = load("tally")
-    for name, arguments in (("open_images", ()), ("installation", (15.0, 100)), ("sums", ())):
-        [row] = await pool.fetch("EXPLAIN (FORMAT JSON) " + sql[name], *arguments)
-        plan = [*nodes(orjson.loads(row[0])[0]["Plan"])]
-        scanned = {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"}
-        assert not scanned & {"images", "jobs", "attempts", "deliveries", "events"}, name
-        if name == "open_images":
-            assert "images_backlog" in {node.get("Index Name") for node in plan}
+    await fill_with_old_and_waiting(pool)
+    tally, vitals = load("tally"), load("vitals")
+    a_day = (datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 2, tzinfo=UTC), timedelta(hours=1))
+    asked = [
+        (tally.open_images, ()),
+        (tally.installation, (15.0, 100)),
+        *((vitals[name], (who, *a_day)) for name in ("images", "calls") for who in (None, "account-7")),
+        *((vitals[name], ("account-7",)) for name in ("open_work", "cost_today", "webhooks")),
+    ]
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute(load("statistics").plan_anew)
+        for statement, arguments in asked:
+            [row] = await conn.fetch("EXPLAIN (FORMAT JSON) " + statement, *arguments)
+            plan = [*nodes(orjson.loads(row[0])[0]["Plan"])]
+            scanned = {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"}
+            assert not scanned & {"images", "jobs", "attempts", "deliveries", "webhook_endpoints"}, statement
+            if statement == tally.open_images:
+                assert "images_backlog" in {node.get("Index Name") for node in plan}
 
 
-async def fill_backlog(pool: asyncpg.Pool) -> None:
-    """10 000 images that ended, of as many that wait."""
-    from tests.engine.test_statistics import fill
-
+async def fill_with_old_and_waiting(pool: asyncpg.Pool) -> None:
+    """18 000 images that ended, and 2000 that wait, each job with a webhook of its own."""
     await fill(pool, jobs=2000, images=10)
     await pool.execute("UPDATE images SET status = 'queued', completed_at = NULL WHERE row_id % 10 = 0")
     await pool.execute(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from markupsafe import Markup, escape
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -18,6 +19,7 @@ _STEPS = {"24h": "hour", "7d": "six hours"}
 
 
 def health_routes(pages: Pages) -> list[Route]:
+    pages.templates.filters["ticked"] = _ticked
     return [pages.route("/health", _show), pages.route("/health/live", _show_figures)]
 
 
@@ -70,3 +72,12 @@ def _columns(series: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None
         "p90_seconds": [point["p90_generation_seconds"] for point in series],
         "cost_usd": [float(point["cost_usd"]) for point in series],
     }
+
+
+def _ticked(text: str) -> Markup:
+    """What stands between backticks is a name or a command."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 and n < len(parts) - 1 else escape(part if n % 2 == 0 else f"`{part}")
+        for n, part in enumerate(parts)
+    )

@@ -8,7 +8,7 @@
   const dollars = (n) => (n == null ? "–" : `$${n.toFixed(n >= 1 || n === 0 ? 2 : 4)}`);
   const KINDS = {
     images: { series: ["completed", "refused", "failed", "uncertain", "canceled"], isStacked: true, values: whole, least: 1,
-      colours: ["--good", "--warn", "--bad", "--accent", "--idle"], show: (n) => (n == null ? "–" : String(n)) },
+      colours: ["--good", "--warn", "--bad", "--doubt", "--idle"], show: (n) => (n == null ? "–" : String(n)) },
     seconds: { series: ["average_seconds", "p90_seconds"], labels: ["average", "9 of 10 within"], least: 1,
       values: (u, values) => values.map(seconds), colours: ["--live", "--warn"], show: seconds },
     cost: { series: ["cost_usd"], labels: ["cost"], isStacked: true, least: 0.01,
@@ -17,10 +17,11 @@
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const figures = () => JSON.parse(document.getElementById("chart-data").textContent);
+  const shown = (kind, data) => kind.series.map((_, n) => n).filter((n) => n === 0 || data[kind.series[n]].some(Boolean));
 
   // Bars that stand on each other are drawn as sums, the tallest first, so that what is before it covers the rest.
   function columns(kind, data) {
-    const own = kind.series.map((name) => data[name]);
+    const own = shown(kind, data).map((n) => data[kind.series[n]]);
     if (!kind.isStacked) return [data.at, ...own];
     const sums = own.map((_, n) => data.at.map((_, i) => own.slice(0, n + 1).reduce((sum, each) => sum + each[i], 0)));
     return [data.at, ...sums.reverse()];
@@ -28,7 +29,7 @@
 
   function options(kind, data, width) {
     const names = kind.labels ?? kind.series;
-    const order = kind.series.map((_, n) => n);
+    const order = shown(kind, data);
     if (kind.isStacked) order.reverse();
     const bars = uPlot.paths.bars({ size: [0.8, 40], align: 1 });
     const series = order.map((n) => ({

@@ -34,7 +34,8 @@
   const line = document.createElement("p");
   line.className = "updates muted";
   line.append(status, hold);
-  parts()[0]?.before(line);
+  const bar = document.querySelector("main > .bar");
+  (bar?.querySelector(".end") ?? bar)?.prepend(line);
 
   function refresh() { for (const part of parts()) htmx.trigger(part, "refresh", {}, false); }
   function say(words) { if (status.textContent !== words) status.textContent = words; }
