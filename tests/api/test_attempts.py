@@ -55,7 +55,9 @@ async def test_every_call_is_listed_in_the_order_of_the_images_with_what_it_cost
 
     page = await attempts(client, job["id"])
 
-    shown = [(each["image"], each["number"], each["status"], each["cost_usd"], each["billed"]) for each in page["attempts"]]
+    shown = [
+        (each["image"], each["number"], each["status"], each["cost_usd"], each["billed"]) for each in page["attempts"]
+    ]
     assert shown == [
         ("z", 1, "refused", "0.000", "no"),
         ("a", 1, "unbilled", "0.000", "no"),

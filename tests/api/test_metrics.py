@@ -240,12 +240,16 @@ async def test_a_scrape_of_many_images_walks_indexes_alone(pool: asyncpg.Pool) -
 
 
 async def fill_with_old_and_waiting(pool: asyncpg.Pool) -> None:
-    """18 000 images that ended, and 2000 that wait, each job with a webhook of its own."""
-    await fill(pool, jobs=2000, images=10)
+    """9000 images that ended, and 1000 that wait, each job with a webhook of its own that has taken messages."""
+    await fill(pool, jobs=2000, images=5)
     await pool.execute("UPDATE images SET status = 'queued', completed_at = NULL WHERE row_id % 10 = 0")
     await pool.execute(
         "INSERT INTO webhook_endpoints (id, account, job_id, url, created_at)"
         " SELECT 'whe_' || id, account, id, 'https://a.example', now() FROM jobs"
+    )
+    await pool.execute(
+        "INSERT INTO deliveries (account, endpoint_id, lane, type, created_at, wanted_at, due_at, ended_at, status)"
+        " SELECT account, 'whe_' || id, id, 'job.completed', now(), now(), now(), now(), 'delivered' FROM jobs"
     )
     await pool.execute("VACUUM ANALYZE")
 

@@ -100,8 +100,16 @@ async def test_a_frame_shows_its_state_in_a_word_and_its_picture_where_there_is_
 @pytest.mark.parametrize(
     ("ordered", "outputs", "sides"),
     [
-        ({"aspect_ratio": "16:9"}, [{"name": "big", "format": "jpeg", "width": 900, "height": 900, "fit": "inside"}], (16, 9)),
-        ({"aspect_ratio": "16:9"}, [{"name": "big", "format": "jpeg", "width": 90, "height": 90, "fit": "cover"}], (90, 90)),
+        (
+            {"aspect_ratio": "16:9"},
+            [{"name": "big", "format": "jpeg", "width": 900, "height": 900, "fit": "inside"}],
+            (16, 9),
+        ),
+        (
+            {"aspect_ratio": "16:9"},
+            [{"name": "big", "format": "jpeg", "width": 90, "height": 90, "fit": "cover"}],
+            (90, 90),
+        ),
         ({"size": "1024x1536"}, [{"name": "original", "format": "original"}], (1024, 1536)),
         ({}, [], (1, 1)),
         ({"aspect_ratio": "1:100"}, [], (100 / 3, 100)),
@@ -111,7 +119,15 @@ async def test_a_frame_shows_its_state_in_a_word_and_its_picture_where_there_is_
 def test_a_frame_has_the_shape_that_its_picture_will_have(
     ordered: dict[str, str], outputs: list[dict[str, Any]], sides: tuple[float, float]
 ):
-    one = {"id": "a", "group": "", "status": "queued", "provider": "p", "started_at": None, "attempt_count": 0, **ordered}
+    one = {
+        "id": "a",
+        "group": "",
+        "status": "queued",
+        "provider": "p",
+        "started_at": None,
+        "attempt_count": 0,
+        **ordered,
+    }
     sheet = sheet_of({"images": [one], "outputs": outputs, "queue_position": None, "id": "job"})
     assert sheet.frames[0].sides == pytest.approx(sides)
 
@@ -126,7 +142,9 @@ async def test_frames_stand_in_their_groups_and_the_head_says_how_the_job_stands
     page = await browser.look(f"/jobs/{job_id}")
 
     assert re.findall(r'aria-label="(places|things)"', page) == ["places", "things"]
-    assert [page.index(f'data-image="{each}"') for each in "acb"] == sorted(page.index(f'data-image="{each}"') for each in "abc")
+    assert [page.index(f'data-image="{each}"') for each in "acb"] == sorted(
+        page.index(f'data-image="{each}"') for each in "abc"
+    )
     assert '<progress max="100" value="66"' in page
     assert 'data-said="1 of 3 completed, 1 failed."' in page
     assert "$0.04" in page or "$0.0390" in page
@@ -168,7 +186,9 @@ async def test_the_whole_job_or_one_image_is_canceled(browser: Browser, pool: as
     assert "/mode" in refused.text
 
 
-async def test_what_has_no_picture_is_retried_all_of_it_or_one_with_another_prompt(browser: Browser, pool: asyncpg.Pool):
+async def test_what_has_no_picture_is_retried_all_of_it_or_one_with_another_prompt(
+    browser: Browser, pool: asyncpg.Pool
+):
     job_id = await made(browser, images=[image("a"), image("b"), image("c")])
     await completed(pool, job_id, "c")
     for each in "ab":
@@ -228,7 +248,9 @@ async def test_every_call_and_every_event_is_listed(browser: Browser, pool: asyn
 
 
 @asynccontextmanager
-async def signed_in(deps: ApiDependencies, pool: asyncpg.Pool, account: str, *scopes: KeyScope) -> AsyncIterator[Browser]:
+async def signed_in(
+    deps: ApiDependencies, pool: asyncpg.Pool, account: str, *scopes: KeyScope
+) -> AsyncIterator[Browser]:
     key, _ = await key_for(pool, account, *scopes)
     async with looking(replace(deps, may_run_open=False)) as browser:
         browser.client.cookies.set(SESSION_COOKIE, Sessions(deps.vault).issue(key))

@@ -58,7 +58,9 @@ async def test_a_click_too_many_makes_no_second_job_and_another_text_needs_anoth
 async def test_every_fault_is_shown_at_its_line(browser: Browser, pool: asyncpg.Pool):
     text = f"A key\n\n{'x' * 101}\nA knife\n{'y' * 102}"
     response = await browser.send("/new", on="/new", status=422, text=text, do="quote", model="picky picky-1")
-    assert "<b>Line 3</b>" in response.text and "<b>Line 5</b>" in response.text and "<b>Line 1</b>" not in response.text
+    assert (
+        "<b>Line 3</b>" in response.text and "<b>Line 5</b>" in response.text and "<b>Line 1</b>" not in response.text
+    )
     nothing = await browser.send("/new", on="/new", status=422, text=" \n ", do="quote")
     assert "at least one image" in nothing.text
     assert await jobs(pool) == 0
@@ -134,5 +136,7 @@ async def test_an_admin_makes_jobs_for_others_and_a_balance_is_shown(deps: ApiDe
         assert changed.status_code == 200, changed.text
         quote = await browser.send("/new", on="/new", text="A key", do="quote", account="customer")
         assert "Balance after it" in quote.text
-        refused = await browser.send("/new", on="/new", status=402, text="A key", do="submit", account="customer", key="a1")
+        refused = await browser.send(
+            "/new", on="/new", status=402, text="A key", do="submit", account="customer", key="a1"
+        )
         assert "Budget exceeded" in refused.text

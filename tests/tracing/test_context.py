@@ -29,6 +29,7 @@ BROKEN = [
 
 def test_a_context_comes_back_as_it_was_kept() -> None:
     context = TraceContext.of_headers([CALLER], ["vendor=a:b", "other@system=2"])
+    assert context is not None
     assert context == TraceContext(CALLER_TRACE, CALLER_SPAN, 1, "vendor=a:b,other@system=2")
     assert TraceContext.of_text(context.text) == context
     assert context.headers == {"traceparent": CALLER, "tracestate": "vendor=a:b,other@system=2"}

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from safelight.cli.complaint import Complaint
 from safelight.cli.traces import traced
-from safelight.logs import _SILENT  # pyright: ignore[reportPrivateUsage]
+from safelight.logs import _SILENT
 from safelight.settings import Settings
 from safelight.tracing.spans import span
 from tests.crash.processes import free_port

@@ -22,7 +22,12 @@ from safelight.domain.money import format_usd
 
 _MOST_CALLS = 1_000_000
 """More than an image ever has: a place in the list is the image's position times this, and the call's number."""
-_PAID_FOR: Mapping[str, Literal["yes", "no"]] = {"unbilled": "no", "no_image": "yes", "received": "yes", "settled": "yes"}
+_PAID_FOR: Mapping[str, Literal["yes", "no"]] = {
+    "unbilled": "no",
+    "no_image": "yes",
+    "received": "yes",
+    "settled": "yes",
+}
 """Where nobody knows the price."""
 
 _SQL = load("read")
@@ -35,9 +40,7 @@ def attempt_routes(deps: ApiDependencies) -> APIRouter:
         "/{job_id}/attempts",
         responses=documented(200, schemas.AttemptPage, "A page.") | problems(400, 404, 422),
     )
-    async def list_attempts(
-        caller: Reads, job_id: str, query: Annotated[schemas.AttemptsQuery, Query()]
-    ) -> Response:
+    async def list_attempts(caller: Reads, job_id: str, query: Annotated[schemas.AttemptsQuery, Query()]) -> Response:
         """Every call to a vendor that was made for the job, in all its runs: what came of it, and what it cost."""
         of_list = ("attempts", job_id, query.image or "")
         position, number = divmod(page_number(query.cursor, *of_list), _MOST_CALLS) if query.cursor else (0, 0)

@@ -79,7 +79,7 @@ def rules(as_json: AsJson = False) -> None:
 
 
 @alerts.command("test")
-def test(as_json: AsJson = False) -> None:
+def try_services(as_json: AsJson = False) -> None:
     """Send a message that says nothing to every service, and say which took it. Exit code: 1 when one did not."""
     import asyncio
 

@@ -22,7 +22,9 @@ def _parts(data: Mapping[str, Any]) -> Iterator[str]:
     if "after_seconds" in data:
         yield f"again after {data['after_seconds']:g} s"
     if "way" in data:
-        yield " ".join(str(each) for each in (data["way"].replace("_", " "), data.get("provider"), data.get("model")) if each)
+        yield " ".join(
+            str(each) for each in (data["way"].replace("_", " "), data.get("provider"), data.get("model")) if each
+        )
     if data.get("late"):
         yield "after the image had ended"
     if "why" in data:

@@ -14,7 +14,7 @@
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && !isHeld) refresh();
   });
-  document.addEventListener("htmx:after:swap", (event) => { if (isOne(event)) say(""); });
+  document.addEventListener("htmx:after:swap", (event) => { if (isOne(event) && event.detail.ctx.response?.status < 400) say(""); });
   document.addEventListener("htmx:response:error", (event) => { if (isOne(event)) say("The service does not answer as it should. Trying again…"); });
   document.addEventListener("htmx:error", (event) => { if (isOne(event)) say("The service does not answer. Trying again…"); });
 

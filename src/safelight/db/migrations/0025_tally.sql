@@ -49,9 +49,9 @@ CREATE TABLE tally_waste (
 );
 COMMENT ON TABLE tally_waste IS 'what the tally holds as wasted: a picture that was wasted when its image ended may be used by a retry';
 
-CREATE FUNCTION note_job() RETURNS trigger LANGUAGE plpgsql SET search_path = safelight AS $$
+CREATE FUNCTION note_job() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO tally_notes (what, job_id, was, became) VALUES ('job', NEW.id, OLD.status, NEW.status);
+    INSERT INTO safelight.tally_notes (what, job_id, was, became) VALUES ('job', NEW.id, OLD.status, NEW.status);
     RETURN NULL;
 END $$;
 CREATE TRIGGER jobs_note AFTER UPDATE OF status ON jobs FOR EACH ROW
@@ -59,9 +59,9 @@ CREATE TRIGGER jobs_note AFTER UPDATE OF status ON jobs FOR EACH ROW
     EXECUTE FUNCTION note_job();
 
 -- An image that ends, and one that opens again.
-CREATE FUNCTION note_image() RETURNS trigger LANGUAGE plpgsql SET search_path = safelight AS $$
+CREATE FUNCTION note_image() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO tally_notes (what, image_row_id, job_id, provider, model, was, became, error_kind, is_first, began_at, ended_at)
+    INSERT INTO safelight.tally_notes (what, image_row_id, job_id, provider, model, was, became, error_kind, is_first, began_at, ended_at)
     VALUES ('image', NEW.row_id, NEW.job_id, NEW.provider, NEW.model, OLD.status, NEW.status,
             CASE WHEN NEW.status <> 'completed' THEN NEW.error ->> 'kind' END, NEW.retry_count = 0, NEW.created_at,
             NEW.completed_at);
@@ -73,9 +73,9 @@ CREATE TRIGGER images_note AFTER UPDATE OF status ON images FOR EACH ROW
                OR NEW.status IN ('completed', 'failed', 'refused', 'canceled', 'uncertain')))
     EXECUTE FUNCTION note_image();
 
-CREATE FUNCTION note_call() RETURNS trigger LANGUAGE plpgsql SET search_path = safelight AS $$
+CREATE FUNCTION note_call() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO tally_notes (what, image_row_id, provider, model, was, became, error_kind, is_first, began_at, ended_at,
+    INSERT INTO safelight.tally_notes (what, image_row_id, provider, model, was, became, error_kind, is_first, began_at, ended_at,
                              cost_before, cost_microusd, estimate_microusd)
     VALUES ('call', NEW.image_row_id, NEW.provider, NEW.model, CASE TG_OP WHEN 'UPDATE' THEN OLD.status ELSE 'sent' END,
             NEW.status, NEW.error_kind, NEW.number = 1, NEW.sent_at, NEW.ended_at,
@@ -89,9 +89,9 @@ CREATE TRIGGER attempts_note AFTER UPDATE ON attempts FOR EACH ROW
 CREATE TRIGGER attempts_note_new AFTER INSERT ON attempts FOR EACH ROW
     WHEN (NEW.status <> 'sent') EXECUTE FUNCTION note_call();
 
-CREATE FUNCTION note_message() RETURNS trigger LANGUAGE plpgsql SET search_path = safelight AS $$
+CREATE FUNCTION note_message() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO tally_notes (what, was, became, is_first, began_at, ended_at)
+    INSERT INTO safelight.tally_notes (what, was, became, is_first, began_at, ended_at)
     VALUES ('message', OLD.status, NEW.status, NEW.attempt_count > OLD.attempt_count, NEW.wanted_at, NEW.ended_at);
     RETURN NULL;
 END $$;

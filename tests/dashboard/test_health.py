@@ -1,0 +1,75 @@
+"""How generation does, in a few figures, charts, and the same as tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from safelight.api.dependencies import ApiDependencies
+from safelight.dashboard.health import _ticked  # pyright: ignore[reportPrivateUsage]
+from safelight.domain.access import KeyScope
+from tests.api.doors import key_for
+from tests.api.stored import JPEG, stored_job
+from tests.dashboard.conftest import Browser, looking
+from tests.dashboard.test_home import text_of
+
+ALERT = (
+    "INSERT INTO alerts (rule, subject, severity, since, fired_at, title, found, remedy, page)"
+    " VALUES ('provider_down', 'gemini', 'critical', safelight.now() - interval '10 minutes', safelight.now(),"
+    " 'Provider `gemini` is paused', 'For 10 min.', 'See `safelight providers check`.', '/dashboard/providers')"
+)
+
+
+@pytest.mark.parametrize(("window", "points"), [("24h", 24), ("7d", 28)])
+async def test_figures_charts_and_tables_say_the_same(
+    browser: Browser, deps: ApiDependencies, pool: asyncpg.Pool, window: str, points: int
+):
+    await stored_job(browser.client, pool, deps.blobs, {"a": JPEG, "b": JPEG, "c": JPEG}, failed=("d",))
+
+    page = await browser.look("/health", window=window)
+
+    words = text_of(page)
+    assert "Success rate 75.0 % 3 of 4 images" in words
+    assert "Active jobs 0" in words and "Stuck jobs 0" in words and "Cost today $0.00" in words
+    assert "placeholder passes 75.0 % 3 1" in words
+    found = re.search(r'<script type="application/json" id="chart-data">(.+?)</script>', page, re.DOTALL)
+    assert found
+    data = json.loads(found[1])
+    assert points <= len(data["at"]) <= points + 1
+    assert all(len(column) == len(data["at"]) for column in data.values())
+    assert sum(data["completed"]) == 3 and data["failed"][-1] == 1
+    rows = re.findall(r'<tr><th scope="row"><time datetime="[^"]+">[^<]+</time></th>(.+?)</tr>', page, re.DOTALL)
+    assert len(rows) == 3 * len(data["at"])
+    assert text_of(rows[0]) == "3 0 1 0 0", "the newest step comes first"
+    assert page.count("As a table") == 3
+
+
+async def test_the_figures_are_asked_for_anew_with_their_window(browser: Browser):
+    page = await browser.look("/health", window="7d")
+    asked = re.search(r'hx-get="/dashboard(/[^"]*)"', page)
+    assert asked and asked[1] == "/health/live?window=7d"
+    part = await browser.look(asked[1])
+    assert "<html" not in part and "7 days" in part and 'id="chart-data"' in part
+    assert await browser.look("/health", window="for ever")
+
+
+async def test_what_fires_stands_at_the_top_for_those_who_administer(deps: ApiDependencies, pool: asyncpg.Pool):
+    await pool.execute(ALERT)
+    admin, _ = await key_for(pool, "default", KeyScope.ADMIN)
+    reader, _ = await key_for(pool, "default", KeyScope.READ)
+    for key, is_told in ((admin, True), (reader, False)):
+        async with looking(replace(deps, may_run_open=False)) as browser:
+            await browser.send("/sign-in", on="/sign-in", key=key)
+            page = await browser.look("/health")
+            assert ("Provider <code>gemini</code> is paused" in page) is is_told
+            if is_told:
+                assert page.index("is paused") < page.index("Success rate")
+                assert 'href="/dashboard/providers">Show' in page
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_else_is_markup():
+    assert _ticked("See `a <b>` & `c") == "See <code>a &lt;b&gt;</code> &amp; `c"
