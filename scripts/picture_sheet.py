@@ -100,7 +100,7 @@ async def take(service: str, target: Path) -> None:
     with Image.open(target) as picture:
         picture.convert("RGB").save(target, optimize=True)
     assert target.stat().st_size < MOST_BYTES, f"{target} has {target.stat().st_size} bytes"
-    print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
+    print(f"{target}: {target.stat().st_size / 1000:.0f} kB")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -15,11 +15,13 @@ from tests.api.conftest import image, serving, submitted
 from tests.api.doors import as_caller, key_for
 
 _CALL = """
-INSERT INTO attempts (id, image_row_id, number, run, provider, model, status, fingerprint, claim_token, worker_id, sent_at,
-                      deadline_at, resolve_at, ended_at, cost_microusd, cost_basis, error_kind, error_code, remote)
-SELECT 'att_' || gen_random_uuid(), row_id, $3, 1, provider, model, $4, fingerprint, gen_random_uuid(), gen_random_uuid(),
-       safelight.now(), safelight.now(), safelight.now(), CASE WHEN $4 NOT IN ('sent', 'submitted') THEN safelight.now() END,
-       $5, $6, $7, $8, CASE $4 WHEN 'submitted' THEN '{}'::jsonb END
+INSERT INTO attempts (id, image_row_id, number, run, provider, model, status, fingerprint, claim_token, worker_id,
+                      sent_at, deadline_at, resolve_at, ended_at, cost_microusd, cost_basis, error_kind, error_code,
+                      remote)
+SELECT 'att_' || gen_random_uuid(), row_id, $3, 1, provider, model, $4, fingerprint, gen_random_uuid(),
+       gen_random_uuid(), safelight.now(), safelight.now(), safelight.now(),
+       CASE WHEN $4 NOT IN ('sent', 'submitted') THEN safelight.now() END, $5, $6, $7, $8,
+       CASE $4 WHEN 'submitted' THEN '{}'::jsonb END
 FROM images WHERE job_id = $1 AND id = $2
 """
 
@@ -121,11 +123,14 @@ async def test_the_list_is_read_page_by_page_and_for_one_image(client: httpx2.As
 async def test_calls_of_another_account_are_not_there(deps: ApiDependencies, pool: asyncpg.Pool):
     first, _ = await key_for(pool, "first-account")
     second, _ = await key_for(pool, "second-account")
-    async with serving(replace(deps, may_run_open=False)) as nobody:
-        async with as_caller(nobody, first) as one, as_caller(nobody, second) as other:
-            job = await submitted(one)
-            await called(pool, job["id"], "one", 1, "settled", 39_000, "usage")
-            assert len((await attempts(one, job["id"]))["attempts"]) == 1
-            for job_id in (job["id"], new_job_id(), "nonsense"):
-                assert (await other.get(f"/v1/jobs/{job_id}/attempts")).status_code == 404
-            assert (await nobody.get(f"/v1/jobs/{job['id']}/attempts")).status_code == 401
+    async with (
+        serving(replace(deps, may_run_open=False)) as nobody,
+        as_caller(nobody, first) as one,
+        as_caller(nobody, second) as other,
+    ):
+        job = await submitted(one)
+        await called(pool, job["id"], "one", 1, "settled", 39_000, "usage")
+        assert len((await attempts(one, job["id"]))["attempts"]) == 1
+        for job_id in (job["id"], new_job_id(), "nonsense"):
+            assert (await other.get(f"/v1/jobs/{job_id}/attempts")).status_code == 404
+        assert (await nobody.get(f"/v1/jobs/{job['id']}/attempts")).status_code == 401

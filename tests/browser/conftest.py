@@ -1,7 +1,7 @@
 """The dashboard in a real browser, before a real service: `safelight serve`, its worker, and the sandbox as vendor.
 
-`service` and the browser are the run's own, a `page` is a test's: it fails its test for what the browser complains of, in
-the console or about the policy of contents. What it looked like at the end is kept in `test-output/`.
+`service` and the browser are the run's own, a `visitor` is a test's: it fails its test for what the browser complains
+of, in the console or about the policy of contents. What it looked like at the end is kept in `test-output/`.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ SELECT $1, before + 1 + position - $2, account, 'image.completed', done.id, '{}'
 
 _WATCH = """() => {
   window.longest = 0;
-  new PerformanceObserver((list) => { for (const each of list.getEntries()) longest = Math.max(longest, each.duration); })
-    .observe({ type: "longtask", buffered: true });
+  const note = (list) => { for (const each of list.getEntries()) longest = Math.max(longest, each.duration); };
+  new PerformanceObserver(note).observe({ type: "longtask", buffered: true });
 }"""
 
 _TOUCH = """() => new Promise((done) => {

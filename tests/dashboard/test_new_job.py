@@ -24,13 +24,19 @@ async def jobs(pool: asyncpg.Pool) -> int:
 
 
 async def test_prompts_with_their_choices_become_a_job_and_lead_to_its_sheet(browser: Browser, pool: asyncpg.Pool):
-    choices = {"model": "placeholder placeholder-1", "aspect_ratio": "16:9", "style": "noir", "size": "original"}
+    choices: dict[str, Any] = {
+        "model": "placeholder placeholder-1",
+        "aspect_ratio": "16:9",
+        "style": "noir",
+        "size": "original",
+    }
     text = "A brass key\r\n\r\n  A torn ticket \r\n"
     response = await browser.send("/new", on="/new", text=text, do="submit", key="k1", **choices)
     assert response.url.path.startswith("/dashboard/jobs/job_")
     rows = await pool.fetch("SELECT id, prompt, model, options, style FROM images ORDER BY position")
     assert [row["id"] for row in rows] == ["image-1", "image-2"]
-    assert "A torn ticket" in rows[1]["prompt"] and rows[0]["style"]["name"] == "noir"
+    assert "A torn ticket" in rows[1]["prompt"]
+    assert rows[0]["style"]["name"] == "noir"
     assert rows[0]["options"]["aspect_ratio"] == "16:9"
     outputs = await pool.fetchval("SELECT outputs FROM jobs")
     assert [each["name"] for each in outputs] == ["original", "thumbnail"]
@@ -38,8 +44,11 @@ async def test_prompts_with_their_choices_become_a_job_and_lead_to_its_sheet(bro
 
 async def test_a_quote_says_what_it_costs_and_makes_nothing(browser: Browser, pool: asyncpg.Pool):
     response = await browser.send("/new", on="/new", text="A key\nA knife", do="quote", aspect_ratio="1:1")
-    assert "The quote" in response.text and "$0.00" in response.text and "can be submitted" in response.text
-    assert "A key\nA knife</textarea>" in response.text and '<option value="1:1" selected>' in response.text
+    assert "The quote" in response.text
+    assert "$0.00" in response.text
+    assert "can be submitted" in response.text
+    assert "A key\nA knife</textarea>" in response.text
+    assert '<option value="1:1" selected>' in response.text
     await browser.send("/new", on="/new", text="A key")
     assert await jobs(pool) == 0
 
@@ -58,9 +67,9 @@ async def test_a_click_too_many_makes_no_second_job_and_another_text_needs_anoth
 async def test_every_fault_is_shown_at_its_line(browser: Browser, pool: asyncpg.Pool):
     text = f"A key\n\n{'x' * 101}\nA knife\n{'y' * 102}"
     response = await browser.send("/new", on="/new", status=422, text=text, do="quote", model="picky picky-1")
-    assert (
-        "<b>Line 3</b>" in response.text and "<b>Line 5</b>" in response.text and "<b>Line 1</b>" not in response.text
-    )
+    assert "<b>Line 3</b>" in response.text
+    assert "<b>Line 5</b>" in response.text
+    assert "<b>Line 1</b>" not in response.text
     nothing = await browser.send("/new", on="/new", status=422, text=" \n ", do="quote")
     assert "at least one image" in nothing.text
     assert await jobs(pool) == 0
@@ -68,7 +77,7 @@ async def test_every_fault_is_shown_at_its_line(browser: Browser, pool: asyncpg.
 
 @pytest.mark.parametrize("text", [json.dumps(CASE), '[[images]]\nid = "key"\nprompt = "A brass key"\n'])
 async def test_a_whole_case_is_taken_as_json_and_as_toml(browser: Browser, pool: asyncpg.Pool, text: str):
-    fields = {"as": "case", "text": text, "do": "submit", "key": "c1"}
+    fields: dict[str, Any] = {"as": "case", "text": text, "do": "submit", "key": "c1"}
     response = await browser.send("/new", on="/new?as=case", **fields)
     assert response.url.path.startswith("/dashboard/jobs/job_")
     assert await pool.fetchval("SELECT id FROM images") == "key"
@@ -83,7 +92,7 @@ async def test_faults_of_a_case_name_their_place_and_what_stands_there(browser: 
 
 
 async def test_a_recipe_gives_an_example_to_begin_with(browser: Browser):
-    assert "/new?recipe=mystery-case" in await browser.look("/new", **{"as": "case"})
+    assert "/new?recipe=mystery-case" in await browser.look("/new?as=case")
     page = await browser.look("/new", recipe="mystery-case")
     assert "A brass key" in page
     await browser.look("/new", status=404, recipe="nobody")

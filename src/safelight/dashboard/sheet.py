@@ -79,8 +79,8 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """`job` is as the API shows it. `first_place`, from 1, is that of the first frame that waits for its turn, and those
-    after it follow; None: not known."""
+    """`job` is as the API shows it. `first_place`, from 1, is that of the first frame that waits for its turn, and the
+    others follow; None: not known."""
 
     job: Mapping[str, Any]
     frames: Sequence[Frame]
