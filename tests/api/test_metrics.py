@@ -27,6 +27,7 @@ from safelight.wiring import catalog_of
 from tests.api.conftest import Serve, job, serving, submitted
 from tests.api.doors import as_caller, bearer, key_for
 from tests.api.tenants import CANARY, furnish
+from tests.dashboard.conftest import looking
 from tests.engine import conftest as engine
 from tests.engine.by_hand import pass_time
 from tests.engine.test_long_backlog import nodes
@@ -150,6 +151,15 @@ async def test_requests_are_counted_by_the_template_of_their_route(client: httpx
     name = "http_request_duration_seconds_count"
     at = {"method": "GET", "route": "/v1/jobs/{job_id}"}
     assert (of(after, name, **at) or 0) - (of(before, name, **at) or 0) == 1
+
+
+async def test_a_page_is_counted_with_what_it_is_mounted_under(deps: ApiDependencies) -> None:
+    async with looking(deps) as browser:
+        await browser.look("/history")
+        await browser.look(f"/{CANARY}", status=404)
+        text = (await browser.client.get(PATH)).text
+    assert 'method="GET",route="/dashboard/history",status="200"' in text
+    assert CANARY not in text
 
 
 async def test_open_streams_and_held_requests_are_counted_while_they_last(client: httpx2.AsyncClient) -> None:

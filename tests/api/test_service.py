@@ -166,6 +166,8 @@ async def test_the_openapi_document_describes_every_request_answer_and_problem(c
         for method, operation in methods.items()
     }
     assert set(operations) == {
+        ("/api/metrics/image-generation", "get"),
+        ("/metrics", "get"),
         ("/v1/jobs", "get"),
         ("/v1/jobs", "post"),
         ("/v1/jobs/{job_id}", "get"),

@@ -1,4 +1,4 @@
-"""What holds for every page of the dashboard: that it fits a phone, weighs little, and needs neither eyes nor a mouse."""
+"""What holds for every page of the dashboard: it fits a phone, weighs little, and needs neither eyes nor mouse."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Browser:
         self.client = client
 
     async def look(self, path: str, *, status: int = 200, **query: Any) -> str:
-        response = await self.client.get(f"/dashboard{path}", params=query)
+        response = await self.client.get(f"/dashboard{path}", params=query or None)
         assert response.status_code == status, response.text
         return response.text
 

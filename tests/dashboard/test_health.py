@@ -18,9 +18,9 @@ from tests.dashboard.conftest import Browser, looking
 from tests.dashboard.test_home import text_of
 
 ALERT = (
-    "INSERT INTO alerts (rule, subject, severity, since, fired_at, title, found, remedy, page)"
-    " VALUES ('provider_down', 'gemini', 'critical', safelight.now() - interval '10 minutes', safelight.now(),"
-    " 'Provider `gemini` is paused', 'For 10 min.', 'See `safelight providers check`.', '/dashboard/providers')"
+    "INSERT INTO alerts (rule, subject, severity, told_severity, seen_since, seen_at, firing_since, told_at, title, found,"
+    " remedy, page) SELECT 'provider_down', 'gemini', 'critical', 'critical', t, t, t, t,"
+    " 'Provider `gemini` is paused', 'For 10 min.', 'See `safelight providers check`.', '/dashboard/providers' FROM safelight.now() t"
 )
 
 

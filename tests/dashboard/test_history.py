@@ -8,6 +8,7 @@ import io
 import re
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import asyncpg
 import pytest
@@ -26,7 +27,7 @@ async def jobs(browser: Browser, deps: ApiDependencies, pool: asyncpg.Pool) -> d
     return {
         "live": await submitted(browser.client, account="studio", images=[image("x", group="front")]),
         "partial": await stored_job(
-            browser.client, pool, deps.blobs, {"a key": JPEG}, group="evidence", failed=("lost",), metadata={"case": "7"}
+            browser.client, pool, deps.blobs, {"a.key": JPEG}, group="evidence", failed=("lost",), metadata={"case": "7"}
         ),
         "other": await stored_job(browser.client, pool, deps.blobs, {"b": JPEG}, metadata={"case": "8"}),
     }
@@ -34,7 +35,7 @@ async def jobs(browser: Browser, deps: ApiDependencies, pool: asyncpg.Pool) -> d
 
 async def found(browser: Browser, jobs: dict[str, dict[str, Any]], **asked: str) -> set[str]:
     ids = {job["id"]: name for name, job in jobs.items()}
-    return {ids[each] for each in shown(await browser.look("/history", **asked))}
+    return {ids[each] for each in shown(await browser.look(f"/history?{urlencode(asked)}"))}
 
 
 async def test_jobs_are_found_by_their_state_account_group_metadata_and_time(
@@ -57,8 +58,6 @@ async def test_jobs_are_found_by_their_state_account_group_metadata_and_time(
 async def test_a_filter_that_makes_no_sense_is_told_of_beside_what_was_filled_in(browser: Browser):
     page = await browser.look("/history", status=422, **{"group": "no such/form", "from": "yesterday"})
     assert 'role="alert"' in page and 'value="no such/form"' in page and 'value="yesterday"' in page
-    page = await browser.look("/history", status=422, key="x" * 400)
-    assert 'role="alert"' in page
     assert 'role="alert"' in await browser.look("/history", status=400, cursor="nonsense")
 
 
@@ -76,7 +75,7 @@ async def test_pages_go_back_to_the_first_job_with_the_same_filters(browser: Bro
 
 
 async def test_all_that_a_filter_leaves_comes_as_a_table(browser: Browser, jobs: dict[str, dict[str, Any]]):
-    page = await browser.look("/history", status="incomplete", key="case", value="7")
+    page = await browser.look("/history?status=incomplete&key=case&value=7")
     address = re.search(r'href="(/v1/jobs\?[^"]+)" download', page)
     assert address
     response = await browser.client.get(html.unescape(address[1]))
@@ -89,12 +88,12 @@ async def test_pictures_are_shown_and_led_to_and_what_has_none_says_why(
     browser: Browser, jobs: dict[str, dict[str, Any]]
 ):
     page = await browser.look("/history/images", group="evidence")
-    picture = re.search(r'<img src="([^"]+)" alt="evidence a key" loading="lazy"', page)
+    picture = re.search(r'<img src="([^"]+)" alt="evidence a.key" loading="lazy"', page)
     assert picture
     assert (await browser.client.get(html.unescape(picture[1]))).content == JPEG
-    assert f'href="/dashboard/jobs/{jobs["partial"]["id"]}/images/a%20key"' in page
+    assert f'href="/dashboard/jobs/{jobs["partial"]["id"]}/images/a.key"' in page
     assert "PERMANENT: SECRET it said" in text_of(page)
-    assert "lost" not in await browser.look("/history/images", group="evidence", status="completed")
+    assert "lost" not in await browser.look("/history/images?group=evidence&status=completed")
     assert "No image is like that" in await browser.look("/history/images", error_kind="SAFETY")
 
 

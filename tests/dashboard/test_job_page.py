@@ -245,7 +245,7 @@ async def test_every_call_and_every_event_is_listed(browser: Browser, pool: asyn
     await called(pool, job_id, "a", 1, "unbilled", 0, "table", ("RATE_LIMIT", "429"))
     await called(pool, job_id, "a", 2, "settled", 39_000, "usage")
     calls = await browser.look(f"/jobs/{job_id}/attempts")
-    assert calls.index("RATE_LIMIT 429") < calls.index("settled") < calls.index("$0.0390")
+    assert calls.index("RATE_LIMIT 429") < calls.index("settled") < calls.rindex("$0.0390")
 
     await pool.execute(
         "INSERT INTO events (job_id, seq, account, type, image_id, data, created_at)"

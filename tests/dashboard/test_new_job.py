@@ -92,7 +92,8 @@ async def test_faults_of_a_case_name_their_place_and_what_stands_there(browser: 
 
 
 async def test_a_recipe_gives_an_example_to_begin_with(browser: Browser):
-    assert "/new?recipe=mystery-case" in await browser.look("/new?as=case")
+    whole: dict[str, Any] = {"as": "case"}
+    assert "/new?recipe=mystery-case" in await browser.look("/new", **whole)
     page = await browser.look("/new", recipe="mystery-case")
     assert "A brass key" in page
     await browser.look("/new", status=404, recipe="nobody")

@@ -87,7 +87,9 @@ def test_every_figure_of_the_queue_is_explained(field: str) -> None:
     assert f"`{field}`" in section("## The queue")
 
 
-@pytest.mark.parametrize("field", sorted(Job.model_fields.keys() - JobSummary.model_fields.keys() - {"images", "outputs"}))
+@pytest.mark.parametrize(
+    "field", sorted(Job.model_fields.keys() - JobSummary.model_fields.keys() - {"images", "outputs"})
+)
 def test_every_forecast_of_a_job_is_explained(field: str) -> None:
     assert f"`{field}`" in section("### How long it may take")
 

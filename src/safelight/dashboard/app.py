@@ -10,6 +10,7 @@ from starlette.routing import Mount, Route
 
 from safelight.api.edge.openapi import Application
 from safelight.api.edge.session import Sessions
+from safelight.dashboard.accounts import account_routes
 from safelight.dashboard.health import health_routes
 from safelight.dashboard.history import history_routes
 from safelight.dashboard.home import home_routes
@@ -33,6 +34,7 @@ def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | Non
         *queue_routes(pages),
         *history_routes(pages),
         *health_routes(pages),
+        *account_routes(pages),
         *key_routes(pages),
         Route("/static/{name}", pages.assets.serve),
         pages.route("/{rest:path}", _unknown),

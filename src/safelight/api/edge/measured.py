@@ -36,6 +36,12 @@ class Measured:
             await self._app(scope, receive, watched)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            route = getattr(scope.get("route"), "path", None) or _NONE
+            route = _template_of(scope)
             http_requests.labels(method, route, status).inc()
             http_seconds.labels(method, route).observe(time.perf_counter() - began_at)
+
+
+def _template_of(scope: Scope) -> str:
+    """Of the route that answered, such as `/v1/jobs/{job_id}`, with what it is mounted under."""
+    template: str | None = getattr(scope.get("route"), "path_format", None)
+    return f"{scope.get('root_path', '')}{template}" if template is not None else _NONE
