@@ -40,7 +40,7 @@ from safelight.sandbox.scenes import paint
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt
-from safelight.wiring import pools
+from safelight.wiring.parts import pools
 
 JOB_IMAGES = 14
 SIDES_PX = (64, 1024)

@@ -51,7 +51,8 @@ _PRELOADED = (
     "safelight.providers.openai",
     "safelight.providers.placeholder",
     "safelight.providers.replicate",
-    "safelight.wiring",
+    "safelight.wiring.api",
+    "safelight.wiring.worker",
     "uvicorn",
     "uvloop",
 )
@@ -194,9 +195,7 @@ def _serve(address: str) -> None:
     for name in _PRELOADED:
         __import__(name)
     gc.freeze()  # what is imported is never looked at again, so that its memory stays shared
-    assert len(os.listdir("/proc/self/task")) == 1 if Path("/proc/self/task").exists() else True, (
-        "a thread is not forked"
-    )
+    assert threading.active_count() == 1, "a fork has no thread but the one that forks"
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
         listener.bind(address)
         listener.listen(100)

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from safelight.providers.registry import InvalidConfiguration
 from safelight.settings import ProviderSettings, Settings
-from safelight.wiring import catalog_of
+from safelight.wiring.parts import catalog_of
 
 
 def settings_with(provider: ProviderSettings, home: Path, *, egress_allow: str = "") -> Settings:

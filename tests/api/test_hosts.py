@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from safelight.settings import Settings
-from safelight.wiring import own_hosts
+from safelight.wiring.parts import own_hosts
 from tests.api.conftest import Serve
 
 

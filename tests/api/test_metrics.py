@@ -23,7 +23,7 @@ from safelight.domain.access import KeyScope
 from safelight.engine.scrape import DATABASE_UP, OF_INSTALLATION
 from safelight.metrics import OF_PROCESS, POOL_WAITING, Kind, told_at
 from safelight.settings import Settings
-from safelight.wiring import catalog_of
+from safelight.wiring.parts import catalog_of
 from tests.api.conftest import Serve, job, serving, submitted
 from tests.api.doors import as_caller, bearer, key_for
 from tests.api.tenants import CANARY, furnish

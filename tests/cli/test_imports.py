@@ -8,10 +8,10 @@ import sys
 import pytest
 
 SERVE = "import safelight.cli.main, safelight.cli.processes"
-API = "import safelight.cli.child, safelight.wiring, safelight.api.server"
-WORKER = "import safelight.cli.child, safelight.wiring"
+API = "import safelight.cli.child, safelight.wiring.api, safelight.api.server"
+WORKER = "import safelight.cli.child, safelight.wiring.worker"
 VENDORS = (
-    "from safelight.settings import ProviderSettings, Settings; from safelight.wiring import catalog_of; "
+    "from safelight.settings import ProviderSettings, Settings; from safelight.wiring.parts import catalog_of; "
     "account = lambda kind: ProviderSettings(kind=kind, api_key='a-key'); "
     "catalog_of(Settings(providers={kind: account(kind) for kind in ('gemini', 'openai', 'replicate', 'fal')}))"
 )

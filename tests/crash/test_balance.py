@@ -20,7 +20,7 @@ from safelight.sandbox.faults import parse_fault_rates
 from safelight.sandbox.latency import Latency
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import ProviderSettings, Settings
-from safelight.wiring import catalog_of
+from safelight.wiring.parts import catalog_of
 from tests.crash.conftest import Fleet
 from tests.crash.two_books import TwoBooks, compare
 from tests.fork_server import Process

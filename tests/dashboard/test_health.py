@@ -34,14 +34,17 @@ async def test_figures_charts_and_tables_say_the_same(
 
     words = text_of(page)
     assert "Success rate 75.0 % 3 of 4 images" in words
-    assert "Active jobs 0" in words and "Stuck jobs 0" in words and "Cost today $0.00" in words
+    assert "Active jobs 0" in words
+    assert "Stuck jobs 0" in words
+    assert "Cost today $0.00" in words
     assert "placeholder passes 75.0 % 3 1" in words
     found = re.search(r'<script type="application/json" id="chart-data">(.+?)</script>', page, re.DOTALL)
     assert found
     data = json.loads(found[1])
     assert points <= len(data["at"]) <= points + 1
     assert all(len(column) == len(data["at"]) for column in data.values())
-    assert sum(data["completed"]) == 3 and data["failed"][-1] == 1
+    assert sum(data["completed"]) == 3
+    assert data["failed"][-1] == 1
     rows = re.findall(r'<tr><th scope="row"><time datetime="[^"]+">[^<]+</time></th>(.+?)</tr>', page, re.DOTALL)
     assert len(rows) == 3 * len(data["at"])
     assert text_of(rows[0]) == "3 0 1 0 0", "the newest step comes first"
@@ -51,9 +54,12 @@ async def test_figures_charts_and_tables_say_the_same(
 async def test_the_figures_are_asked_for_anew_with_their_window(browser: Browser):
     page = await browser.look("/health", window="7d")
     asked = re.search(r'hx-get="/dashboard(/[^"]*)"', page)
-    assert asked and asked[1] == "/health/live?window=7d"
+    assert asked
+    assert asked[1] == "/health/live?window=7d"
     part = await browser.look(asked[1])
-    assert "<html" not in part and "7 days" in part and 'id="chart-data"' in part
+    assert "<html" not in part
+    assert "7 days" in part
+    assert 'id="chart-data"' in part
     assert await browser.look("/health", window="for ever")
 
 

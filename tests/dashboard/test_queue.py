@@ -37,7 +37,8 @@ async def test_pausing_takes_a_second_step_and_so_does_going_on(browser: Browser
 
     assert response.url.path == "/dashboard/queue"
     assert (await browser.client.get("/v1/queue")).json()["paused"]
-    assert "Nothing is bought" in response.text and 'href="/dashboard/queue/resume"' in response.text
+    assert "Nothing is bought" in response.text
+    assert 'href="/dashboard/queue/resume"' in response.text
     response = await browser.send("/queue/resume", on="/queue/resume")
     assert not (await browser.client.get("/v1/queue")).json()["paused"]
     assert "Nothing is bought" not in response.text

@@ -17,7 +17,7 @@ from safelight.domain.alerts import Rule
 from safelight.providers.models import InvalidModelData, load_models
 from safelight.providers.registry import installed_kinds, load_kind
 from safelight.settings import VENDOR_KEYS, ProviderSettings, Settings
-from safelight.wiring import catalog_of
+from safelight.wiring.parts import catalog_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ from safelight.settings import Settings
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt, Staging
-from safelight.wiring import catalog_of, fetch_of, timing_of
+from safelight.wiring.parts import catalog_of, fetch_of, timing_of
 from tests.engine.test_claim import register
 from tests.orders import order
 

@@ -17,7 +17,8 @@ from safelight.engine.worker import Worker
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import ProviderSettings, Settings
-from safelight.wiring import admission_of, catalog_of, worker_of
+from safelight.wiring.parts import admission_of, catalog_of
+from safelight.wiring.worker import worker_of
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from safelight.engine.submit import submit
 from safelight.engine.worker import StoreMismatch
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings, StorageSettings
-from safelight.wiring import stores_of, take_stock
+from safelight.wiring.parts import stores_of, take_stock
 from tests.engine.by_hand import pass_time
 from tests.engine.conftest import running
 from tests.orders import attempts_of, ended, order, until, vendor_image

@@ -15,7 +15,7 @@ from safelight.client import SafelightClient
 from safelight.domain.lifecycle import JobStatus
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import ProviderSettings, Settings
-from safelight.wiring import api_of
+from safelight.wiring.api import api_of
 from tests.api.conftest import _Server
 from tests.engine.conftest import running
 from tests.engine.test_given_pictures import ANYWHERE_HERE, at, mask_png, png

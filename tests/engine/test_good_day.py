@@ -13,7 +13,7 @@ from safelight.domain.lifecycle import JobStatus
 from safelight.engine.submit import submit
 from safelight.engine.worker import StoreMismatch, Worker
 from safelight.settings import Settings
-from safelight.wiring import worker_of
+from safelight.wiring.worker import worker_of
 from tests.orders import attempts_of, ended, event_types, image, images_of, order
 
 Start = Callable[[], AbstractAsyncContextManager[Worker]]

@@ -20,7 +20,7 @@ from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt
-from safelight.wiring import take_stock
+from safelight.wiring.parts import take_stock
 from tests.orders import attempts_of, ended, images_of, order, until, vendor_image
 
 Start = Callable[[], AbstractAsyncContextManager[Worker]]

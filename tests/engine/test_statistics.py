@@ -20,7 +20,7 @@ from safelight.domain.credits import Billing
 from safelight.domain.money import format_usd
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
-from safelight.wiring import catalog_of
+from safelight.wiring.parts import catalog_of
 from tests.api import conftest as api
 from tests.api.doors import as_caller, key_for
 from tests.engine.books import open_account

@@ -18,7 +18,7 @@ from safelight.engine.stuck import POLL_LIMIT_SECONDS, Bounds, StuckWatch
 from safelight.engine.submit import submit
 from safelight.engine.timing import Timing
 from safelight.settings import Settings
-from safelight.wiring import api_of
+from safelight.wiring.api import api_of
 from tests.engine.by_hand import pass_time
 from tests.engine.conftest import running
 from tests.engine.test_claim import register

@@ -19,7 +19,7 @@ from safelight.api.server import ApiServer, ServerConfig
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import ProviderSettings, Settings
-from safelight.wiring import api_of
+from safelight.wiring.api import api_of
 from tests.engine.conftest import running
 
 OPENAI = "gpt-image-1-mini"

@@ -46,8 +46,8 @@ def list_alerts(as_json: AsJson = False, url: Url = None) -> None:
 @alerts.command("rules")
 def rules(as_json: AsJson = False) -> None:
     """Every rule as these settings have it, and whom it tells."""
-    from safelight.alerting import services_of
     from safelight.domain.alerts import DEFAULTS, MEANINGS, Rule
+    from safelight.wiring.alerts import services_of
 
     settings = read_settings()
     terms, services = settings.alerts.policy().terms, services_of(settings)
@@ -83,8 +83,8 @@ def try_services(as_json: AsJson = False) -> None:
     """Send a message that says nothing to every service, and say which took it. Exit code: 1 when one did not."""
     import asyncio
 
-    from safelight.alerting import services_of
     from safelight.delivery.notices import AlertsExtraMissing, Note, require_extra, send
+    from safelight.wiring.alerts import services_of
 
     settings = read_settings()
     services = services_of(settings).named

@@ -35,7 +35,7 @@ from safelight.storage.local_staging import LocalStaging
 from safelight.storage.place import Folder
 from safelight.storage.staging import Receipt
 from safelight.storage.stores import StorageUnusable, open_stores
-from safelight.wiring import config_of, timing_of
+from safelight.wiring.parts import config_of, timing_of
 
 _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.PROBLEM: ("✗", "bold red")}
 _SAID = {Verdict.OK: "all is well", Verdict.WARNING: "no problem", Verdict.PROBLEM: "there are problems"}

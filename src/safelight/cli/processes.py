@@ -143,7 +143,7 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
 
 async def _api(settings: Settings) -> int:
     from safelight.api.server import ApiServer, ServerConfig
-    from safelight.wiring import api_of
+    from safelight.wiring.api import api_of
 
     host, port = address(settings.bind)
     async with (
@@ -167,7 +167,7 @@ async def _api(settings: Settings) -> int:
 async def _worker(settings: Settings, one: tuple[str, str, str, str] | None) -> int:
     from safelight.domain.ids import ImageRowId, WorkerId
     from safelight.engine.lease import Hint
-    from safelight.wiring import worker_of
+    from safelight.wiring.worker import worker_of
 
     async with traced(settings, "worker"), _database(settings) as database:
         if one is not None:
@@ -339,7 +339,7 @@ def _go_on() -> None:
 
 
 async def _take_stock(settings: Settings, dsn: str) -> None:
-    from safelight.wiring import take_stock
+    from safelight.wiring.parts import take_stock
 
     _report(await take_stock(settings, dsn))
 

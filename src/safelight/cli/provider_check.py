@@ -24,7 +24,7 @@ from safelight.providers.probe import buy_one
 from safelight.providers.provider import ImageProvider, ImageRequest, ImageResult, ProviderError, Refusal
 from safelight.providers.registry import installed_kinds, load_kind
 from safelight.settings import Settings
-from safelight.wiring import config_of
+from safelight.wiring.parts import config_of
 
 _PROMPT = "A red apple on a white table, in plain daylight"
 

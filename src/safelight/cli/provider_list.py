@@ -21,7 +21,7 @@ from safelight.engine.gates import GateState, gate_states
 from safelight.engine.offers import Offer, gates_of, offers_of, standing_of
 from safelight.providers.registry import InvalidConfiguration, installed_kinds, load_kind
 from safelight.settings import ProviderSettings, Settings
-from safelight.wiring import config_of
+from safelight.wiring.parts import config_of
 
 _UNANSWERED = (asyncpg.PostgresError, TimeoutError, ValueError, *CONNECTION_LOST)
 

@@ -18,9 +18,12 @@ from safelight.dashboard.inside import Inside
 from safelight.dashboard.jobs import job_routes
 from safelight.dashboard.keys import key_routes
 from safelight.dashboard.new_job import new_job_routes
+from safelight.dashboard.providers import provider_routes
 from safelight.dashboard.queue import queue_routes
+from safelight.dashboard.schedules import schedule_routes
 from safelight.dashboard.sign_in import sign_in_routes
 from safelight.dashboard.visit import PREFIX, Pages, Visit
+from safelight.dashboard.webhooks import webhook_routes
 
 
 def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | None) -> None:
@@ -34,7 +37,10 @@ def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | Non
         *queue_routes(pages),
         *history_routes(pages),
         *health_routes(pages),
+        *schedule_routes(pages),
+        *webhook_routes(pages),
         *account_routes(pages),
+        *provider_routes(pages),
         *key_routes(pages),
         Route("/static/{name}", pages.assets.serve),
         pages.route("/{rest:path}", _unknown),

@@ -17,6 +17,7 @@ from safelight.dashboard.visit import Pages, Visit
 
 _MOST_CHARACTERS = 3000
 """Of one field, which is more than any of them takes."""
+_ACCOUNTS_OFFERED = 100
 _WHOLE = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 _CORRECTABLE = (400, 402, 409, 422)
 _USED_UP = "/problems/idempotency-key-reused"
@@ -96,6 +97,13 @@ def whose(visit: Visit) -> str | None:
     return visit.request.query_params.get("account") or None
 
 
+async def accounts_offered(visit: Visit) -> list[str]:
+    """Whose things an admin may choose to see; none for others, who have their own."""
+    if not visit.may("admin"):
+        return []
+    return [each["id"] for each in (await visit.get("/v1/accounts", limit=_ACCOUNTS_OFFERED))["accounts"]]
+
+
 def segment(visit: Visit, name: str) -> str:
     """A part of this page's path, as a part of a path of the API's. Raises Refused for what can be none."""
     text: str = visit.request.path_params[name]
@@ -104,14 +112,15 @@ def segment(visit: Visit, name: str) -> str:
     return quote(text, safe="")
 
 
-def add_query_filter(pages: Pages) -> None:
-    """`{…} | query`: the end of an address, with `?`, or nothing."""
-    pages.templates.filters["query"] = _query
-
-
-def _query(given: Mapping[str, Any]) -> str:
+def query_of(given: Mapping[str, Any]) -> str:
+    """The end of an address, with `?`; nothing where nothing is given."""
     known = {name: value for name, value in given.items() if value not in (None, "")}
     return f"?{urlencode(known)}" if known else ""
+
+
+def add_query_filter(pages: Pages) -> None:
+    """`query_of` for templates: `{…} | query`."""
+    pages.templates.filters["query"] = query_of
 
 
 def _field_of(error: Mapping[str, Any]) -> str:

@@ -11,16 +11,16 @@ from starlette.routing import Route
 
 from safelight.api.schemas.webhooks import ALL_EVENTS
 from safelight.dashboard.deliveries import delivery_routes
-from safelight.dashboard.forms import Filled, add_query_filter, corrigible, filled, segment, whose
+from safelight.dashboard.forms import Filled, accounts_offered, add_query_filter, corrigible, filled, query_of, segment, whose
 from safelight.dashboard.inside import Refused
 from safelight.dashboard.visit import PREFIX, Pages, Visit
+from safelight.dashboard.words import moment
 
 _FIELDS = ("url", "description", "retry_seconds")
 _OVERLAPS_SECONDS = {"none": 0, "hour": 3600, "day": 86_400, "week": 7 * 86_400}
 _DEFAULT = "default"
 """What the API calls the secret for addresses that jobs name."""
 _MOST_DELIVERIES = 10
-_ACCOUNTS_OFFERED = 100
 
 
 def webhook_routes(pages: Pages) -> list[Route]:
@@ -63,7 +63,7 @@ async def _make(visit: Visit) -> Response:
     except Refused as refused:
         return _form_page(visit, Filled(values=values, problem=corrigible(refused)))
     notes = ["Messages are signed with it: give it to whoever receives them, to tell them from forged ones."]
-    back = f"{PREFIX}/webhooks/{made['id']}"
+    back = _address(visit, f"/{made['id']}")
     return _secret_page(visit, "The webhook’s secret", made["secret"], notes, back, status=201)
 
 
@@ -112,13 +112,9 @@ async def _rotate(visit: Visit) -> Response:
         )
     except Refused as refused:
         return await _page(visit, refused)
-    notes = [
-        "The one before it signs beside it until " + turned["previous_expires_at"][:16].replace("T", " ") + " UTC."
-        if turned["previous_expires_at"] and overlap
-        else "The one before it signs no more."
-    ]
-    query = visit.pages.templates.filters["query"]({"account": whose(visit)})
-    back = f"{PREFIX}/webhooks/{segment(visit, 'webhook_id')}{query}"
+    until = turned["previous_expires_at"] if overlap else None
+    notes = [f"The one before it signs beside it until {moment(until)}." if until else "The one before it signs no more."]
+    back = _address(visit, f"/{segment(visit, 'webhook_id')}")
     return _secret_page(visit, "The webhook’s new secret", turned["secret"], notes, back)
 
 
@@ -126,21 +122,14 @@ async def _rotate_default(visit: Visit) -> Response:
     await visit.form()
     turned = await visit.send("POST", f"/v1/webhooks/{_DEFAULT}/rotate-secret", account=whose(visit))
     notes = ["Messages to addresses that jobs name are signed with it. One before it signs beside it for a day."]
-    back = f"{PREFIX}/webhooks{visit.pages.templates.filters['query']({'account': whose(visit)})}"
-    return _secret_page(visit, "The secret for addresses that jobs name", turned["secret"], notes, back)
+    title = "The secret for addresses that jobs name"
+    return _secret_page(visit, title, turned["secret"], notes, _address(visit))
 
 
 async def _delete(visit: Visit) -> Response:
     await visit.form()
     await visit.send("DELETE", _api_path(visit), account=whose(visit))
     return visit.go_to("/webhooks", account=whose(visit), done="deleted")
-
-
-async def accounts_offered(visit: Visit) -> list[str]:
-    """Whose things an admin may choose to see; none for others, who have their own."""
-    if not visit.may("admin"):
-        return []
-    return [each["id"] for each in (await visit.get("/v1/accounts", limit=_ACCOUNTS_OFFERED))["accounts"]]
 
 
 async def _page(visit: Visit, refused: Refused | None = None) -> Response:
@@ -177,6 +166,10 @@ def _secret_page(
     visit: Visit, title: str, secret: str, notes: Sequence[str], back: str, *, status: int = 200
 ) -> Response:
     return visit.page("secret.html", status=status, title=title, secret=secret, notes=notes, back=back)
+
+
+def _address(visit: Visit, below: str = "") -> str:
+    return f"{PREFIX}/webhooks{below}{query_of({'account': whose(visit)})}"
 
 
 def _typed(form: FormData) -> dict[str, Any]:
