@@ -10,18 +10,20 @@ import asyncpg
 import pytest
 
 from safelight.api.dependencies import ApiDependencies
-from safelight.dashboard.health import _ticked  # pyright: ignore[reportPrivateUsage]
+from safelight.dashboard.health import _ticked
 from safelight.domain.access import KeyScope
 from tests.api.doors import key_for
 from tests.api.stored import JPEG, stored_job
 from tests.dashboard.conftest import Browser, looking
 from tests.dashboard.test_home import text_of
 
-ALERT = (
-    "INSERT INTO alerts (rule, subject, severity, told_severity, seen_since, seen_at, firing_since, told_at, title, found,"
-    " remedy, page) SELECT 'provider_down', 'gemini', 'critical', 'critical', t, t, t, t,"
-    " 'Provider `gemini` is paused', 'For 10 min.', 'See `safelight providers check`.', '/dashboard/providers' FROM safelight.now() t"
-)
+ALERT = """
+    INSERT INTO alerts (rule, subject, severity, told_severity, seen_since, seen_at, firing_since, told_at,
+                        title, found, remedy, page)
+    SELECT 'provider_down', 'gemini', 'critical', 'critical', t, t, t, t,
+           'Provider `gemini` is paused', 'For 10 min.', 'See `safelight providers check`.', '/dashboard/providers'
+    FROM safelight.now() AS t
+"""
 
 
 @pytest.mark.parametrize(("window", "points"), [("24h", 24), ("7d", 28)])

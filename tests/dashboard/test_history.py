@@ -24,12 +24,13 @@ from tests.dashboard.test_home import shown, text_of
 @pytest.fixture
 async def jobs(browser: Browser, deps: ApiDependencies, pool: asyncpg.Pool) -> dict[str, dict[str, Any]]:
     """One that waits, one that brought a part, and one that failed."""
+    client, blobs = browser.client, deps.blobs
     return {
-        "live": await submitted(browser.client, account="studio", images=[image("x", group="front")]),
+        "live": await submitted(client, account="studio", images=[image("x", group="front")]),
         "partial": await stored_job(
-            browser.client, pool, deps.blobs, {"a.key": JPEG}, group="evidence", failed=("lost",), metadata={"case": "7"}
+            client, pool, blobs, {"a.key": JPEG}, group="evidence", failed=("lost",), metadata={"case": "7"}
         ),
-        "other": await stored_job(browser.client, pool, deps.blobs, {"b": JPEG}, metadata={"case": "8"}),
+        "other": await stored_job(client, pool, blobs, {"b": JPEG}, metadata={"case": "8"}),
     }
 
 
@@ -41,7 +42,7 @@ async def found(browser: Browser, jobs: dict[str, dict[str, Any]], **asked: str)
 async def test_jobs_are_found_by_their_state_account_group_metadata_and_time(
     browser: Browser, jobs: dict[str, dict[str, Any]], pool: asyncpg.Pool
 ):
-    long_ago = "UPDATE jobs SET created_at = '2026-03-01T10:00:00Z' WHERE id = $1"
+    long_ago = "UPDATE jobs SET created_at = '2026-03-01T10:00:30Z' WHERE id = $1"
     await pool.execute(long_ago, jobs["other"]["id"])
     assert await found(browser, jobs) == {"live", "partial", "other"}
     assert await found(browser, jobs, status="live") == {"live"}

@@ -75,9 +75,9 @@ def _columns(series: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None
 
 
 def _ticked(text: str) -> Markup:
-    """What stands between backticks is a name or a command."""
-    parts = text.split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if n % 2 and n < len(parts) - 1 else escape(part if n % 2 == 0 else f"`{part}")
-        for n, part in enumerate(parts)
-    )
+    """What stands between backticks is a name or a command; a last one without its fellow stays."""
+    *pairs, last = text.split("`")
+    if len(pairs) % 2:
+        last = f"{pairs.pop()}`{last}"
+    marked = [Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(pairs)]
+    return Markup("").join((*marked, escape(last)))

@@ -40,7 +40,12 @@ class _Asked:
     @property
     def address(self) -> str:
         """The same once more, as a query of a page here."""
-        return urlencode({name: value for name, value in self.fields.items() if value})
+        return self.at("")
+
+    def at(self, cursor: str) -> str:
+        """The same from somewhere on."""
+        named = {**self.fields, "cursor": cursor}
+        return urlencode({name: value for name, value in named.items() if value})
 
     @property
     def table_address(self) -> str:
@@ -66,8 +71,9 @@ async def _show_images(visit: Visit) -> Response:
 async def _show(visit: Visit, kind: str, asked: _Asked, *, states: Sequence[str], most: int) -> Response:
     """What the API says of a filter that it does not understand stands above the form, which stays as it was."""
     status, problem, found, following = 200, None, [], None
+    cursor = visit.request.query_params.get("cursor")
     try:
-        page = await visit.get(f"/v1/{kind}", **asked.query, limit=most, cursor=visit.request.query_params.get("cursor"))
+        page = await visit.get(f"/v1/{kind}", **asked.query, limit=most, cursor=cursor)
         found, following = page[kind], page["next_cursor"]
     except Refused as refused:
         if refused.status not in (400, 404, 422):
@@ -82,8 +88,8 @@ async def _show(visit: Visit, kind: str, asked: _Asked, *, states: Sequence[str]
         asked=asked,
         states=states,
         error_kinds=[each.value for each in ErrorKind],
-        is_later_page="cursor" in visit.request.query_params,
-        next_page=urlencode({**{k: v for k, v in asked.fields.items() if v}, "cursor": following}) if following else None,
+        is_later_page=cursor is not None,
+        next_page=asked.at(following) if following else None,
     )
 
 

@@ -131,7 +131,7 @@ async def _page(visit: Visit, *, refused: Refused | None = None, key: str | None
         status=refused.status if refused else 200,
         problem=corrigible(refused) if refused else None,
         schedule=schedule,
-        template=json.dumps(schedule["job"], indent=2, ensure_ascii=False),
+        job_text=json.dumps(schedule["job"], indent=2, ensure_ascii=False),
         runs=runs["runs"],
         next_cursor=runs["next_cursor"],
         is_later_page=cursor is not None,

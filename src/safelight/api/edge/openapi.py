@@ -47,6 +47,7 @@ _MODELS = (
     schemas.Delivery,
     schemas.DeliveryPage,
     schemas.NewKey,
+    schemas.AttemptPage,
     schemas.CreatedKey,
     schemas.Key,
     schemas.KeyPage,
