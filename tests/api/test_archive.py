@@ -221,3 +221,15 @@ async def test_a_download_that_races_a_removal_is_whole_and_the_next_one_is_gone
         blobs.may_go_on.set()
         assert (await download).content == PICTURES["two"]
         refusal(await client.get(url), 410, "gone")
+
+
+async def test_no_picture_in_an_archive_is_called_as_a_folder_is(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, deps: ApiDependencies
+):
+    job = await stored_job(client, pool, deps.blobs, dict.fromkeys(("cover", "x", "y"), JPEG))
+    await pool.execute("UPDATE images SET image_group = 'Cover.jpg' WHERE id = 'x'")
+    await pool.execute("UPDATE images SET image_group = 'manifest.json' WHERE id = 'y'")
+
+    names = opened(await client.get(job["urls"]["archive"])).namelist()
+
+    assert names == ["manifest.json", "cover~2.jpg", "Cover.jpg/x.jpg", "_manifest.json/y.jpg"]

@@ -21,6 +21,7 @@ from safelight.domain.access import KeyScope
 from safelight.domain.ids import new_key_id
 from safelight.domain.keys import id_in, new_key
 from safelight.engine.keyring import GOOD_SECONDS, Keyring
+from safelight.engine.keys import revoke_key
 from tests.api.conftest import Serve, job
 from tests.api.doors import admin_key, as_caller, bearer, key_for
 from tests.api.wire import exchange, request
@@ -287,3 +288,57 @@ async def test_the_document_says_which_routes_need_which_key(client: httpx2.Asyn
             if needs is not None:
                 assert needs[0]["key"][0] in [scope.value for scope in KeyScope]
                 assert {"401", "403"} <= operation["responses"].keys()
+
+
+class _Slow:
+    """A pool whose answers come when the test lets them."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self.has_answered, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    def acquire(self, *, timeout: float) -> _Slow:
+        return self
+
+    async def __aenter__(self) -> _Slow:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def fetchrow(self, *arguments: Any) -> Any:
+        return await self._held_back(await self._pool.fetchrow(*arguments))
+
+    async def fetchval(self, *arguments: Any) -> Any:
+        return await self._held_back(await self._pool.fetchval(*arguments))
+
+    async def _held_back(self, answer: Any) -> Any:
+        self.has_answered.set()
+        await self.may_go_on.wait()
+        return answer
+
+
+async def test_a_key_that_is_revoked_while_it_is_looked_up_is_refused_at_once(pool: asyncpg.Pool) -> None:
+    key, key_id = await key_for(pool, "acme")
+    slow = _Slow(pool)
+    keyring = Keyring(slow, acquire_seconds=5, may_run_open=False)  # pyright: ignore[reportArgumentType]
+    looking = asyncio.create_task(keyring.caller(key))
+    await slow.has_answered.wait()
+    await revoke_key(pool, key_id)
+    keyring.forget(key_id)
+    slow.may_go_on.set()
+    assert await looking is not None, "it was good when it was asked for"
+    assert await keyring.caller(key) is None
+
+
+async def test_a_first_key_that_is_made_while_somebody_looks_for_one_closes_the_service_at_once(
+    pool: asyncpg.Pool,
+) -> None:
+    slow = _Slow(pool)
+    keyring = Keyring(slow, acquire_seconds=5, may_run_open=True)  # pyright: ignore[reportArgumentType]
+    looking = asyncio.create_task(keyring.caller(None))
+    await slow.has_answered.wait()
+    await key_for(pool, "default")
+    keyring.forget()
+    slow.may_go_on.set()
+    assert await looking is not None
+    assert await keyring.caller(None) is None

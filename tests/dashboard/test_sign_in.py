@@ -139,3 +139,53 @@ async def test_files_are_kept_for_ever_under_addresses_that_change_with_them(bro
     assert "immutable" in response.headers["cache-control"]
     assert response.headers["content-type"].startswith("text/css")
     assert (await browser.client.get("/dashboard/static/../app.py")).status_code == 404
+
+
+async def test_a_form_without_end_is_not_read_to_its_end(browser: Browser):
+    await browser.look("/sign-in")
+    token = browser.client.cookies.get("safelight_form")
+    data = {"form_token": token, **{f"f{n}": "x" * 1_500_000 for n in range(6)}}
+    response = await browser.client.post("/dashboard/sign-in", data=data)
+    assert response.status_code == 403
+    assert "larger than" in response.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=b", b"--b\r\nnonsense"),
+        (
+            "multipart/form-data; boundary=b; charset=utf-7",
+            b'--b\r\nContent-Disposition: form-data; name="form_token"\r\n\r\n+2AA-\r\n--b--\r\n',
+        ),
+        ("application/json", b"{}"),
+        ("application/x-www-form-urlencoded", b"&".join(b"a=1" for _ in range(2000))),
+        ("application/x-www-form-urlencoded", b"form_token=%ED%A0%80&=&%"),
+    ],
+)
+async def test_a_form_that_cannot_be_read_is_told_so(browser: Browser, kind: str, body: bytes):
+    await browser.look("/sign-in")
+    response = await browser.client.post("/dashboard/sign-in", content=body, headers={"Content-Type": kind})
+    assert response.status_code == 403, response.text
+    assert "This form was not taken" in response.text
+
+
+@pytest.mark.parametrize(("origin", "is_secure"), [("https", True), ("http", False)])
+async def test_before_a_proxy_the_session_is_kept_for_encrypted_connections(
+    deps: ApiDependencies, pool: asyncpg.Pool, origin: str, is_secure: bool
+):
+    key, _ = await key_for(pool, "default")
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        await browser.look("/sign-in")
+        data = {"form_token": browser.client.cookies.get("safelight_form"), "key": key}
+        headers = {"Origin": f"{origin}://{browser.client.base_url.netloc.decode()}"}
+        response = await browser.client.post("/dashboard/sign-in", data=data, headers=headers, follow_redirects=False)
+        sent = next(each for each in response.headers.get_list("set-cookie") if each.startswith(SESSION_COOKIE))
+        assert ("; Secure" in sent) is is_secure
+
+
+async def test_the_dashboards_address_without_its_last_slash_leads_there_too(deps: ApiDependencies):
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        response = await browser.client.get("/dashboard")
+        assert (response.status_code, response.url.path) == (200, "/dashboard/sign-in")

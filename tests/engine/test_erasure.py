@@ -14,6 +14,7 @@ from safelight.db.statements import load
 from safelight.domain.errors import Conflict, Gone, NotFound
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
+from safelight.engine import erasure
 from safelight.engine.control import retry
 from safelight.engine.erasure import Keeping, clear, clear_removed, let_go, remove
 from safelight.engine.journal import append_event, locked_job
@@ -201,3 +202,40 @@ async def test_a_download_that_is_open_goes_on_when_the_job_is_cleared(pool: asy
         assert await blob.read(10, 1_000_000) == JPEG[10:]
     with pytest.raises(BlobMissing):
         await blobs.read(key)
+
+
+async def test_jobs_that_cannot_be_cleared_hide_no_other_however_many_they_are(
+    pool: asyncpg.Pool, blobs: FailingStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(erasure, "_BATCH", 2)
+    jobs = [await ended_job(pool, blobs, f"{n}") for n in range(3)]
+    for job_id in jobs:
+        await remove(pool, job_id, account=None)
+    put_off: set[JobId] = set()
+    blobs.room = 0
+    assert await clear_removed(pool, blobs, put_off=put_off) == 0
+    blobs.room = 1
+    assert await clear_removed(pool, blobs, put_off=put_off) == 1, "the third, whose picture can be deleted"
+    blobs.room = 1000
+    while await clear_removed(pool, blobs, put_off=put_off):
+        pass
+    assert await keys_of(blobs) == []
+
+
+async def test_a_vendors_address_that_is_given_up_after_the_removal_goes_too(pool: asyncpg.Pool, blobs: FailingStore):
+    job_id = await ended_job(pool, blobs)
+    kept_id = await ended_job(pool, blobs)
+    for n, each in enumerate((job_id, kept_id)):
+        await pool.execute(
+            "INSERT INTO attempts (id, image_row_id, number, run, status, provider, model, fingerprint, claim_token,"
+            " worker_id, sent_at, deadline_at, resolve_at, remote) SELECT $1, row_id, 1, 1, 'submitted', 'p', 'm', 'f',"
+            " gen_random_uuid(), gen_random_uuid(), now(), now(), now(), $2 FROM images WHERE job_id = $3"
+            " AND id = 'bad'",
+            *(f"att_{n}", {"url": WORD}, each),
+        )
+    await remove(pool, job_id, account=None)
+
+    await pool.execute(load("sweep").book_unknown)
+
+    rows = await pool.fetch("SELECT status, remote FROM attempts ORDER BY id")
+    assert [tuple(row) for row in rows] == [("unknown", None), ("unknown", {"url": WORD})]

@@ -11,6 +11,8 @@ import openai
 import pytest
 
 from safelight.db.statements import load
+from safelight.domain.ids import JobId
+from safelight.engine.erasure import remove
 from tests.openai_api.conftest import OPENAI, World, front_door
 from tests.orders import until
 
@@ -170,3 +172,14 @@ async def test_the_newest_job_of_a_request_is_found_by_index(pool: asyncpg.Pool)
     plan = "\n".join(row[0] for row in rows)
     assert "Index Scan using jobs_of_request" in plan
     assert "Sort" not in plan
+
+
+async def test_pictures_that_were_removed_and_are_still_stored_are_given_to_nobody(world: World):
+    client = world.client()
+    key = {"Idempotency-Key": "one"}
+    async with world.working():
+        first = await client.images.with_raw_response.generate(**WISH, extra_headers=key)
+    await remove(world.pool, JobId(first.headers["x-safelight-job"]), account=None)
+    with pytest.raises(openai.APIStatusError) as refused:
+        await client.images.generate(**WISH, extra_headers=key)
+    assert refused.value.status_code == 410

@@ -95,8 +95,8 @@ def _chosen(outputs: Sequence[str], wanted: str | None) -> str:
 
 
 def _pictures(rows: Sequence[asyncpg.Record], output: str) -> Iterator[tuple[asyncpg.Record, dict[str, Any], str]]:
-    """Each completed image, its stored output, and a name that no other has, on any file system."""
-    taken = {MANIFEST}
+    """Each completed image, its stored output, and a name that no other has, on any file system, nor any folder."""
+    taken = {MANIFEST, *(_folder(row["image_group"]).lower() for row in rows)}
     for row in rows:
         if row["image_status"] != ImageStatus.COMPLETED:
             continue
@@ -106,13 +106,18 @@ def _pictures(rows: Sequence[asyncpg.Record], output: str) -> Iterator[tuple[asy
 
 
 def _entry_name(group: str, image_id: str, extension: str, taken: set[str]) -> str:
-    stem = (f"{_tame(group)}/" if group else "") + _tame(image_id)
+    stem = (f"{_folder(group)}/" if group else "") + _tame(image_id)
     name, n = f"{stem}.{extension}", 1
     while name.lower() in taken:
         n += 1
         name = f"{stem}~{n}.{extension}"
     taken.add(name.lower())
     return name
+
+
+def _folder(group: str) -> str:
+    name = _tame(group)
+    return f"_{name}" if name.lower() == MANIFEST else name
 
 
 def _tame(name: str) -> str:

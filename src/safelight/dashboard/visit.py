@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jinja2
 from starlette.datastructures import FormData
@@ -16,10 +16,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from safelight.api.access import caller_in
+from safelight.api.edge.body import MAX_BODY_BYTES, read_pieces
+from safelight.api.edge.origin import is_from_here
 from safelight.dashboard.assets import Assets
 from safelight.dashboard.inside import Inside, Refused
 from safelight.dashboard.words import FILTERS
 from safelight.domain.access import ANYBODY, Caller, KeyScope
+from safelight.domain.errors import SafelightError
 
 PREFIX = "/dashboard"
 
@@ -27,7 +30,9 @@ _FORM_COOKIE = "safelight_form"
 _FORM_FIELD = "form_token"
 _TOKEN_LENGTH = 43
 _MOST_FIELDS = 1000
-_MOST_FIELD_BYTES = 2_000_000
+_FORM_SECONDS = 30.0
+"""That a form may take to arrive."""
+_FORM_TYPE = "application/x-www-form-urlencoded"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:{pictures}; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -78,9 +83,9 @@ class Visit:
 
     async def form(self) -> FormData:
         """What was sent, once it is sure that one of our own pages sent it. Raises BadForm."""
-        if not _is_from_here(self.request):
+        if not is_from_here(self.request):
             raise BadForm("This form was not sent by a page of this service.")
-        form = await self.request.form(max_files=0, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES)
+        form = await _fields(self.request)
         sent, kept = form.get(_FORM_FIELD), self.request.cookies.get(_FORM_COOKIE)
         if not isinstance(sent, str) or not kept or not hmac.compare_digest(sent.encode(), kept.encode()):
             raise BadForm("This form is out of date. Go back, load the page again, and send it once more.")
@@ -167,10 +172,31 @@ def set_cookie(request: Request, response: Response, name: str, value: str, *, m
         value,
         max_age=max_age_seconds,
         path="/",
-        secure=request.url.scheme == "https",
+        secure=_is_secure(request),
         httponly=True,
         samesite="strict",
     )
+
+
+def _is_secure(request: Request) -> bool:
+    """Also before a proxy that does not say what it was spoken to in: the browser says so, of a form."""
+    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
+
+
+async def _fields(request: Request) -> FormData:
+    """Whoever sends a form has not been asked for anything yet: it is bounded in size and in time. Raises BadForm."""
+    body = bytearray()
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
+        raise BadForm("This is not a form of this service.")
+    try:
+        await read_pieces(
+            request, body.extend, max_bytes=MAX_BODY_BYTES, within_seconds=_FORM_SECONDS, cut_short="malformed-form"
+        )
+        return FormData([*parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)])
+    except SafelightError as refusal:
+        raise BadForm(refusal.detail) from None
+    except ValueError:
+        raise BadForm(f"A form has at most {_MOST_FIELDS} fields.") from None
 
 
 def _token_of(request: Request) -> str:
@@ -184,13 +210,3 @@ def _to_sign_in(visit: Visit) -> Response:
     if visit.is_fragment:
         return Response(status_code=401, headers={"HX-Redirect": f"{PREFIX}/sign-in"})
     return visit.go_to("/sign-in", next=here if visit.request.method == "GET" and here != "/" else None)
-
-
-def _is_from_here(request: Request) -> bool:
-    """As the browser says, which a page cannot make it say otherwise; a browser that says nothing is believed the
-    form's token alone."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")

@@ -27,6 +27,8 @@ from safelight.storage.blob_store import BlobStore
 
 _SQL, _CONTROL = load("erasure"), load("control")
 _BATCH = 50
+_MOST_PUT_OFF = 10_000
+"""Jobs that cannot be cleared now, as one process remembers them. Chosen."""
 _AT_ONCE = 8
 """Blobs of a job that are deleted at a time. Chosen."""
 _RETENTION_SECONDS = 600.0
@@ -98,15 +100,26 @@ async def clear(pool: asyncpg.Pool, blobs: BlobStore, job_id: JobId, *, reach: R
         return
 
 
-async def clear_removed(pool: asyncpg.Pool, blobs: BlobStore, *, reach: Reach = _pass_by) -> int:
-    """How many removed jobs were cleared of what was still stored; one that cannot be now hides no other."""
+async def clear_removed(
+    pool: asyncpg.Pool, blobs: BlobStore, *, put_off: set[JobId] | None = None, reach: Reach = _pass_by
+) -> int:
+    """How many removed jobs were cleared of what was still stored; one that cannot be now hides no other.
+
+    Those that could not be are added to `put_off`, and the next look with it passes them over: until there are no
+    others, or too many of them. Then all are tried again.
+    """
+    put_off = set() if put_off is None else put_off
     cleared = 0
-    for row in await pool.fetch(_SQL.jobs_to_clear, _BATCH):
+    rows = await pool.fetch(_SQL.jobs_to_clear, _BATCH, list(put_off))
+    if len(rows) < _BATCH or len(put_off) >= _MOST_PUT_OFF:
+        put_off.clear()
+    for row in rows:
         reach(ErasurePoint.ERASURE_MARKED)
         try:
             await clear(pool, blobs, row["id"], reach=reach)
             cleared += 1
         except (OSError, asyncpg.LockNotAvailableError) as error:
+            put_off.add(row["id"])
             log.warning("a removed job is still stored", job_id=row["id"], error=type(error).__name__)
     return cleared
 
@@ -132,6 +145,7 @@ class Eraser:
         self._keeping = keeping
         self._every_seconds = every_seconds
         self._reach = reach
+        self._put_off: set[JobId] = set()
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -145,7 +159,7 @@ class Eraser:
             try:
                 if clock() >= look_again_at and not await let_go(self._pool, self._keeping):
                     look_again_at = clock() + _RETENTION_SECONDS
-                await clear_removed(self._pool, self._blobs, reach=self._reach)
+                await clear_removed(self._pool, self._blobs, put_off=self._put_off, reach=self._reach)
             except Exception as error:  # the next look makes up for it, whatever it was
                 log.warning("cannot erase", error=type(error).__name__)
             try:

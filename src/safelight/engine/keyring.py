@@ -52,6 +52,7 @@ class Keyring:
         self._may_run_open = may_run_open
         self._open_until = self._open_fresh_until = float("-inf")
         self._is_looking = False
+        self._times_told = 0
         self._known: dict[KeyId, _Entry] = {}
         self._unknown: dict[KeyId, _Entry] = {}
 
@@ -76,7 +77,9 @@ class Keyring:
         return entry.caller if is_right else None
 
     def forget(self, key_id: str | None = None) -> None:
-        """This process asks again for the key at its next use, and whether there are keys."""
+        """This process asks again for the key at its next use, and whether there are keys; what is being asked just now
+        is not remembered."""
+        self._times_told += 1
         self._open_until = self._open_fresh_until = float("-inf")
         if key_id is not None:
             self._known.pop(KeyId(key_id), None)
@@ -91,14 +94,15 @@ class Keyring:
         self._is_looking = True
         try:
             async with self._pool.acquire(timeout=self._acquire_seconds) as conn:
-                asked_at = time.monotonic()
+                asked_at, told = time.monotonic(), self._times_told
                 has_keys = await conn.fetchval(_SQL.is_any)
         finally:
             self._is_looking = False
         if has_keys:
             self._may_run_open = False  # rows of keys stay: it is never open again
             return False
-        self._open_fresh_until, self._open_until = asked_at + FRESH_SECONDS, asked_at + GOOD_SECONDS
+        if told == self._times_told:
+            self._open_fresh_until, self._open_until = asked_at + FRESH_SECONDS, asked_at + GOOD_SECONDS
         return True
 
     async def _entry(self, key_id: KeyId, digest: bytes) -> _Entry:
@@ -110,12 +114,14 @@ class Keyring:
             entry.is_being_renewed = True
         try:
             async with self._pool.acquire(timeout=self._acquire_seconds) as conn:
-                asked_at = time.monotonic()
+                asked_at, told = time.monotonic(), self._times_told
                 row = await conn.fetchrow(_SQL.key, key_id, digest)
         finally:
             if entry is not None:
                 entry.is_being_renewed = False
         found = _entry_of(key_id, row, asked_at)
+        if told != self._times_told:
+            return found
         among = self._known if row is not None else self._unknown
         among.pop(key_id, None)
         among[key_id] = found

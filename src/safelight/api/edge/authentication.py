@@ -10,17 +10,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safelight.api.access import NO_KEY, caller_in, set_caller
 from safelight.api.edge.failures import answer_to
+from safelight.api.edge.origin import is_from_here
 from safelight.api.edge.session import SESSION_COOKIE, Sessions
 from safelight.api.passes import bears_link
-from safelight.domain.errors import Unauthenticated
+from safelight.domain.access import ANYBODY, Caller
+from safelight.domain.errors import SafelightError, Unauthenticated
 from safelight.domain.keys import has_key
 from safelight.engine.keyring import Keyring
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
 """What tells nothing of anybody."""
 _OPEN_FOLDERS = ("/problems/", "/dashboard/static/")
-_DASHBOARD = "/dashboard/"
+_DASHBOARD = "/dashboard"
 _READING = frozenset({"GET", "HEAD"})
+_FOREIGN = "A page of another site has sent this. While the service needs no key, it changes nothing for one."
 
 _BEARER = re.compile(r"Bearer +(\S{1,200}) *", re.IGNORECASE)
 
@@ -31,7 +34,8 @@ class Authentication:
     Every address needs a key but the open ones, also one that does not exist: what is forgotten here is closed. A
     picture may be asked for with a link instead. Somebody who is signed in at the dashboard may read with the cookie
     alone, which is how a browser follows a stream or saves a table; where there is a link, that counts. The dashboard
-    itself sends away whom it does not know, and has found out on whose behalf it asks.
+    itself sends away whom it does not know, and has found out on whose behalf it asks. Where nobody needs a key, every
+    page on the web can make a browser of this machine call: from there nothing is taken that is more than a look.
     """
 
     def __init__(self, app: ASGIApp, *, keyring: Keyring, sessions: Sessions) -> None:
@@ -46,8 +50,8 @@ class Authentication:
         request = Request(scope)
         try:
             caller = await self._keyring.caller(self._key_of(request))
-            if caller is None and not bears_link(request) and not in_dashboard(request.url.path):
-                raise Unauthenticated(NO_KEY)
+            if not in_dashboard(scope["path"]):
+                _require_leave(request, caller)
         except Exception as error:  # the routes' own net is not around us: what it does not know is raised again
             await answer_to(request, error)(scope, receive, send)
             return
@@ -59,7 +63,7 @@ class Authentication:
         if "authorization" in request.headers:
             return _key_of(request)
         cookie = request.cookies.get(SESSION_COOKIE)
-        may_count = in_dashboard(request.url.path) or (request.method in _READING and not bears_link(request))
+        may_count = in_dashboard(request.scope["path"]) or (request.method in _READING and not bears_link(request))
         return self._sessions.key_in(cookie) if cookie is not None and may_count else None
 
 
@@ -68,7 +72,15 @@ def is_open(path: str) -> bool:
 
 
 def in_dashboard(path: str) -> bool:
-    return path.startswith(_DASHBOARD)
+    return path == _DASHBOARD or path.startswith(f"{_DASHBOARD}/")
+
+
+def _require_leave(request: Request, caller: Caller | None) -> None:
+    """Raises Unauthenticated, and SafelightError (`foreign-page`)."""
+    if caller is None and not bears_link(request):
+        raise Unauthenticated(NO_KEY)
+    if caller is ANYBODY and request.method not in _READING and not is_from_here(request):
+        raise SafelightError(_FOREIGN, slug="foreign-page")
 
 
 def _key_of(request: Request) -> str | None:

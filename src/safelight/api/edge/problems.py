@@ -92,6 +92,13 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "A link that stands in for a key is good for one address, as it was given: not changed, not added to, and, if "
         "it is signed, until it expires. Look at the job again for links that are fresh.",
     ),
+    "foreign-page": ProblemType(
+        403,
+        "Page of another site",
+        "A browser says that a page of another site has sent this. A service that runs open takes nothing from there "
+        "that changes anything: else every page on the web could order pictures on this machine. Send it from a "
+        "program or a server, or make a key and send that.",
+    ),
     "not-found": ProblemType(404, "Not found", "There is nothing under this address, or it is not yours."),
     "method-not-allowed": ProblemType(
         405,

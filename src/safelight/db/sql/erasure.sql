@@ -69,8 +69,9 @@ WITH cleared AS (
 SELECT id FROM cleared;
 
 -- name: jobs_to_clear
--- Jobs that were removed and are still stored, oldest first; $1 of them at most.
-SELECT id FROM jobs WHERE removed_at IS NOT NULL AND cleared_at IS NULL ORDER BY removed_at LIMIT $1;
+-- Jobs that were removed and are still stored, but for those in $2, oldest first; $1 of them at most.
+SELECT id FROM jobs WHERE removed_at IS NOT NULL AND cleared_at IS NULL AND id <> ALL ($2::text[])
+ORDER BY removed_at LIMIT $1;
 
 -- name: jobs_past_keeping
 -- Jobs that ended $1 ago and are still there, oldest first; $2 of them at most.

@@ -25,11 +25,11 @@ SELECT status IN ('pending', 'generating', 'canceling') AS is_live, seq FROM job
 
 -- name: ended_images
 -- A job's images in their order: how each ended, the output $2 where it has a picture, and what the call that brought it
--- counted.
+-- counted. Of a job that was removed there is none.
 SELECT i.id, i.status, i.error, r.key, r.format, r.width_px, r.height_px, r.length, a.usage, j.created_at
 FROM jobs AS j
 JOIN images AS i ON i.job_id = j.id
-LEFT JOIN renditions AS r ON r.image_row_id = i.row_id AND r.name = $2 AND i.status = 'completed'
+LEFT JOIN renditions AS r ON r.image_row_id = i.row_id AND r.name = $2 AND i.status = 'completed' AND j.removed_at IS NULL
 LEFT JOIN LATERAL (SELECT usage FROM attempts WHERE image_row_id = i.row_id AND status = 'settled'
                    ORDER BY number DESC LIMIT 1) AS a ON true
 WHERE j.id = $1 ORDER BY i.position;

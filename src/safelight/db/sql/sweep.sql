@@ -39,6 +39,7 @@ RETURNING row_id;
 
 -- name: book_unknown
 -- Calls that can no longer answer, and jobs at the vendor that nobody asks after any more: their outcome is booked as lost.
+-- The vendor's address of one goes with the job that was removed.
 WITH lost AS MATERIALIZED (
     SELECT a.id FROM attempts AS a
     WHERE (a.status = 'sent' AND a.resolve_at <= safelight.now())
@@ -47,7 +48,11 @@ WITH lost AS MATERIALIZED (
                WHERE i.row_id = a.image_row_id AND i.status IN ('completed', 'failed', 'refused', 'canceled', 'uncertain')))
     ORDER BY a.id FOR NO KEY UPDATE
 )
-UPDATE attempts AS a SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown'
+UPDATE attempts AS a
+SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown',
+    remote = CASE WHEN EXISTS (SELECT FROM images AS i JOIN jobs AS j ON j.id = i.job_id
+                               WHERE i.row_id = a.image_row_id AND j.removed_at IS NOT NULL)
+                  THEN NULL ELSE remote END
 WHERE a.id IN (SELECT id FROM lost) AND a.status IN ('sent', 'submitted')
 RETURNING a.id;
 
