@@ -14,9 +14,9 @@ import httpx2
 import pytest
 
 from safelight.api.app import ApiDependencies
-from safelight.api.image_history import PAGE_IMAGES
-from safelight.api.job_table import PAGE_JOBS
-from safelight.api.tables import lines
+from safelight.api.history.images import PAGE_IMAGES
+from safelight.api.history.tables import lines
+from safelight.api.jobs.table import PAGE_JOBS
 from safelight.db.statements import load
 from tests.api.conftest import image, serving, submitted
 from tests.api.doors import as_caller, key_for

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from safelight.api.app import ApiDependencies
 from safelight.api.edge import failures
 from safelight.api.edge.authentication import OPEN_PATHS
-from safelight.api.recipes import recipe_routes
+from safelight.api.resources.recipes import recipe_routes
 from safelight.domain.access import KeyScope
 from safelight.domain.ids import new_key_id
 from safelight.domain.keys import id_in, new_key

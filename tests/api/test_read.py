@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from safelight.api.cursor import cursor_after
-from safelight.api.history import History
+from safelight.api.history.filters import History
 from safelight.api.schemas import EventPage, Job, JobPage
 from safelight.domain.access import DEFAULT_ACCOUNT as ACCOUNT
 from safelight.domain.ids import JobId

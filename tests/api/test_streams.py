@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from safelight.api import stream as api_stream
 from safelight.api.app import ApiDependencies
+from safelight.api.following import stream as api_stream
 from safelight.db.statements import load
 from safelight.delivery import hub as delivery_hub
 from safelight.domain.events import EventType, job_ended

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from safelight.api.app import ApiDependencies, create_app
 from safelight.api.edge.closing import closing_of
-from safelight.api.waiting import preferred_wait
+from safelight.api.following.waiting import preferred_wait
 from safelight.domain.events import EventType, job_ended
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus

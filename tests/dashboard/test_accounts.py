@@ -24,7 +24,7 @@ async def test_an_admin_bills_an_account_pays_in_once_and_sees_what_a_job_holds(
         assert opened.url.path == "/dashboard/accounts/default"
         assert "not billed" in text_of(opened.text)
         here = "/accounts/default"
-        limits = {"billing": "credits", "weight": "7", "max_concurrency": "", "max_queued": "900"}
+        limits: dict[str, Any] = {"billing": "credits", "weight": "7", "max_concurrency": "", "max_queued": "900"}
         page = (await browser.send(f"{here}/limits", on=here, **limits)).text
         assert "Weight 7" in text_of(page)
         assert "Images that may wait 900" in text_of(page)
@@ -52,7 +52,7 @@ async def test_an_admin_bills_an_account_pays_in_once_and_sees_what_a_job_holds(
 async def test_what_is_wrong_stands_at_its_field_and_what_was_typed_stays(deps: ApiDependencies, pool: asyncpg.Pool):
     async with looking(deps) as browser:
         here = "/accounts/default"
-        limits = {"billing": "usd", "weight": "heavy", "max_concurrency": "0", "max_queued": "12"}
+        limits: dict[str, Any] = {"billing": "usd", "weight": "heavy", "max_concurrency": "0", "max_queued": "12"}
         page = (await browser.send(f"{here}/limits", on=here, status=422, **limits)).text
         for field, is_wrong in {"weight": True, "max_concurrency": True, "max_queued": False}.items():
             assert (f'id="f-{field}-fault"' in page) is is_wrong, field
@@ -66,7 +66,7 @@ async def test_what_is_wrong_stands_at_its_field_and_what_was_typed_stays(deps: 
         assert 'value="1.2.3"' in page
         page = (await browser.send(f"{here}/credits", on=here, status=422, **{**fields, "amount": "2"})).text
         assert 'id="f-reason-fault"' in page
-        taken_back = {"kind": "adjustment", "amount": "-2", "reason": "a mistake"}
+        taken_back: dict[str, Any] = {"kind": "adjustment", "amount": "-2", "reason": "a mistake"}
         page = (await browser.send(f"{here}/credits", on=here, status=409, **taken_back)).text
         assert 'role="alert"' in page
         assert "a mistake" in page

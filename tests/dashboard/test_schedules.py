@@ -27,7 +27,9 @@ async def test_a_schedule_is_pasted_runs_once_for_one_click_is_disabled_and_dele
         toml = example[1].replace("&#34;", '"')
         made = await browser.send("/schedules/new", on="/schedules/new", text=toml)
         here = made.url.path.removeprefix("/dashboard")
-        assert "2026-11-20 17:00:00 UTC" in made.text and "case-{date}" in made.text and "not run yet" in made.text
+        assert "2026-11-20 17:00:00 UTC" in made.text
+        assert "case-{date}" in made.text
+        assert "not run yet" in made.text
 
         [key] = re.findall(r'name="key" value="(\w+)"', made.text)
         for _ in range(2):
@@ -37,7 +39,8 @@ async def test_a_schedule_is_pasted_runs_once_for_one_click_is_disabled_and_dele
         assert await pool.fetchval("SELECT count(*) FROM schedule_runs") == 1
 
         page = (await browser.send(f"{here}/disable", on=here)).text
-        assert "none while it is disabled" in page and "Enable it" in page
+        assert "none while it is disabled" in page
+        assert "Enable it" in page
         assert "Disable it" in (await browser.send(f"{here}/enable", on=here)).text
         assert re.search(r'<details class="meant">.*?/delete"', page, re.DOTALL)
         assert "There are no schedules" in (await browser.send(f"{here}/delete", on=here)).text
@@ -57,22 +60,24 @@ async def test_a_run_without_its_job_is_at_risk_and_says_why(deps: ApiDependenci
         assert "at risk: no job was made" in await browser.look("/schedules")
         here = f"/schedules/{schedule['id']}"
         page = await browser.look(here)
-        assert "/job/defaults/provider" in page and "at risk" in page
+        assert "/job/defaults/provider" in page
+        assert "at risk" in page
         refused = (await browser.send(f"{here}/run", on=here, status=422)).text
-        assert 'role="alert"' in refused and "/job/defaults/provider" in refused
+        assert 'role="alert"' in refused
+        assert "/job/defaults/provider" in refused
 
 
-async def test_what_is_wrong_is_named_by_its_place_and_what_was_pasted_stays(
-    deps: ApiDependencies, pool: asyncpg.Pool
-):
+async def test_what_is_wrong_is_named_by_its_place_and_what_was_pasted_stays(deps: ApiDependencies, pool: asyncpg.Pool):
     async with looking(deps) as browser:
         bad = json.dumps(body(cron="0 25 * * *", job=job(storage_prefix="cases/{week}")))
         page = (await browser.send("/schedules/new", on="/schedules/new", status=422, text=bad)).text
         words = text_of(page)
-        assert "cron 0 25" in words.replace("&#34;", "") and "job › storage_prefix" in words
+        assert "cron 0 25" in words.replace("&#34;", "")
+        assert "job › storage_prefix" in words
         assert "cases/{week}" in page
         page = (await browser.send("/schedules/new", on="/schedules/new", status=422, text="name = [")).text
-        assert "cannot be read" in page and "name = [" in page
+        assert "cannot be read" in page
+        assert "name = [" in page
 
 
 async def test_schedules_are_their_accounts_and_a_reader_changes_none(deps: ApiDependencies, pool: asyncpg.Pool):
@@ -89,7 +94,8 @@ async def test_schedules_are_their_accounts_and_a_reader_changes_none(deps: ApiD
 
         await browser.send("/sign-in", on="/sign-in", key=(await key_for(pool, "game", KeyScope.READ))[0])
         page = await browser.look(here)
-        assert "of-the-game" in page and "Run it now" not in page
+        assert "of-the-game" in page
+        assert "Run it now" not in page
         await browser.look("/schedules/new", status=403)
         await browser.send(f"{here}/delete", on=here, status=403)
         await browser.send("/sign-out", on="/")
@@ -97,4 +103,5 @@ async def test_schedules_are_their_accounts_and_a_reader_changes_none(deps: ApiD
         await browser.send("/sign-in", on="/sign-in", key=(await key_for(pool, "studio", KeyScope.ADMIN))[0])
         assert "of-the-game" in await browser.look("/schedules", account="game")
         disabled = await browser.send(f"{here}/disable?account=game", on="/schedules")
-        assert "of-the-game" in disabled.text and disabled.url.params["account"] == "game"
+        assert "of-the-game" in disabled.text
+        assert disabled.url.params["account"] == "game"

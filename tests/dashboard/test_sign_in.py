@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import httpx2
@@ -18,7 +19,7 @@ from tests.api.stored import stored_job
 from tests.dashboard.conftest import Browser, looking
 
 
-async def signed_in(browser: Browser, key: str, **fields: str) -> httpx2.Response:
+async def signed_in(browser: Browser, key: str, **fields: Any) -> httpx2.Response:
     return await browser.send("/sign-in", on="/sign-in", key=key, **fields)
 
 

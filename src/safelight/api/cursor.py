@@ -14,7 +14,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from safelight.api.history import History
+from safelight.api.history.filters import History
 from safelight.domain.errors import SafelightError
 from safelight.domain.ids import JobId, is_job_id
 

@@ -31,7 +31,7 @@ _NOT_A_NAME = {
     "errors": [
         {
             "pointer": "/account",
-            "detail": "An account is called by 1 to 64 letters, digits, `.`, `_` and `-`, and begins with a letter or digit.",
+            "detail": "Up to 64 letters, digits, dots, `_` and `-`; the first one is a letter or a digit.",
         }
     ],
 }

@@ -43,7 +43,10 @@ class Filled:
         """The problem with those of its faults that belong to none of these fields."""
         if self.problem is None:
             return None
-        return {**self.problem, "errors": [each for each in self._errors() if _field_of(each) not in names]}
+        left = [each for each in self._errors() if _field_of(each) not in names]
+        if self._errors() and not left:
+            return {**self.problem, "detail": "What is wrong stands at its field.", "errors": []}
+        return {**self.problem, "errors": left}
 
     def _errors(self) -> list[Mapping[str, Any]]:
         return list((self.problem or {}).get("errors") or ())

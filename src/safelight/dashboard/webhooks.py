@@ -11,7 +11,16 @@ from starlette.routing import Route
 
 from safelight.api.schemas.webhooks import ALL_EVENTS
 from safelight.dashboard.deliveries import delivery_routes
-from safelight.dashboard.forms import Filled, accounts_offered, add_query_filter, corrigible, filled, query_of, segment, whose
+from safelight.dashboard.forms import (
+    Filled,
+    accounts_offered,
+    add_query_filter,
+    corrigible,
+    filled,
+    query_of,
+    segment,
+    whose,
+)
 from safelight.dashboard.inside import Refused
 from safelight.dashboard.visit import PREFIX, Pages, Visit
 from safelight.dashboard.words import moment
@@ -113,7 +122,9 @@ async def _rotate(visit: Visit) -> Response:
     except Refused as refused:
         return await _page(visit, refused)
     until = turned["previous_expires_at"] if overlap else None
-    notes = [f"The one before it signs beside it until {moment(until)}." if until else "The one before it signs no more."]
+    notes = [
+        f"The one before it signs beside it until {moment(until)}." if until else "The one before it signs no more."
+    ]
     back = _address(visit, f"/{segment(visit, 'webhook_id')}")
     return _secret_page(visit, "The webhook’s new secret", turned["secret"], notes, back)
 

@@ -12,7 +12,7 @@ from safelight.api.access import NO_KEY, caller_in, set_caller
 from safelight.api.edge.failures import answer_to
 from safelight.api.edge.origin import is_from_here
 from safelight.api.edge.session import SESSION_COOKIE, Sessions
-from safelight.api.passes import bears_link
+from safelight.api.pictures.passes import bears_link
 from safelight.domain.access import ANYBODY, Caller
 from safelight.domain.errors import SafelightError, Unauthenticated
 from safelight.domain.keys import has_key

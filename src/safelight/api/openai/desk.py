@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.idempotency import REPLAYED
+from safelight.api.following.waiting import JobWatch
 from safelight.api.openai.asked import OUTPUT, Asked, in_its_words, job_body, model_of
 from safelight.api.openai.errors import error_answer
 from safelight.api.openai.failed import failed_answer
@@ -21,7 +22,6 @@ from safelight.api.openai.repeats import JUST_ENDED_SECONDS, KEPT_READY_SECONDS,
 from safelight.api.ordering.given import input_faults
 from safelight.api.ordering.order import place_order
 from safelight.api.schemas.openai import ImageGeneration
-from safelight.api.waiting import JobWatch
 from safelight.db.pool import TRANSIENT
 from safelight.db.statements import load
 from safelight.delivery.links import Links

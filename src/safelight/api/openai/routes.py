@@ -18,10 +18,12 @@ from safelight.api.edge.faults import refused, validated
 from safelight.api.edge.idempotency import KEY_PARAMETER, idempotency_key
 from safelight.api.edge.openapi import Responses, documented, request_body
 from safelight.api.edge.problems import RequestFault
+from safelight.api.following.waiting import JobWatch
 from safelight.api.openai.asked import read_asked, without_nulls
 from safelight.api.openai.desk import JOB_HEADER, Desk, Order
 from safelight.api.openai.edits import kept_inputs, read_edit
 from safelight.api.openai.models import ModelNames, Named
+from safelight.api.pictures.uploads import UploadPlaces
 from safelight.api.schemas.base import MAX_REFERENCES
 from safelight.api.schemas.openai import (
     GeneratedImages,
@@ -31,8 +33,6 @@ from safelight.api.schemas.openai import (
     OpenAIModel,
     OpenAIModels,
 )
-from safelight.api.uploads import UploadPlaces
-from safelight.api.waiting import JobWatch
 from safelight.delivery.links import Links
 from safelight.domain.fingerprint import fingerprint
 

@@ -18,10 +18,10 @@ from safelight.api.edge.accept import prefers
 from safelight.api.edge.faults import refused
 from safelight.api.edge.openapi import Responses, documented, problems
 from safelight.api.edge.problems import RequestFault
-from safelight.api.feed import EventReader, LogEnd
-from safelight.api.job_view import JobReader
-from safelight.api.stream import EventStream, Streams
-from safelight.api.waiting import JobWatch
+from safelight.api.following.feed import EventReader, LogEnd
+from safelight.api.following.stream import EventStream, Streams
+from safelight.api.following.waiting import JobWatch
+from safelight.api.jobs.view import JobReader
 from safelight.delivery.frames import frame
 from safelight.delivery.links import Links
 from safelight.domain.lifecycle import TERMINAL_JOB_STATUSES

@@ -17,7 +17,7 @@ from safelight.api.edge.idempotency import KEY_PARAMETER, REPLAYED, idempotency_
 from safelight.api.edge.openapi import documented, problems, request_body
 from safelight.api.ordering.order import place_order
 from safelight.api.ordering.terms import read_changes, read_terms, under_job
-from safelight.api.schedule_view import ScheduleReader
+from safelight.api.resources.schedule_view import ScheduleReader
 from safelight.delivery.links import Links
 from safelight.domain.errors import InvalidRequest
 from safelight.domain.ids import ScheduleId, is_schedule_id

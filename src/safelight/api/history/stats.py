@@ -15,9 +15,9 @@ from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.faults import refused
 from safelight.api.edge.openapi import documented, problems
 from safelight.api.edge.problems import RequestFault
-from safelight.api.history import account_in
+from safelight.api.history.filters import account_in
+from safelight.api.history.tables import Cell, table, wants_table, with_table
 from safelight.api.money import shown_amounts
-from safelight.api.tables import Cell, table, wants_table, with_table
 from safelight.domain.credits import Billing
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.money import format_usd

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from safelight.api.picture import BrokeOff
+from safelight.api.pictures.picture import BrokeOff
 from safelight.storage.serving import OpenBlob
 
 _FIRST_YEAR = 1980

@@ -15,8 +15,8 @@ from safelight.api.access import Reads
 from safelight.api.cursor import ImagePosition, image_before, image_cursor
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import documented, problems
-from safelight.api.history import METADATA_PARAMETER, History, history_of
-from safelight.api.tables import Cell, table, wants_table, with_table
+from safelight.api.history.filters import METADATA_PARAMETER, History, history_of
+from safelight.api.history.tables import Cell, table, wants_table, with_table
 from safelight.db.statements import load
 from safelight.delivery.links import Links
 from safelight.domain.lifecycle import ImageStatus

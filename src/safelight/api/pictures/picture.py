@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from safelight.api.edge.etag import is_known
 from safelight.api.edge.problems import problem
 from safelight.api.edge.ranges import NoSuchPart, Part, part_of
-from safelight.api.passes import Leave
+from safelight.api.pictures.passes import Leave
 from safelight.domain.errors import Unavailable
 from safelight.storage.blob_store import BlobMissing, BlobStore
 from safelight.storage.serving import OpenBlob, Presigns, opened

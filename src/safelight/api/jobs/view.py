@@ -14,7 +14,7 @@ import asyncpg
 from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.problems import RequestFault
-from safelight.api.history import History
+from safelight.api.history.filters import History
 from safelight.api.money import shown_amounts
 from safelight.db.statements import load
 from safelight.delivery.links import Links

@@ -20,14 +20,14 @@ from safelight.api.edge.etag import is_known, tag_of
 from safelight.api.edge.faults import validated
 from safelight.api.edge.idempotency import KEY_PARAMETER, REPLAYED, idempotency_key
 from safelight.api.edge.openapi import Responses, documented, problems, request_body
-from safelight.api.history import METADATA_PARAMETER, history_of
-from safelight.api.job_table import job_table
-from safelight.api.job_view import JobReader
+from safelight.api.following.waiting import MAX_WAIT_SECONDS, JobWatch, preferred_wait
+from safelight.api.history.filters import METADATA_PARAMETER, history_of
+from safelight.api.history.tables import wants_table, with_table
+from safelight.api.jobs.quotes import Quotes
+from safelight.api.jobs.table import job_table
+from safelight.api.jobs.view import JobReader
 from safelight.api.ordering.overrides import require_fitting_prompts
 from safelight.api.ordering.placing import placed
-from safelight.api.quotes import Quotes
-from safelight.api.tables import wants_table, with_table
-from safelight.api.waiting import MAX_WAIT_SECONDS, JobWatch, preferred_wait
 from safelight.db.statements import load
 from safelight.delivery.links import Links
 from safelight.domain.access import ACCOUNT

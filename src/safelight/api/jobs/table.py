@@ -9,9 +9,9 @@ import orjson
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.history import History
-from safelight.api.job_view import JobReader
-from safelight.api.tables import Cell, table
+from safelight.api.history.filters import History
+from safelight.api.history.tables import Cell, table
+from safelight.api.jobs.view import JobReader
 from safelight.domain.ids import JobId
 
 PAGE_JOBS = 200

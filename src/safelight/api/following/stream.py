@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from safelight.api.feed import LogEnd
+from safelight.api.following.feed import LogEnd
 from safelight.delivery.frames import KEEP_ALIVE, retry_frame
 from safelight.delivery.hub import EventHub, Following, News
 from safelight.domain.errors import Unavailable

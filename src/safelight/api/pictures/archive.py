@@ -15,10 +15,10 @@ from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.api.edge.problems import RequestFault
-from safelight.api.images import REMOVED
-from safelight.api.passes import Pass, Views, leave_of, reach_with
-from safelight.api.picture import suffix_of
-from safelight.api.zipping import Entry, zipped
+from safelight.api.pictures.passes import Pass, Views, leave_of, reach_with
+from safelight.api.pictures.picture import suffix_of
+from safelight.api.pictures.routes import REMOVED
+from safelight.api.pictures.zipping import Entry, zipped
 from safelight.db.statements import load
 from safelight.domain.errors import Conflict, Gone, InvalidRequest, InvalidSignature, NotFound
 from safelight.domain.ids import is_job_id

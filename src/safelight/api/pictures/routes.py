@@ -11,8 +11,8 @@ from starlette.responses import Response
 from safelight.api import schemas
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
-from safelight.api.passes import Pass, Views, leave_of, reach_with
-from safelight.api.picture import picture_answer
+from safelight.api.pictures.passes import Pass, Views, leave_of, reach_with
+from safelight.api.pictures.picture import picture_answer
 from safelight.db.statements import load
 from safelight.domain.access import Caller
 from safelight.domain.errors import Conflict, Gone, InvalidSignature, NotFound

@@ -11,7 +11,7 @@ from safelight.api import schemas
 from safelight.api.access import Reads, reach_of
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import documented, problems
-from safelight.api.history import account_in
+from safelight.api.history.filters import account_in
 from safelight.db.pool import families_of
 from safelight.domain.errors import NotFound
 from safelight.domain.money import format_usd

@@ -1,0 +1,1 @@
+"""What operators see to: accounts, keys, the queue, and what they should know."""

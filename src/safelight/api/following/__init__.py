@@ -1,0 +1,1 @@
+"""Hearing of what happens: pages, streams, and requests that wait."""

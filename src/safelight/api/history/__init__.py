@@ -1,0 +1,1 @@
+"""Looking back: what there was, in lists, tables and figures."""

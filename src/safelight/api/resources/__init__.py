@@ -1,0 +1,1 @@
+"""What jobs name or are made by: recipes, styles, schedules, webhooks, providers."""
