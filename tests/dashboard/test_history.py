@@ -62,6 +62,7 @@ async def test_a_filter_that_makes_no_sense_is_told_of_beside_what_was_filled_in
     assert 'role="alert"' in page
     assert 'value="no such/form"' in page
     assert 'value="yesterday"' in page
+    assert "<code>created_after</code>" in page, "it says which of them"
     assert 'role="alert"' in await browser.look("/history", status=400, cursor="nonsense")
 
 
