@@ -80,11 +80,28 @@ def catalog(*, default: str | None = "placeholder") -> Catalog:
 
 
 class _Server(ApiServer):
-    """Says when it listens, and leaves the signals to pytest."""
+    """Says when it listens, leaves at once when told to, and leaves the signals to pytest."""
 
     def __init__(self, config: ServerConfig) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._leaving.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        self._closing.set()
+        for each in (*self.servers, *(sockets or ())):
+            each.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -126,7 +143,7 @@ async def listening(
             await server.listening.wait()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.leave()
         await task
 
 
