@@ -51,13 +51,6 @@ class Visitor:
         assert answer is not None
         assert answer.status == 200, f"{path} answers {answer.status}"
 
-    async def glance(self, path: str) -> None:
-        """A page that may not be there; what the browser says of that is no complaint."""
-        known = len(self.complaints)
-        answer = await self.page.goto(f"{self.service.url}/dashboard{path}")
-        if answer is not None and answer.status == 404:
-            del self.complaints[known:]
-
     def submit(self, **body: Any) -> str:
         """A job's id, made beside the browser."""
         answer = self.service.http.post("/v1/jobs", json=body)

@@ -51,7 +51,7 @@ async def test_every_page_fits_a_phone_and_can_be_used_without_eyes(visitor: Vis
     assert len(IN_NAVIGATION) >= 9
     faults: dict[str, Any] = {}
     for path in pages(job_id):
-        await visitor.glance(path)
+        await visitor.open(path)
         if found := await page.evaluate(check("faults")):
             faults[path] = found
         await keep(page, f"phone{path.replace(job_id, 'id')}")
@@ -64,7 +64,7 @@ async def test_every_word_can_be_read_in_light_and_in_dark(visitor: Visitor, job
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     faults: dict[str, Any] = {}
     for path in pages(job_id):
-        await visitor.glance(path)
+        await visitor.open(path)
         if found := await page.evaluate(check("dim")):
             faults[path] = found
     await keep(page, f"scheme-{scheme}")
