@@ -58,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before the names of groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A service of processes is one worker's: what shares it is not spread over several (`--dist loadgroup`)."""
     for item in items:
