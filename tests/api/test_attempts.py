@@ -9,6 +9,7 @@ import asyncpg
 import httpx2
 
 from safelight.api.app import ApiDependencies
+from safelight.api.cursor import page_cursor
 from safelight.api.schemas import AttemptPage
 from safelight.domain.ids import new_job_id
 from tests.api.conftest import image, serving, submitted
@@ -134,3 +135,12 @@ async def test_calls_of_another_account_are_not_there(deps: ApiDependencies, poo
         for job_id in (job["id"], new_job_id(), "nonsense"):
             assert (await other.get(f"/v1/jobs/{job_id}/attempts")).status_code == 404
         assert (await nobody.get(f"/v1/jobs/{job['id']}/attempts")).status_code == 401
+
+
+async def test_a_cursor_that_somebody_made_up_is_no_fault_of_the_service(client: httpx2.AsyncClient):
+    job = await submitted(client)
+    for position in ("9" * 18, str(2**31 * 1_000_000)):
+        cursor = page_cursor(position, "attempts", job["id"], "")
+        response = await client.get(f"/v1/jobs/{job['id']}/attempts", params={"cursor": cursor})
+        assert response.status_code == 200, response.text
+        assert response.json() == {"attempts": [], "next_cursor": None}

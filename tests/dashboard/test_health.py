@@ -14,6 +14,7 @@ from safelight.dashboard.health import _ticked
 from safelight.domain.access import KeyScope
 from tests.api.doors import key_for
 from tests.api.stored import JPEG, stored_job
+from tests.api.test_attempts import called
 from tests.dashboard.conftest import Browser, looking
 from tests.dashboard.test_home import text_of
 
@@ -51,6 +52,18 @@ async def test_figures_charts_and_tables_say_the_same(
     assert len(rows) == 3 * len(data["at"])
     assert text_of(rows[0]) == "3 0 1 0 0", "the newest step comes first"
     assert page.count("As a table") == 3
+
+
+async def test_what_nobody_can_put_a_bound_to_is_not_shown_as_nothing(
+    browser: Browser, deps: ApiDependencies, pool: asyncpg.Pool
+):
+    job = await stored_job(browser.client, pool, deps.blobs, {"a": JPEG}, failed=("lost",))
+    assert "Uncertain $0.00 at most," in text_of(await browser.look("/health"))
+
+    await called(pool, job["id"], "lost", 1, "unknown")
+
+    assert "Uncertain not known of calls" in text_of(await browser.look("/health"))
+    assert "$0.00 perhaps more" in text_of(await browser.look("/history"))
 
 
 async def test_the_figures_are_asked_for_anew_with_their_window(browser: Browser):

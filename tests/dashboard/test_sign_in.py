@@ -139,7 +139,8 @@ async def test_files_are_kept_for_ever_under_addresses_that_change_with_them(bro
     assert response.status_code == 200
     assert "immutable" in response.headers["cache-control"]
     assert response.headers["content-type"].startswith("text/css")
-    assert (await browser.client.get("/dashboard/static/../app.py")).status_code == 404
+    for name in ("../app.py", "", "folder/app.css", "a%2Fb"):
+        assert (await browser.client.get(f"/dashboard/static/{name}")).status_code == 404
 
 
 async def test_a_form_without_end_is_not_read_to_its_end(browser: Browser):

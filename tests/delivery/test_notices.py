@@ -131,6 +131,35 @@ async def test_a_service_that_does_not_take_it_is_asked_again_and_one_that_has_i
     assert await statuses(pool) == ["sent"]
 
 
+async def test_nobody_hears_that_it_began_after_they_have_heard_that_it_is_over(
+    pool: asyncpg.Pool, desk: Receiver
+) -> None:
+    tower = Tower(pool=pool).only("queue_paused")
+    await pause(pool, reason="x")
+    await tower.look(after_seconds=3700)
+    async with receiving() as other:
+        sender = notifier(pool, address(desk), address(other))
+        other.answer = desk.answer = status(500)
+        assert await sender.send_due() == 1
+        desk.answer = status(204)
+        await resume(pool)
+        assert await tower.until_over() == ["resolved warning queue_paused"]
+        later = "UPDATE alert_messages SET due_at = safelight.now() + interval '5 minutes' WHERE kind = 'firing'"
+        await pool.execute(later)
+        desk.messages.clear()
+        assert await sender.send_due() == 1
+        other.answer = status(204)
+        await pass_time(pool, 301)
+        assert await sender.send_due() == 2
+
+    def titles(receiver: Receiver) -> list[str]:
+        return [json.loads(each.body)["title"] for each in receiver.messages]
+
+    assert titles(desk) == ["[resolved] Buying is paused"]
+    assert titles(other)[-2:] == ["[warning] Buying is paused", "[resolved] Buying is paused"]
+    assert await statuses(pool) == ["sent"] * 2
+
+
 async def test_what_nobody_wants_is_done_with_and_what_nobody_took_for_a_day_is_given_up(
     pool: asyncpg.Pool, desk: Receiver
 ) -> None:

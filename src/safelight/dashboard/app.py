@@ -42,7 +42,7 @@ def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | Non
         *account_routes(pages),
         *provider_routes(pages),
         *key_routes(pages),
-        Route("/static/{name}", pages.assets.serve),
+        Route("/static/{name:path}", pages.assets.serve),
         pages.route("/{rest:path}", _unknown),
     ]
     app.router.routes.append(Mount(PREFIX, routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1000)]))

@@ -1,8 +1,9 @@
 """Sends what alerts have to tell to the services of an operator, at least once.
 
 Messages lie in `alert_messages`. Whoever sends some has a lease on them that outlasts the sending, so that they are
-sent again when it dies. A service that has taken a message is not asked again for the others' sake. Apprise, and all
-that it connects to, is in a process that is killed when its time is up: nothing here waits for longer than that.
+sent again when it dies. A service that has taken a message is not asked again for the others' sake, and not told that
+an alert fires after it has heard that it is over. Apprise, and all that it connects to, is in a process that is killed
+when its time is up: nothing here waits for longer than that.
 
 These addresses come from the settings, from the operator alone: they go around the guard for those that callers name.
 """
@@ -176,7 +177,7 @@ class Notifier:
         wanted = self._services.hearing(row["rule"], row["severity"])
         return Note(
             id=row["id"],
-            to=[name for name in wanted if name not in row["accepted"]],
+            to=[name for name in wanted if name not in row["accepted"] and name not in row["further"]],
             title=row["title"],
             body=f"{row['body']}\n{self._base_url}{row['page']}",
             kind="success" if row["kind"] == "resolved" else _KINDS[row["severity"]],

@@ -100,7 +100,8 @@ SELECT a.* FROM jobs AS j LEFT JOIN LATERAL (
     SELECT i.position, i.id AS image_id, c.number, c.run, c.provider, c.model, c.status, c.error_kind, c.error_code,
            c.sent_at, c.ended_at, c.cost_microusd, c.cost_basis
     FROM images AS i JOIN attempts AS c ON c.image_row_id = i.row_id
-    WHERE i.job_id = j.id AND ($3::text IS NULL OR i.id = $3) AND i.position >= $4 AND (i.position, c.number) > ($4, $5)
+    WHERE i.job_id = j.id AND ($3::text IS NULL OR i.id = $3)
+      AND i.position >= $4::bigint AND (i.position, c.number) > ($4::bigint, $5)
     ORDER BY i.position, c.number LIMIT $6
 ) AS a ON true
 WHERE j.id = $1 AND ($2::text IS NULL OR j.account = $2)
