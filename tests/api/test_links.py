@@ -22,6 +22,7 @@ from tests.api.conftest import Serve, serving
 from tests.api.doors import as_caller, key_for
 from tests.api.problems import refusal
 from tests.api.stored import JPEG, stored_job
+from tests.api.test_feed import told
 
 
 class Clock:
@@ -176,7 +177,7 @@ async def test_events_show_links_that_are_signed_when_they_are_shown(
         await append_event(conn, job["id"], EventType.IMAGE_COMPLETED, image_id="one")
         await append_event(conn, job["id"], EventType.JOB_PARTIAL)
     page = (await owner.get(job["urls"]["events"], headers={"accept": "application/json"})).json()
-    feed = (await owner.get("/v1/events")).json()
+    feed = await told(owner, 3)
     stream = await owner.get(job["urls"]["events"], params={"after": 1})
     shown = [
         event["data"]["image_url"]

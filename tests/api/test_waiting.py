@@ -24,7 +24,10 @@ from tests.api.conftest import Serve, job, submitted
 from tests.api.problems import refusal
 from tests.orders import until
 
-WAITS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '-- name: news%' AND pid <> $1)"
+WAITS = (
+    "SELECT EXISTS (SELECT FROM pg_stat_activity"
+    " WHERE datname = current_database() AND query LIKE '-- name: news%' AND pid <> $1)"
+)
 
 
 async def somebody_waits(pool: asyncpg.Pool) -> None:

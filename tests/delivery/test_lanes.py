@@ -72,15 +72,17 @@ async def test_three_couriers_tell_of_everything_once_and_in_order(pool: asyncpg
 async def test_at_one_endpoint_only_so_many_are_under_way_over_all_processes(pool: asyncpg.Pool, receiver: Receiver):
     await endpoint(pool, receiver.url(), "job.created")
     four_are_open = asyncio.Event()
-    most = 0
+    under_way = most = 0
 
     async def answer(message: Message, writer: asyncio.StreamWriter) -> None:
-        nonlocal most
-        most = max(most, receiver.open)
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
         if most >= 4:
             four_are_open.set()
         async with asyncio.timeout(20):
             await four_are_open.wait()
+        under_way -= 1  # before the courier can know that it has its answer
         await status(204)(message, writer)
 
     receiver.answer = answer

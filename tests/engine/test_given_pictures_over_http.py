@@ -36,7 +36,7 @@ async def service(settings: Settings) -> AsyncIterator[SafelightClient]:
             async with SafelightClient(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
                 yield client
         finally:
-            server.should_exit = True
+            server.leave()
             await serving
 
 
