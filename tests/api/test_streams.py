@@ -27,7 +27,10 @@ from tests.api.problems import refusal
 from tests.orders import until
 from tests.sse import Told, stream
 
-IS_ASKED = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '-- name: news%' AND pid <> $1)"
+IS_ASKED = (
+    "SELECT EXISTS (SELECT FROM pg_stat_activity"
+    " WHERE datname = current_database() AND query LIKE '-- name: news%' AND pid <> $1)"
+)
 
 
 async def append(pool: asyncpg.Pool, job_id: str, count: int = 1) -> None:
