@@ -13,6 +13,7 @@ from typing import Any
 _TABLE = """
 CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, expires_at REAL) WITHOUT ROWID
 """
+_INDEX = "CREATE INDEX IF NOT EXISTS entries_expiring ON entries (expires_at) WHERE expires_at IS NOT NULL"
 _GET = "SELECT value FROM entries WHERE key = :key AND (expires_at IS NULL OR expires_at > :now)"
 _PUT = """
 INSERT INTO entries VALUES (:key, :value, :expires_at)
@@ -40,6 +41,7 @@ class FileStore:
         self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(_TABLE)
+        self._db.execute(_INDEX)
 
     async def get(self, key: str) -> str | None:
         row = await asyncio.to_thread(self._first, _GET, key=key)

@@ -7,6 +7,7 @@ the same job. The record is the truth; what others read is copied from it (`_pub
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -26,6 +27,10 @@ UNFINISHED = "unfinished-cases"
 LATEST = "latest-case"
 _STATUS_TTL_SECONDS = 7 * 86_400
 _ABANDONED = timedelta(hours=1)
+_CANCEL_SECONDS = 3.0
+"""How long who cancels waits for Safelight, where it is not known whether the order has arrived there."""
+_OUR_OWN = frozenset({401, 403})
+"""Refusals that say nothing of the order: it waits until somebody has set the right key."""
 _CANCELED = "The pictures were canceled before they were ordered."
 
 
@@ -81,25 +86,29 @@ class Pictures:
 
         Raises Unreachable, and ApiProblem for what may pass; the sweep tries again.
         """
-        record = await self._record(case_id)
+        await self._record(case_id)
+        record = await self._change(case_id, _begun)
         if record.job_id is not None or record.problem is not None:
             return
         try:
             submitted = await self._safelight.submit(record.request, idempotency_key=record.key)
         except ApiProblem as problem:
-            if problem.is_retryable:
+            if problem.is_retryable or problem.status in _OUR_OWN:
                 raise
             log.error("case %s: Safelight refused the order: %s", case_id, problem)
             refusal = {"problem": str(problem), "state": "failed", "completed_at": datetime.now(UTC)}
             await self._change(case_id, lambda old: old.model_copy(update=refusal))
             return
         log.info("case %s: job %s%s", case_id, submitted.job.id, ", as before" if submitted.replayed else "")
-        await self._change(case_id, lambda old: self._seen(old, submitted.job))
+        record = await self._change(case_id, lambda old: self._seen(old, submitted.job))
+        await self._end_if_unwanted(case_id, record)
 
     async def order_again(self, case_id: str) -> None:
         """Pictures that are missing are on their way: ordered, or tried again, unless they are already. Raises
         Unreachable and ApiProblem."""
         record = await self._record(case_id)
+        if record.is_unwanted:
+            record = await self._change(case_id, lambda old: old.model_copy(update={"is_unwanted": False}))
         if record.job_id is None:
             if record.problem is not None:  # what was refused may be set right by now
                 renewed = self._new_record(await self.case(case_id))
@@ -110,15 +119,18 @@ class Pictures:
             await self._change(case_id, lambda old: self._seen(old, job))
 
     async def cancel(self, case_id: str) -> None:
-        """Nothing more is begun for the case; what was ordered already may still come. Raises Unreachable and
-        ApiProblem."""
-        record = await self._record(case_id)
+        """Nothing more is begun for the case; what was ordered already may still come. Where nobody knows whether it
+        was ordered, that is found out first: now, or by the sweep. Raises Unreachable and ApiProblem."""
+        await self._record(case_id)
+        record = await self._change(case_id, _unwanted)
         if record.job_id is not None:
-            job = await self._safelight.cancel(record.job_id)
-            await self._change(case_id, lambda old: self._seen(old, job))
-            return
-        end = {"problem": _CANCELED, "state": "canceled", "completed_at": datetime.now(UTC)}
-        await self._change(case_id, lambda old: old if old.job_id else old.model_copy(update=end))
+            await self._end(case_id, record.job_id)
+        elif record.problem is None:
+            try:
+                async with asyncio.timeout(_CANCEL_SECONDS):
+                    await self.order(case_id)
+            except (Unreachable, ApiProblem, TimeoutError) as error:
+                log.warning("case %s is canceled as soon as Safelight answers: %r", case_id, error)
 
     async def hear(self, case_id: str, event: Mapping[str, Any]) -> None:
         """The case is as the event tells; nothing is changed by one that comes again, or too late.
@@ -140,6 +152,7 @@ class Pictures:
         )
         if record.has_ended and not record.is_settled:
             await self.look(case_id)  # something was not told: messages are given up when nobody takes them for long
+        await self._end_if_unwanted(case_id, record)
 
     async def look(self, case_id: str) -> None:
         """The case is as Safelight shows its job. Raises Unreachable and ApiProblem."""
@@ -166,9 +179,19 @@ class Pictures:
         record = await self._record(case_id)
         if record.job_id is None:
             await self.order(case_id)
+        elif record.is_unwanted:
+            await self._end_if_unwanted(case_id, record)
         elif not record.is_settled and record.heard_at <= silent_since:
             await self.look(case_id)
         await self._publish(case_id)
+
+    async def _end_if_unwanted(self, case_id: str, record: Record) -> None:
+        if record.is_unwanted and record.job_id is not None and not record.has_ended:
+            await self._end(case_id, record.job_id)
+
+    async def _end(self, case_id: str, job_id: str) -> None:
+        job = await self._safelight.cancel(job_id)
+        await self._change(case_id, lambda old: self._seen(old, job).model_copy(update={"is_unwanted": False}))
 
     async def _is_ours(self, job_id: str, case_id: str) -> bool:
         try:
@@ -278,6 +301,21 @@ class Pictures:
             },
             "metadata": {"case_id": case.id},
         }
+
+
+def _begun(record: Record) -> Record:
+    """It may have arrived from now on, unless it was canceled before."""
+    return record if record.job_id or record.problem else record.model_copy(update={"is_sent": True})
+
+
+def _unwanted(record: Record) -> Record:
+    """It is never ordered, if it was not. If it may have been, its job is canceled once that is known."""
+    if record.job_id or record.problem:
+        return record
+    if record.is_sent:
+        return record.model_copy(update={"is_unwanted": True})
+    end = {"problem": _CANCELED, "state": "canceled", "completed_at": datetime.now(UTC)}
+    return record.model_copy(update=end)
 
 
 def _case_key(case_id: str) -> str:

@@ -53,10 +53,13 @@ class Picture(_Model):
 
 class Record(_Model):
     """`request` is what is ordered, and ordered again under the same `key` until `job_id` is known: word for word the
-    same, whatever the program has become meanwhile. `problem` says why there is no job, and never will be."""
+    same, whatever the program has become meanwhile. `problem` says why there is no job, and never will be. `is_sent`:
+    it may have arrived; `is_unwanted`: it was canceled since, and its job is not known yet, or not told so yet."""
 
     key: str
     request: dict[str, Any]
+    is_sent: bool = False
+    is_unwanted: bool = False
     job_id: str | None = None
     state: State = "pending"
     seq: int = 0

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
@@ -26,6 +27,12 @@ from .store import Store
 
 _HERE = Path(__file__).parent
 _MOST_WEBHOOK_BYTES = 64_000
+_PAGE_HEADERS = {
+    # Pictures come from Safelight or its storage, everything else from here; and nobody frames the moderator's buttons.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src http: https: data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
 _templates = Jinja2Templates(directory=_HERE / "templates")
 
 CaseId = Annotated[str, StringConstraints(pattern=r"^case-[a-z0-9-]{1,64}$")]
@@ -97,8 +104,17 @@ def _moderates(request: Request, authorization: Annotated[str, Header()] = "") -
         raise HTTPException(401, "Moderators only.", headers={"WWW-Authenticate": "Bearer"})
 
 
+def _is_no_foreign_page(request: Request) -> None:
+    """Any site may make a browser send a request to an address of its choice, and each case costs its pictures."""
+    origin = request.headers.get("origin")
+    ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    if not ours and origin not in request.app.state.settings.origins:
+        raise HTTPException(403, "Another site's page may not do this.")
+
+
 TheGame = Annotated[Game, Depends(_game)]
 Moderates = Depends(_moderates)
+FromNoForeignPage = Depends(_is_no_foreign_page)
 
 
 @_routes.get("/healthz", include_in_schema=False)
@@ -106,13 +122,13 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@_routes.post("/api/case/create", status_code=201)
+@_routes.post("/api/case/create", status_code=201, dependencies=[FromNoForeignPage])
 async def create_case(game: TheGame, response: Response, key: Key = None) -> dict[str, Any]:
     """A new case, at once; its pictures come later. With an `Idempotency-Key`, one case however often it is sent."""
     return _made(await game.create(key=key), response)
 
 
-@_routes.post("/api/cron/daily-case", status_code=201, dependencies=[Moderates])
+@_routes.post("/api/cron/daily-case", status_code=201, dependencies=[FromNoForeignPage, Moderates])
 async def make_daily_case(game: TheGame, response: Response) -> dict[str, Any]:
     """Today's case: 201 if it was made by this call, 200 if it was there."""
     return _made(await game.daily(), response)
@@ -147,7 +163,7 @@ async def image_progress(request: Request, game: TheGame, case: Annotated[CaseId
         raise HTTPException(404, "That job is not this case's.") from error
 
 
-@_routes.post("/api/moderator/generate-images", status_code=202, dependencies=[Moderates])
+@_routes.post("/api/moderator/generate-images", status_code=202, dependencies=[FromNoForeignPage, Moderates])
 async def generate_images(game: TheGame, chosen: Chosen | None = None) -> dict[str, Any]:
     """The pictures that are missing are on their way now."""
     case_id = await _chosen(game, chosen)
@@ -155,7 +171,7 @@ async def generate_images(game: TheGame, chosen: Chosen | None = None) -> dict[s
     return {"caseId": case_id, **await game.pictures.status(case_id)}
 
 
-@_routes.post("/api/moderator/cancel-images", status_code=202, dependencies=[Moderates])
+@_routes.post("/api/moderator/cancel-images", status_code=202, dependencies=[FromNoForeignPage, Moderates])
 async def cancel_images(game: TheGame, chosen: Chosen | None = None) -> dict[str, Any]:
     case_id = await _chosen(game, chosen)
     await game.pictures.cancel(case_id)
@@ -202,7 +218,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _page(request: Request, case: Case | None) -> Response:
-    return _templates.TemplateResponse(request, "case.html", {"case": case})
+    return _templates.TemplateResponse(request, "case.html", {"case": case}, headers=_PAGE_HEADERS)
 
 
 async def _no_case(request: Request, error: Exception) -> Response:

@@ -23,6 +23,7 @@ from examples.product_studio.store import Store
 from examples.product_studio.studio import Studio, kept
 from safelight.client import ApiProblem, SafelightClient, Unreachable
 
+_TIMEOUT_SECONDS = 10.0
 _PATIENCE_SECONDS = 2.0
 """How long a user waits while Safelight stumbles; what was ordered is sent later then."""
 _POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -34,7 +35,10 @@ def create_app(settings: Settings) -> FastAPI:
         store = Store(settings.data_dir)
         try:
             async with SafelightClient(
-                settings.safelight_url, api_key=settings.api_key, patience_seconds=_PATIENCE_SECONDS
+                settings.safelight_url,
+                api_key=settings.api_key,
+                timeout_seconds=_TIMEOUT_SECONDS,
+                patience_seconds=_PATIENCE_SECONDS,
             ) as safelight:
                 accounts = Accounts(safelight=safelight, store=store, welcome_tokens=settings.welcome_tokens)
                 studio = Studio(safelight=safelight, store=store, accounts=accounts, own_url=settings.own_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from safelight.client import ApiProblem, Unreachable
 
 _ORDERS_SHOWN = 12
 _ENTRIES_SHOWN = 10
+_WAIT_SECONDS = 3.0
+"""How long the page waits for what only Safelight knows, before it is shown without."""
 _YEAR_SECONDS = 365 * 86400
 
 _templates = Jinja2Templates(Path(__file__).parent / "templates")
@@ -32,16 +35,8 @@ async def studio_page(request: Request, studio: TheStudio) -> HTMLResponse:
     user = await who(request)
     if user is None:
         return _page(request, "sign_in.html")
-    try:
-        offered = {
-            "choices": await choices_of(studio, user.id),
-            "statistics": await statistics_of(studio, user.id, days=30),
-            "entries": (await studio.accounts.statement(user, limit=_ENTRIES_SHOWN))["entries"],
-        }
-    except (Unreachable, ApiProblem):
-        offered = {"choices": None, "statistics": None, "entries": []}
     photos = [shown_photo(each) for each in await studio.store.photos(user.id)]
-    seen = await _orders_seen(studio, user)
+    offered, seen = await asyncio.gather(_offered(studio, user), _orders_seen(studio, user))
     return _page(request, "studio.html", user=user, photos=photos, max_scenes=MAX_SCENES, **offered, **seen)
 
 
@@ -81,14 +76,30 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
+async def _offered(studio: Studio, user: User) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_WAIT_SECONDS):
+            return {
+                "choices": await choices_of(studio, user.id),
+                "statistics": await statistics_of(studio, user.id, days=30),
+                "entries": (await studio.accounts.statement(user, limit=_ENTRIES_SHOWN))["entries"],
+            }
+    except (Unreachable, ApiProblem, TimeoutError):
+        return {"choices": None, "statistics": None, "entries": []}
+
+
 async def _orders_seen(studio: Studio, user: User) -> dict[str, Any]:
     newest = await studio.store.generations(user.id, before=None, limit=_ORDERS_SHOWN, filters={})
-    orders = [shown(each, is_fresh=is_fresh) for each, is_fresh in await studio.look_at(newest)]
+    seen, balance = await asyncio.gather(studio.look_at(newest), _balance(studio, user))
+    return {"orders": [shown(each, is_fresh=is_fresh) for each, is_fresh in seen], "balance": balance}
+
+
+async def _balance(studio: Studio, user: User) -> dict[str, int] | None:
     try:
-        balance = await studio.accounts.balance(user)
-    except (Unreachable, ApiProblem):
-        balance = None
-    return {"orders": orders, "balance": balance}
+        async with asyncio.timeout(_WAIT_SECONDS):
+            return await studio.accounts.balance(user)
+    except (Unreachable, ApiProblem, TimeoutError):
+        return None
 
 
 def _page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

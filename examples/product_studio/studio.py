@@ -24,6 +24,8 @@ from examples.product_studio.wishes import Wish, job_of
 from safelight.client import ApiProblem, JobView, SafelightClient, Unreachable
 
 _LOOKS_AT_ONCE = 5
+_LOOK_SECONDS = 3.0
+"""How long somebody who looks waits for Safelight, for all orders together; then they see what was last seen."""
 _ANSWER_SECONDS = 3.0
 """How long somebody who orders waits for Safelight; then the order is kept, and sent by the sweep."""
 
@@ -80,22 +82,20 @@ class Studio:
 
     async def look(self, generation: Generation) -> tuple[Generation, bool]:
         """The order as it stands, and whether that is fresh: without Safelight it is what was last seen."""
-        if not generation.is_stale or generation.job_id is None:
-            return generation, generation.job_id is not None or not generation.is_open
-        try:
-            await self._note(generation, await self.safelight.job(generation.job_id))
-        except (Unreachable, ApiProblem) as error:
-            log.warning("order %s is shown as it was last seen: %s", generation.id, error)
-            return generation, False
-        return await self._again(generation), True
+        [seen] = await self.look_at([generation])
+        return seen
 
     async def look_at(self, generations: list[Generation]) -> list[tuple[Generation, bool]]:
         """The same for several, in their order."""
         places = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
         async def one(generation: Generation) -> tuple[Generation, bool]:
-            async with places:
-                return await self.look(generation)
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS), places:
+                    return await self._looked(generation)
+            except (Unreachable, ApiProblem, TimeoutError) as error:
+                log.warning("order %s is shown as it was last seen: %r", generation.id, error)
+                return generation, False
 
         return await asyncio.gather(*map(one, generations))
 
@@ -149,6 +149,12 @@ class Studio:
                 async with asyncio.timeout(sweep_seconds):
                     await self._news.wait()
                     is_sweep = False
+
+    async def _looked(self, generation: Generation) -> tuple[Generation, bool]:
+        if not generation.is_stale or generation.job_id is None:
+            return generation, generation.job_id is not None or not generation.is_open
+        await self._note(generation, await self.safelight.job(generation.job_id))
+        return await self._again(generation), True
 
     async def _mend(self, generation: Generation) -> None:
         async with self._lock(generation.user_id, generation.request_key):

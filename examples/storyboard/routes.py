@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
-from fastapi import APIRouter, File, Header, Path, UploadFile
+from fastapi import APIRouter, Depends, File, Header, Path, Request, UploadFile
 from starlette.responses import JSONResponse
 
 from examples.storyboard.asked import Capsule, Generate, Name
@@ -24,7 +25,7 @@ _MOST_UPLOAD_BYTES = 20_000_000
 
 
 def api_routes(studio: Studio, store: Store, client: SafelightClient) -> APIRouter:
-    router = APIRouter(prefix="/api")
+    router = APIRouter(prefix="/api", dependencies=[Depends(_require_own_page)])
 
     def view(entry: Entry) -> dict[str, Any]:
         return shown(entry, base_url=client.base_url)
@@ -90,6 +91,14 @@ def api_routes(studio: Studio, store: Store, client: SafelightClient) -> APIRout
         return (await _asked(client.call("PUT", f"/v1/styles/{name}", may_repeat=True, json=words))).json()
 
     return router
+
+
+def _require_own_page(request: Request) -> None:
+    """Any site may make a browser send a request to an address of its choice: from there nothing is changed."""
+    origin = request.headers.get("origin")
+    is_change = request.method not in ("GET", "HEAD")
+    if is_change and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Problem(403, "foreign-page", "Another site's page may not do this.")
 
 
 async def _asked(call: Coroutine[Any, Any, T]) -> T:

@@ -172,21 +172,14 @@ class Studio:
 
     async def _with_pictures_named(self, asked: Generate, request: dict[str, Any]) -> dict[str, Any]:
         """The request, once every job that it works from has its picture; with that picture's id. Raises Problem."""
-        for source, named in zip(asked.sources, _sources_in(request), strict=True):
-            if source.job_id is not None:
-                named["image_id"] = await self._picture_in(source)
+        sources = zip(asked.sources, _sources_in(request), strict=True)
+        of_jobs = [(source, named) for source, named in sources if source.job_id is not None]
+        entries = [await self._get(source.job_id or "") for source, _ in of_jobs]
+        # All at once, for whoever asked waits for this only as long as for one of them.
+        entries = await self.all_fresh(entries, within_seconds=self._settings.answer_seconds)
+        for (source, named), entry in zip(of_jobs, entries, strict=True):
+            named["image_id"] = _picture_in(entry, source)
         return request
-
-    async def _picture_in(self, source: Source) -> str:
-        entry = await self.fresh(source.job_id or "", within_seconds=self._settings.answer_seconds)
-        images: list[dict[str, Any]] = (entry.document or {}).get("images", [])
-        wanted = [each for each in images if source.image_id in (None, each["id"])]
-        if not wanted and entry.document is not None:
-            raise Problem(404, "not-found", f"Job `{entry.id}` has no image `{source.image_id}`.")
-        pictured = next((each["id"] for each in wanted if each["status"] == COMPLETED), None)
-        if pictured is None:
-            raise Problem(409, "picture-not-ready", f"Job `{entry.id}` has no such picture yet.")
-        return pictured
 
     async def _refresh(self, safelight_id: str) -> None:
         """The copy is up to date with all news, also with those that come while Safelight is asked."""
@@ -251,6 +244,18 @@ class Studio:
         del self._tasks[task.get_name()]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("%s went wrong", task.get_name(), exc_info=error)
+
+
+def _picture_in(entry: Entry, source: Source) -> str:
+    """The source's picture, by its id. Raises Problem."""
+    images: list[dict[str, Any]] = (entry.document or {}).get("images", [])
+    wanted = [each for each in images if source.image_id in (None, each["id"])]
+    if not wanted and entry.document is not None:
+        raise Problem(404, "not-found", f"Job `{entry.id}` has no image `{source.image_id}`.")
+    pictured = next((each["id"] for each in wanted if each["status"] == COMPLETED), None)
+    if pictured is None:
+        raise Problem(409, "picture-not-ready", f"Job `{entry.id}` has no such picture yet.")
+    return pictured
 
 
 def _sources_in(request: dict[str, Any]) -> list[dict[str, Any]]:

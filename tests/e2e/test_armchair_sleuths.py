@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,46 +22,10 @@ from standardwebhooks import Webhook
 from examples.armchair_sleuths.case import id_of_request, written_story
 from tests.e2e.conftest import StartApp
 from tests.e2e.service import Program, Service, eventually
+from tests.e2e.stories import STORIES
 
 ENDED = ("completed", "partial", "failed", "canceled")
 SITE = "https://play.example"
-
-
-def _story(title: str, *marks: str) -> dict[str, Any]:
-    """One location, one suspect, and a piece of evidence for each of the marks, which script the vendor."""
-    return {
-        "title": title,
-        "premise": "Somebody has eaten the last plum.",
-        "solution": "The cat.",
-        "locations": [{"name": f"The larder of {title}", "description": "Shelves, a window left ajar."}],
-        "suspects": [
-            {
-                "name": f"Aunt {title}",
-                "age": 61,
-                "gender": "female",
-                "occupation": "beekeeper",
-                "appearance": "Straw hat, a stain on the cuff.",
-                "statement": "I was with the bees.",
-            }
-        ],
-        "evidence": [
-            {"name": f"Stone {n} of {title}", "description": f"A plum stone. {mark}".strip()}
-            for n, mark in enumerate(marks)
-        ],
-    }
-
-
-STORIES = {
-    "plain": _story("plain", "", ""),
-    "flawed": _story(
-        "flawed",
-        "[[sandbox: refuse IMAGE_SAFETY x1]]",
-        "",
-        "[[sandbox: refuse-prompt PROHIBITED_CONTENT x1]]",
-        "[[sandbox: no-image x3]]",
-        "[[sandbox: text-only x1]]",
-    ),
-}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +62,7 @@ def held(service: Service) -> Iterator[Service]:
     service.http.post("/v1/queue/resume").raise_for_status()
 
 
-def test_case_is_answered_at_once_and_its_pictures_come_in(game: Program, stories: Path) -> None:
+def test_case_is_answered_at_once_and_its_pictures_come_in(game: Program, service: Service, stories: Path) -> None:
     case = _create(game, "plain", stories)
     assert "solution" not in case
     assert case["locations"][0]["imageUrl"] is None
@@ -112,11 +77,19 @@ def test_case_is_answered_at_once_and_its_pictures_come_in(game: Program, storie
     assert case["locations"][0]["imageUrl"] == status["images"]["locations"][0]
     assert case["suspects"][0]["profileImageUrl"] == status["images"]["suspects"][0]
     assert [each["imageUrl"] for each in case["evidence"]] == status["images"]["evidence"]
+    job = json.loads(_kept(game, f"case:{case['id']}:image-job")[0])
+    assert (job["jobId"], job["state"]) == (_job(service, case["id"])["id"], "completed")
+    assert _kept(game, f"case:{case['id']}:image-status") == ("ready", None)
+    kept, seconds_left = _kept(game, f"image-generation-status:{case['id']}")
+    assert json.loads(kept) == status
+    assert seconds_left is not None
+    assert 6.9 < seconds_left / 86_400 <= 7
     picture = httpx2.get(case["evidence"][1]["imageUrl"], trust_env=False)
     assert picture.headers["content-type"] == "image/jpeg"
-    page = game.http.get(f"/cases/{case['id']}").text
-    assert case["suspects"][0]["profileImageUrl"] in page
-    assert STORIES["plain"]["solution"] not in page
+    page = game.http.get(f"/cases/{case['id']}")
+    assert case["suspects"][0]["profileImageUrl"] in page.text
+    assert STORIES["plain"]["solution"] not in page.text
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
 
 
 def test_what_has_no_picture_is_told_and_a_moderator_has_it_tried_again(game: Program, stories: Path) -> None:
@@ -124,17 +97,18 @@ def test_what_has_no_picture_is_told_and_a_moderator_has_it_tried_again(game: Pr
     status = _ended(game, case["id"])
 
     assert status["status"] == "partial"
-    assert status["progress"] == {"current": 3, "total": 7}
+    assert status["progress"] == {"current": 10, "total": 14}
     assert [(each["type"], each["index"]) for each in status["errors"]] == [("evidence", n) for n in (0, 2, 3, 4)]
     assert all(each["message"] for each in status["errors"])
-    assert [url is not None for url in status["images"]["evidence"]] == [False, True, False, False, False]
+    assert [index for index, url in enumerate(status["images"]["evidence"]) if url is None] == [0, 2, 3, 4]
+    assert _kept(game, f"case:{case['id']}:image-status")[0] == "partial"
     kept = status["images"]["locations"][0]
 
     assert game.http.post("/api/moderator/generate-images", json={"caseId": case["id"]}).status_code == 202
     status = _ended(game, case["id"])
 
     assert (status["status"], status["errors"]) == ("completed", [])
-    assert status["progress"] == {"current": 7, "total": 7}
+    assert status["progress"] == {"current": 14, "total": 14}
     assert status["images"]["locations"][0] == kept
 
 
@@ -176,9 +150,11 @@ def test_case_whose_game_died_before_it_ordered_gets_its_pictures(
         game.kill()
     assert _jobs(service, case["id"]) == []
 
-    game.start(SAFELIGHT_URL=service.url, SWEEP_SECONDS="60")
+    game.start(SAFELIGHT_URL=service.url, SWEEP_SECONDS="60", DAILY="true")
 
     assert _ended(game, case["id"])["status"] == "completed"
+    daily = eventually(lambda: _daily(game), what="the case that the game makes by itself each day")
+    assert _ended(game, daily["id"])["status"] in ("completed", "partial")
     assert len(_jobs(service, case["id"])) == 1
     assert game.http.get(f"/api/case/{case['id']}").json()["locations"][0]["imageUrl"]
 
@@ -198,6 +174,27 @@ def test_game_that_died_before_it_heard_of_its_job_is_told_of_it(
 
     assert _ended(game, case["id"])["status"] == "completed"
     assert [each["id"] for each in _jobs(held, case["id"])] == [job["id"]]
+
+
+def test_what_was_canceled_before_the_game_heard_of_its_job_is_canceled_at_safelight_too(
+    start_app: StartApp, environment: dict[str, str], held: Service, stories: Path
+) -> None:
+    with _deaf_relay(held) as url:
+        game = start_app("armchair_sleuths", **environment, SAFELIGHT_URL=url)
+        case = _create(game, "plain", stories, key="unwanted")
+        job = _job(held, case["id"])
+        answer = game.http.post("/api/moderator/cancel-images", json={"caseId": case["id"]})
+        assert answer.status_code == 202
+        assert answer.json()["status"] == "pending", "nobody knows yet"
+        game.kill()
+    bought = len(held.sandbox.vendor.calls)
+
+    game.start(SAFELIGHT_URL=held.url, SWEEP_SECONDS="60")
+
+    assert _ended(game, case["id"])["status"] == "canceled"
+    held.http.post("/v1/queue/resume").raise_for_status()
+    assert held.http.get(f"/v1/jobs/{job['id']}").json()["status"] == "canceled"
+    assert len(held.sandbox.vendor.calls) == bought
 
 
 def test_ten_cases_at_once_lose_no_picture_and_buy_none_twice(game: Program, service: Service, stories: Path) -> None:
@@ -286,6 +283,9 @@ def test_pages_of_named_sites_may_ask_and_bad_requests_are_the_callers_fault(gam
     for origin, allowed in ((SITE, SITE), ("https://other.example", None)):
         answer = game.http.get("/api/case/daily", headers={"Origin": origin})
         assert answer.headers.get("access-control-allow-origin") == allowed
+    for path in ("case/create", "cron/daily-case", "moderator/generate-images", "moderator/cancel-images"):
+        answer = game.http.post(f"/api/{path}", headers={"Origin": "https://other.example"})
+        assert answer.status_code == 403, path
     assert game.http.get("/api/case/case-none").status_code == 404
     assert game.http.get("/api/image-status/%2e%2e").status_code in (404, 422)
     assert game.http.post("/api/moderator/cancel-images", json={"case": 1}).status_code == 422
@@ -332,6 +332,18 @@ def _ended(game: Program, case_id: str) -> dict[str, Any]:
         return status if status["status"] in ENDED else None
 
     return eventually(look, what=f"the pictures of {case_id}", seconds=60)
+
+
+def _kept(game: Program, key: str) -> tuple[str, float | None]:
+    """What the game's own store has there, and for how many seconds more."""
+    with closing(sqlite3.connect(Path(game.environment["DATA_DIR"]) / "sleuths.sqlite3")) as db:
+        value, expires_at = db.execute("SELECT value, expires_at FROM entries WHERE key = ?", (key,)).fetchone()
+    return value, None if expires_at is None else expires_at - time.time()
+
+
+def _daily(game: Program) -> dict[str, Any] | None:
+    answer = game.http.get("/api/case/daily")
+    return answer.json() if answer.status_code == 200 else None
 
 
 def _jobs(service: Service, case_id: str) -> list[dict[str, Any]]:

@@ -94,15 +94,17 @@ def test_tokens_of_pictures_that_were_refused_or_failed_come_back_and_a_retry_ho
             "Fire [[sandbox: refuse-prompt PROHIBITED_CONTENT x1]]",
             "Fog [[sandbox: no-image x3]]",
             "Words [[sandbox: text-only x1]]",
+            *(f"A plain one, {n}" for n in range(8)),
             "A last one",
         )
     )
     order = ada.ended(order)
-    assert (order["status"], order["is_partial"], order["delivered"]) == ("completed", True, 2)
-    assert order["tokens_in_words"] == "18 tokens held, 6 spent, 12 returned"
-    assert ada.tokens() == {"available": WELCOME - 6, "held": 0, "spent": 6}
+    assert (order["status"], order["is_partial"], order["delivered"]) == ("completed", True, 10)
+    assert order["tokens_in_words"] == "42 tokens held, 30 spent, 12 returned"
+    assert ada.tokens() == {"available": WELCOME - 30, "held": 0, "spent": 30}
     assert [each["status"] for each in order["pictures"]] == [
-        *("completed", "refused", "refused", "failed", "refused", "completed")
+        *("completed", "refused", "refused", "failed", "refused"),
+        *["completed"] * 9,
     ]
     assert all(each["why"] for each in order["pictures"] if each["status"] != "completed")
 
@@ -111,8 +113,8 @@ def test_tokens_of_pictures_that_were_refused_or_failed_come_back_and_a_retry_ho
     assert (again.status_code, again.json()["status"]) == (202, "processing")
     order = ada.ended(order)
     assert (order["is_partial"], order["can_retry"]) == (False, False)
-    assert order["tokens_in_words"] == "30 tokens held, 18 spent, 12 returned"
-    assert ada.tokens()["available"] == WELCOME - 18
+    assert order["tokens_in_words"] == "54 tokens held, 42 spent, 12 returned"
+    assert ada.tokens()["available"] == WELCOME - 42
     assert ada.did("retry", order).status_code == 409
 
 
@@ -280,6 +282,16 @@ def test_orders_that_were_kept_and_not_sent_when_the_studio_died_are_paid_for_on
         query = {"account": ada.id, "metadata.generation": order["id"]}
         assert len(service.http.get("/v1/jobs", params=query).json()["jobs"]) == 1
     assert ada.tokens() == {"available": WELCOME - 2 * PRICE, "held": 0, "spent": 2 * PRICE}
+
+
+def test_page_does_not_wait_long_for_a_safelight_that_says_nothing(service: Service, ada: User, paused: None) -> None:
+    order = ada.ordered(ada.wish("On marble"))
+    with _frozen(service):
+        page = ada.http.get("/", timeout=20).text
+    assert "service does not answer just now" in page
+    assert "Your balance cannot be read just now" in page
+    assert order["id"] in page
+    assert "as last seen" in page
 
 
 def test_history_comes_in_pages_and_figures_are_the_users_own(ada: User) -> None:

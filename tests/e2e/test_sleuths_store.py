@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,14 @@ async def test_concurrent_changes_lose_nothing(stores: tuple[Store, Store]) -> N
     await asyncio.gather(*(add(n) for n in range(20)))
 
     assert await change(stores[0], "count", lambda old: old) == list(range(20))
+
+
+async def test_old_values_are_forgotten_without_a_look_at_the_others(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store.sqlite3")
+    with closing(sqlite3.connect(tmp_path / "store.sqlite3")) as db:
+        [plan] = db.execute("EXPLAIN QUERY PLAN DELETE FROM entries WHERE expires_at <= 1").fetchall()
+    assert "entries_expiring" in plan[-1]
+    await store.aclose()
 
 
 async def test_value_is_gone_after_its_time(stores: tuple[Store, Store], tmp_path: Path) -> None:

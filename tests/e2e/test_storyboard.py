@@ -119,18 +119,19 @@ def test_a_mask_says_where_a_picture_may_be_changed(app: Program, service: Servi
     assert len(_stored(service, job["storage_folder"], "inpaint_1.*.png")) == 1
 
 
-def test_a_variation_that_is_refused_leaves_the_others(app: Program) -> None:
-    promised = ordered(app, **frame("start_frame", f"A crowd {REFUSED_ONCE}", shot_id="8", n=3))
+def test_variations_that_are_refused_leave_the_others(app: Program) -> None:
+    prompts = [*(f"Crowd {n} {REFUSED_ONCE}" for n in range(4)), *(f"Crowd {n}" for n in range(4, 7))]
+    promised = ordered(app, **frame("start_frame", "", shot_id="8", n=2) | {"prompts": prompts})
     job = final(app, promised)
     assert (job["status"], job["safelight_status"], job["is_partial"]) == ("completed", "partial", True)
-    assert sorted(each["status"] for each in job["images"]) == ["completed", "completed", "failed"]
+    assert sorted(each["status"] for each in job["images"]) == ["completed"] * 10 + ["failed"] * 4
     assert (job["error"]["code"], job["failure_stage"]) == ("refused", "generating")
     assert _picture(job["public_url"]).format == "PNG"
 
     again = app.http.post(f"/api/images/jobs/{job['job_id']}/retry").json()
     assert again["job_id"] == job["job_id"]
     healed = completed(app, again)
-    assert (healed["is_partial"], healed["retry_count"], healed["attempt_count"]) == (False, 1, 4)
+    assert (healed["is_partial"], healed["retry_count"], healed["attempt_count"]) == (False, 1, 18)
 
 
 def test_a_key_that_the_vendor_does_not_take_fails_the_job_and_says_so(app: Program) -> None:
@@ -166,7 +167,9 @@ def test_the_same_request_under_the_same_key_is_one_job_and_one_purchase(app: Pr
 def test_a_canceled_job_ends_and_can_be_tried_again(app: Program, service: Service, held: None) -> None:
     promised = ordered(app, **frame("start_frame", "A field", shot_id="11", n=2))
     _in_flight(service, 2)
-    assert app.http.post(f"/api/images/jobs/{promised['job_id']}/cancel").status_code == 200
+    cancel = f"/api/images/jobs/{promised['job_id']}/cancel"
+    assert app.http.post(cancel, headers={"origin": "https://elsewhere.example"}).status_code == 403
+    assert app.http.post(cancel, headers={"origin": app.url}).status_code == 200
     _control(service, "release")
     job = final(app, promised)
     assert (job["status"], job["safelight_status"], job["error"]["code"]) == ("failed", "canceled", "canceled")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from pydantic import ValidationError
 
 from examples.storyboard.asked import Generate
 from examples.storyboard.plan import job_body
+from examples.storyboard.problems import Problem
 from examples.storyboard.settings import Settings
 from examples.storyboard.shown import shown
 from examples.storyboard.store import Store
+from examples.storyboard.studio import Studio
+from safelight.client import SafelightClient
 
 SHOT = {"project_id": "1", "branch_id": "2", "scene_id": "3", "shot_id": "4"}
 SAFELIGHT = "http://127.0.0.1:8420"
@@ -141,6 +146,23 @@ async def test_what_may_have_been_sent_can_only_be_canceled_by_safelight(store: 
     assert [await store.begin_again(each) for each in ("gen_1", "gen_2")] == [True, False]
 
 
+async def test_who_orders_from_several_pictures_waits_for_all_of_them_at_once(store: Store) -> None:
+    names = [f"gen_{n}" for n in range(5)]
+    for name in names:
+        await saved(store, name)
+        await store.will_send(name, {"images": []})
+        await store.submitted(name, document("generating", "completed") | {"id": f"job_{name}"}, is_live=True)
+    first, *others = [{"job_id": name} for name in names]
+    made = asked("end_frame", start_frame={"source": first}, references=others)
+    async with _knowing_nothing(until=len(names)) as url, SafelightClient(url) as client:
+        studio = Studio(store, client, Settings(answer_seconds=60, fresh_seconds=0))
+        with pytest.raises(Problem) as refused:  # what was there when it was last seen is gone
+            async with asyncio.timeout(30):
+                await studio.order(made, key=None)
+        assert refused.value.status == 404
+        await studio.close()
+
+
 async def test_a_store_is_there_again_after_a_restart(tmp_path: Path) -> None:
     first = Store(tmp_path / "storyboard.sqlite3")
     await saved(first, "gen_1", key="once")
@@ -186,6 +208,29 @@ def document(status: str, *images: str, seq: int = 1) -> dict[str, Any]:
         "seq": seq,
         "images": [_image(n, each) for n, each in enumerate(images, 1)],
     }
+
+
+@asynccontextmanager
+async def _knowing_nothing(*, until: int) -> AsyncIterator[str]:
+    """A Safelight that answers 404 to everything, once so many wait for it together."""
+    everybody = asyncio.Barrier(until)
+    body = b'{"type": "/problems/not-found", "detail": "It is gone.", "status": 404}'
+    head = f"HTTP/1.1 404 X\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\n"
+    is_open = False
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal is_open
+        await reader.readuntil(b"\r\n\r\n")
+        if not is_open:
+            await everybody.wait()
+            is_open = True
+        writer.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 def _image(number: int, status: str) -> dict[str, Any]:
