@@ -40,10 +40,10 @@ serve: install ## database, API and worker on 127.0.0.1:8420
 	@$(BIN)/safelight serve
 
 test: install ## every test that fits in eight minutes
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 proof: install ## the long versions as well
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 bench: install ## measure, and write figures and profile into docs/benchmarks.md
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md

@@ -58,15 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before the names of groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A service of processes is one worker's: what shares it is not spread over several (`--dist loadgroup`)."""
-    for item in items:
-        if item.path.parent.name in ("browser", "e2e"):
-            group = item.path.parent.name if item.path.parent.name == "browser" else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["postgres_home"] = str(node.config.stash[_HOME])

@@ -82,6 +82,7 @@ async def test_a_home_of_a_real_installation_is_left_alone(safelight: Safelight,
     assert (tmp_path / "mine" / "pg").is_dir()
 
 
+@pytest.mark.slow
 async def test_generate_brings_a_service_of_its_own_when_none_answers(safelight: Safelight, tmp_path: Path) -> None:
     order = {
         "images": [{"id": f"card-{n}", "group": "cards", "prompt": f"Card {n}"} for n in (1, 2)],

@@ -70,6 +70,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[RunningSandbox]:
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_the_books_balance_after_a_storm(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     await weather(fleet, capsys, images=40, calls_between_kills=10, within_seconds=240)

@@ -131,7 +131,14 @@ def read(scan: dict[str, Any]) -> float:
     return (scan["Actual Rows"] + rejected) * scan["Actual Loops"]
 
 
-@pytest.mark.parametrize("statistics", ["fresh", "of an empty table", "of a table in which nothing waited"])
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        pytest.param("fresh", marks=pytest.mark.slow),
+        "of an empty table",
+        pytest.param("of a table in which nothing waited", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_hundred_thousand_images_of_a_shut_gate_are_passed_over_and_not_walked(
     statistics: str, pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:
@@ -191,7 +198,7 @@ async def test_a_hundred_thousand_urgent_images_that_are_not_due_or_await_pictur
     assert await pool.fetchval(urgent) == 8
 
 
-@pytest.mark.parametrize("statistics", ["fresh", "of an empty table"])
+@pytest.mark.parametrize("statistics", [pytest.param("fresh", marks=pytest.mark.slow), "of an empty table"])
 async def test_of_ten_thousand_images_of_a_hundred_accounts_few_are_looked_at(
     statistics: str, pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:

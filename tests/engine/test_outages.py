@@ -27,9 +27,7 @@ MODELS = {
     "fal": "fal-ai/flux/dev",
 }
 VENDORS = sorted(MODELS)
-ALL_OR_TWO = [
-    pytest.param(each, marks=[pytest.mark.slow] if each in ("gemini", "replicate") else []) for each in VENDORS
-]
+ALL_OR_ONE = [pytest.param(each, marks=[pytest.mark.slow] if each != "openai" else []) for each in VENDORS]
 """Two kinds of wire answer all the others' questions as well; every one of them is asked in the long run."""
 
 
@@ -84,7 +82,7 @@ async def notices(pool: asyncpg.Pool) -> list[tuple[str, str, str | None]]:
     return [(each.type, each.provider, each.code) for each in await gates.notices(pool, 0)]
 
 
-@pytest.mark.parametrize("vendor", ALL_OR_TWO)
+@pytest.mark.parametrize("vendor", ALL_OR_ONE)
 async def test_ten_minutes_of_outage_fail_no_image_and_see_one_probe_in_each_window(
     vendor: str, settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
 ):
@@ -116,7 +114,7 @@ async def test_ten_minutes_of_outage_fail_no_image_and_see_one_probe_in_each_win
     assert 5 <= windows <= 8, "10, 20, 40, 80, 160, 300 seconds"
 
 
-@pytest.mark.parametrize("vendor", ALL_OR_TWO)
+@pytest.mark.parametrize("vendor", ALL_OR_ONE)
 @pytest.mark.parametrize("script", ["bad-key", "no-credit"])
 async def test_a_key_or_balance_that_goes_mid_run_pauses_the_provider_once_and_fails_nothing(
     script: str, vendor: str, settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox

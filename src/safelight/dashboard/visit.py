@@ -6,6 +6,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -114,14 +115,7 @@ class Pages:
     def __init__(self, inside: Inside, *, public_url: str | None) -> None:
         self.inside = inside
         self.assets = Assets(f"{PREFIX}/static")
-        self.templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("safelight.dashboard"),
-            autoescape=True,
-            undefined=_Absent,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self.templates.filters.update(FILTERS)
+        self.templates = _templates()
         origin = urlsplit(public_url or "")
         self._policy = _POLICY.format(pictures=f" {origin.scheme}://{origin.netloc}" if origin.netloc else "")
 
@@ -156,6 +150,20 @@ class Pages:
         if visit.request.cookies.get(_FORM_COOKIE) != visit.token:
             set_cookie(visit.request, response, _FORM_COOKIE, visit.token, max_age_seconds=None)
         return response
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    """Compiled once a process."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("safelight.dashboard"),
+        autoescape=True,
+        undefined=_Absent,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(FILTERS)
+    return templates
 
 
 class _Absent(jinja2.StrictUndefined):
