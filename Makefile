@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-JOBS ?= 4
+JOBS ?= 3
 
 .PHONY: help install demo example-sleuths example-storyboard example-studio serve test proof bench check format docs lock clean
 

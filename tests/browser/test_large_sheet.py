@@ -6,6 +6,7 @@ import base64
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import pytest
 from playwright.async_api import Route, expect
 
 from tests.browser.conftest import Visitor
@@ -45,6 +46,7 @@ _TOUCH = """() => new Promise((done) => {
 })"""
 
 
+@pytest.mark.slow
 async def test_five_hundred_frames_fill_and_the_page_stays_quick(visitor: Visitor):
     page = visitor.page
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()

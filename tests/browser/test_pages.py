@@ -58,7 +58,7 @@ async def test_every_page_fits_a_phone_and_can_be_used_without_eyes(visitor: Vis
     assert faults == {}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 async def test_every_word_can_be_read_in_light_and_in_dark(visitor: Visitor, job_id: str, scheme: Any):
     page = visitor.page
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

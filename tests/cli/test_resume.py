@@ -25,6 +25,7 @@ async def vendor(tmp_path: Path) -> AsyncIterator[RunningSandbox]:
         yield running
 
 
+@pytest.mark.slow
 async def test_after_an_interrupt_the_same_command_finishes_the_same_job_and_buys_nothing_twice(
     safelight: Safelight, environment: dict[str, str], vendor: RunningSandbox, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_what_has_no_picture_is_told_and_a_moderator_has_it_tried_again(game: Pr
     assert status["images"]["locations"][0] == kept
 
 
+@pytest.mark.slow
 def test_every_picture_fails_when_the_vendor_takes_no_key(
     start_app: StartApp, environment: dict[str, str], stories: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_every_picture_fails_when_the_vendor_takes_no_key(
     assert case["evidence"][0]["imageUrl"] is None
 
 
+@pytest.mark.slow
 def test_what_was_told_while_the_game_was_away_is_told_again(game: Program, held: Service, stories: Path) -> None:
     case = _create(game, "plain", stories)
     job = _job(held, case["id"])
@@ -159,6 +161,7 @@ def test_case_whose_game_died_before_it_ordered_gets_its_pictures(
     assert game.http.get(f"/api/case/{case['id']}").json()["locations"][0]["imageUrl"]
 
 
+@pytest.mark.slow
 def test_game_that_died_before_it_heard_of_its_job_is_told_of_it(
     start_app: StartApp, environment: dict[str, str], held: Service, stories: Path
 ) -> None:
@@ -176,6 +179,7 @@ def test_game_that_died_before_it_heard_of_its_job_is_told_of_it(
     assert [each["id"] for each in _jobs(held, case["id"])] == [job["id"]]
 
 
+@pytest.mark.slow
 def test_what_was_canceled_before_the_game_heard_of_its_job_is_canceled_at_safelight_too(
     start_app: StartApp, environment: dict[str, str], held: Service, stories: Path
 ) -> None:
@@ -197,6 +201,7 @@ def test_what_was_canceled_before_the_game_heard_of_its_job_is_canceled_at_safel
     assert len(held.sandbox.vendor.calls) == bought
 
 
+@pytest.mark.slow
 def test_ten_cases_at_once_lose_no_picture_and_buy_none_twice(game: Program, service: Service, stories: Path) -> None:
     bought = len(service.sandbox.vendor.calls)
     together = threading.Barrier(10)
@@ -232,6 +237,7 @@ def test_case_that_is_sent_twice_is_one_case_with_one_job(game: Program, service
     assert len(_jobs(service, case_id)) == 1
 
 
+@pytest.mark.slow
 def test_moderator_cancels_and_changes_their_mind(game: Program, held: Service, stories: Path) -> None:
     case = _create(game, "plain", stories, key="canceled")
     _job(held, case["id"])

@@ -118,6 +118,7 @@ def test_tokens_of_pictures_that_were_refused_or_failed_come_back_and_a_retry_ho
     assert ada.did("retry", order).status_code == 409
 
 
+@pytest.mark.slow
 def test_all_tokens_come_back_when_nothing_can_be_made(ada: User) -> None:
     order = ada.ended(ada.ordered(ada.wish("On marble", "In snow", model="locked-out")))
     assert (order["status"], order["delivered"]) == ("failed", 0)
@@ -174,6 +175,7 @@ def test_the_same_order_sent_twice_is_one_order(ada: User) -> None:
     assert (other.status_code, other.json()["type"]) == (422, "idempotency-key-reused")
 
 
+@pytest.mark.slow
 def test_ten_orders_at_once_by_three_users_are_each_paid_for_by_whoever_ordered(app: Program) -> None:
     with signed_up(app, "Ada") as ada, signed_up(app, "Ben") as ben, signed_up(app, "Cyd") as cyd:
         users = [ada, ben, cyd, ada, ben, cyd, ada, ben, cyd, ada]
@@ -240,6 +242,7 @@ def test_webhooks_tell_what_nobody_asks_for(app: Program, ada: User) -> None:
     assert _remembered(app, order)["told_seq"] < 99
 
 
+@pytest.mark.slow
 def test_what_happened_while_the_studio_was_down_is_learnt_and_its_messages_are_taken_later(
     app: Program, service: Service, ada: User, held: None
 ) -> None:
@@ -284,6 +287,7 @@ def test_orders_that_were_kept_and_not_sent_when_the_studio_died_are_paid_for_on
     assert ada.tokens() == {"available": WELCOME - 2 * PRICE, "held": 0, "spent": 2 * PRICE}
 
 
+@pytest.mark.slow
 def test_page_does_not_wait_long_for_a_safelight_that_says_nothing(service: Service, ada: User, paused: None) -> None:
     order = ada.ordered(ada.wish("On marble"))
     with _frozen(service):
@@ -294,6 +298,7 @@ def test_page_does_not_wait_long_for_a_safelight_that_says_nothing(service: Serv
     assert "as last seen" in page
 
 
+@pytest.mark.slow
 def test_history_comes_in_pages_and_figures_are_the_users_own(ada: User) -> None:
     plain = [ada.ended(ada.ordered(ada.wish(f"Scene {n}")))["id"] for n in range(2)]
     noir = ada.ended(ada.ordered(ada.wish("At night", style="noir")))["id"]

@@ -88,6 +88,7 @@ def test_an_end_frame_is_made_from_the_start_frame_of_its_own_job(app: Program, 
     }
 
 
+@pytest.mark.slow
 def test_an_end_frame_is_made_from_the_picture_of_an_earlier_job_which_has_to_be_there(
     app: Program, service: Service, held: None
 ) -> None:
@@ -134,12 +135,14 @@ def test_variations_that_are_refused_leave_the_others(app: Program) -> None:
     assert (healed["is_partial"], healed["retry_count"], healed["attempt_count"]) == (False, 1, 18)
 
 
+@pytest.mark.slow
 def test_a_key_that_the_vendor_does_not_take_fails_the_job_and_says_so(app: Program) -> None:
     job = final(app, ordered(app, **frame("start_frame", "A tower", shot_id="9", provider="locked-out")))
     assert (job["status"], job["public_url"], job["failure_stage"]) == ("failed", None, "generating")
     assert (job["error"]["code"], job["error"]["kind"], job["error"]["billed"]) == ("failed", "AUTH_ERROR", "no")
 
 
+@pytest.mark.slow
 def test_ten_requests_at_once_are_ten_jobs_with_a_picture_each(app: Program, service: Service) -> None:
     prompts = [f"Extra number {n}" for n in range(10)]
     with ThreadPoolExecutor(10) as clients:
@@ -201,6 +204,7 @@ def test_news_reach_the_copy_by_webhook_and_only_if_they_are_signed(
     deaf.stop()
 
 
+@pytest.mark.slow
 def test_an_app_that_was_down_learns_what_it_missed_and_takes_the_messages_that_come_again(
     app: Program, service: Service, held: None
 ) -> None:
@@ -240,6 +244,7 @@ def test_a_job_whose_answer_never_came_is_sent_again_after_a_kill_and_bought_onc
     assert _calls(service, "A frozen lake") == 1
 
 
+@pytest.mark.slow
 def test_while_safelight_is_gone_jobs_are_promised_and_shown_and_outlive_a_kill_of_the_app(
     app: Program, service: Service
 ) -> None:
@@ -265,7 +270,7 @@ def test_the_page_shows_start_and_end_frames_of_every_shot(app: Program, service
     ordered(app, job_type="end_frame", **place, shot_id="10", **prompts)
     job = ordered(app, job_type="end_frame", **place, shot_id="9", **prompts)
     _in_flight(service, 2)
-    assert "badge generating" in _page(app)
+    eventually(lambda: "badge generating" in _page(app), what="a frame that is being made")
 
     _control(service, "release")
     images = {each["id"]: each for each in completed(app, job)["images"]}
