@@ -193,7 +193,7 @@ async def test_endpoints_that_hang_delay_no_other(pool: asyncpg.Pool, receiver: 
         await (hang if message.path.startswith("/hangs") else status(204))(message, writer)
 
     receiver.answer = answer
-    async with courier(pool, pace=replace(QUICK, call_seconds=4.0, lease_seconds=6.0)):
+    async with courier(pool, pace=replace(QUICK, call_seconds=20.0, lease_seconds=25.0)):
         jobs = [await job(pool) for _ in range(5)]
         for job_id in jobs:
             await happen(pool, job_id, STARTED)
