@@ -32,6 +32,7 @@ from safelight.engine.lease import Hint, Lease
 from safelight.engine.submit import submit
 from safelight.engine.timing import Timing
 from safelight.engine.worker import Databases
+from safelight.engine.writes import Writes
 from safelight.imaging.pool import RenderPool
 from safelight.imaging.rendition import Rendered
 from safelight.net.egress import EgressGuard
@@ -200,8 +201,11 @@ async def _pipeline(databases: Databases, home: Path, renderer: RenderPool) -> B
     staging, blobs, vendor = LocalStaging(home / "staging"), LocalBlobStore(home / "blobs"), InstantVendor(b"")
     await staging.ensure_marker()
     await blobs.ensure_marker()
+    worker_id = await _registered(databases.pool)
+    writes = Writes(databases.pool, worker_id=worker_id, timing=_TIMING)
     keeper = WatchedKeeper(
         pool=databases.pool,
+        writes=writes,
         staging=staging,
         blobs=blobs,
         renderer=renderer,
@@ -210,8 +214,9 @@ async def _pipeline(databases: Databases, home: Path, renderer: RenderPool) -> B
     )
     pipeline = AttemptPipeline(
         pool=databases.pool,
-        worker_id=await _registered(databases.pool),
+        worker_id=worker_id,
         providers={PROVIDER: vendor},
+        writes=writes,
         keeper=keeper,
         addresses=Addresses(pool=databases.pool, blobs=blobs, renderer=renderer, fetch=EgressGuard(()).fetch),
         timing=_TIMING,

@@ -90,7 +90,7 @@ async def test_what_happens_between_registering_and_the_first_question_is_told(p
         reading = asyncio.create_task(told(following, 1))
         for _ in range(10):  # longer than it would take to read a page too early
             await pool.fetchval("SELECT 1")
-        await pool.execute(load("jobs").append_event, job_id, "image.started", "one", {})
+        await pool.execute(load("jobs").append_events, job_id, ["image.started"], ["one"], [{}])
         hub.may_ask.set()
         assert await reading == [2]
 
@@ -106,7 +106,7 @@ async def test_an_event_is_encoded_once_for_all_who_follow(pool: asyncpg.Pool):
     hub = EventHub(pool, encode=encode, closing=asyncio.Event(), acquire_seconds=5.0)
     with hub.follow(job_id, after=0) as one, hub.follow(job_id, after=0) as other:
         assert await told(one, 1) == await told(other, 1) == [1]
-        await pool.execute(load("jobs").append_event, job_id, "image.started", "one", {})
+        await pool.execute(load("jobs").append_events, job_id, ["image.started"], ["one"], [{}])
         assert await told(one, 1) == await told(other, 1) == [2]
     assert encoded == [1, 1, 2]
 
@@ -123,7 +123,7 @@ async def test_what_bears_a_number_from_before_a_crash_is_told(pool: asyncpg.Poo
         assert await told(following, 1) == [1]
         hub.is_cut_off = True
         await hub.has_been_cut_off.wait()
-        await pool.execute(load("jobs").append_event, job_id, "image.started", "one", {})
+        await pool.execute(load("jobs").append_events, job_id, ["image.started"], ["one"], [{}])
         await pool.execute("UPDATE events SET xact = '3' WHERE seq = 2")
         hub.is_cut_off = False
         async with asyncio.timeout(5):

@@ -26,6 +26,7 @@ from safelight.engine.lease import Hint, Lease
 from safelight.engine.submit import submit
 from safelight.engine.sweep import Findings, sweep
 from safelight.engine.timing import Timing
+from safelight.engine.writes import Writes
 from safelight.imaging.pool import RenderPool
 from safelight.settings import Settings
 from safelight.storage.local import LocalBlobStore
@@ -57,13 +58,16 @@ def staging_of(settings: Settings) -> Staging:
 async def pipeline_of(settings: Settings, pool: asyncpg.Pool, worker_id: WorkerId) -> AsyncIterator[AttemptPipeline]:
     catalog = catalog_of(settings)
     renderer = RenderPool()
+    writes = Writes(pool, worker_id=worker_id, timing=patient(settings))
     try:
         yield AttemptPipeline(
             pool=pool,
             worker_id=worker_id,
+            writes=writes,
             providers={name: each.provider for name, each in catalog.providers.items()},
             keeper=Keeper(
                 pool=pool,
+                writes=writes,
                 staging=staging_of(settings),
                 blobs=LocalBlobStore(settings.blobs),
                 renderer=renderer,

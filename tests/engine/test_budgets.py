@@ -22,6 +22,7 @@ from safelight.engine.journal import locked_job
 from safelight.engine.lease import Lease, claim
 from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict
 from safelight.engine.submit import submit
+from tests.engine import alone
 from tests.engine.books import (
     PAYER,
     WAITS_FOR_A_LOCK,
@@ -54,7 +55,7 @@ async def taken(pool: asyncpg.Pool, queue: asyncpg.Pool) -> Lease:
 
 async def opened(pool: asyncpg.Pool, lease: Lease) -> tuple[Lease, AttemptId]:
     attempt_id = new_attempt_id()
-    answer = await settle.open_attempt(pool, lease, attempt_id, call_seconds=60.0, grace_seconds=5.0)
+    answer = await alone.open_attempt(pool, lease, attempt_id, call_seconds=60.0, grace_seconds=5.0)
     assert isinstance(answer, settle.Opened), answer
     return lease.moved(ImageStatus.GENERATING), attempt_id
 
@@ -81,7 +82,7 @@ async def test_an_estimate_is_held_until_the_cost_takes_its_place(pool: asyncpg.
     assert await day_of(pool) == (E, 0, 0)
     lease, attempt_id = await opened(pool, await taken(pool, queue))
     assert await day_of(pool) == (E, 0, 0)
-    await settle.receive_and_complete(pool, lease, receipt_of(lease, attempt_id, picture(), cost_microusd=33_000))
+    await alone.receive_and_complete(pool, lease, receipt_of(lease, attempt_id, picture(), cost_microusd=33_000))
     assert await day_of(pool) == (0, 33_000, 0)
     await assert_books_balance(pool)
 
@@ -92,7 +93,7 @@ async def test_a_call_that_cost_more_than_its_estimate_is_booked_and_flagged(
     await open_account(pool, billing=Billing.NONE, daily_budget_microusd=E)
     await ordered(pool, "one")
     lease, attempt_id = await opened(pool, await taken(pool, queue))
-    await settle.receive_and_complete(pool, lease, receipt_of(lease, attempt_id, picture(), cost_microusd=50_000))
+    await alone.receive_and_complete(pool, lease, receipt_of(lease, attempt_id, picture(), cost_microusd=50_000))
     assert await day_of(pool) == (0, 50_000, 10_000)
     assert (await account_of(pool, PAYER)).day_left_microusd == 0
     await assert_books_balance(pool)
@@ -107,7 +108,7 @@ async def test_a_second_call_that_finds_no_room_ends_its_image_as_budget(
     paid = ending(AttemptStatus.NO_IMAGE, Cost(E, CostBasis.USAGE, "test"), Billed.YES)
     await concluded(pool, call, paid)
     lease = await taken(pool, queue)
-    answer = await settle.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
+    answer = await alone.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
     assert answer == settle.Ended(ImageStatus.FAILED)
     [row] = await images_of(pool, job_id)
     assert (row["error"]["kind"], row["error"]["code"], row["error"]["billed"]) == ("BUDGET", "DAILY_BUDGET", "yes")
@@ -147,7 +148,7 @@ async def test_a_budget_that_is_lowered_stops_what_waits(pool: asyncpg.Pool, que
     job_id = await ordered(pool, "one")
     await set_daily_budget(pool, PAYER, 0)
     lease = await taken(pool, queue)
-    answer = await settle.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
+    answer = await alone.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
     assert answer == settle.Ended(ImageStatus.FAILED)
     assert (await images_of(pool, job_id))[0]["error"]["kind"] == "BUDGET"
     assert await day_of(pool) == (0, 0, 0)
@@ -159,7 +160,7 @@ async def test_a_budget_that_is_set_at_noon_counts_the_morning(pool: asyncpg.Poo
     lease, attempt_id = await opened(pool, await taken(pool, queue))
     await set_daily_budget(pool, PAYER, 2 * E)
     assert await day_of(pool) == (E, 0, 0)
-    await settle.receive_and_complete(pool, lease, receipt_of(lease, attempt_id, picture(), cost_microusd=30_000))
+    await alone.receive_and_complete(pool, lease, receipt_of(lease, attempt_id, picture(), cost_microusd=30_000))
     assert await day_of(pool) == (0, 30_000, 0)
     await assert_books_balance(pool)
 
@@ -214,7 +215,7 @@ async def test_a_call_that_finds_no_room_tells_what_is_used_without_it(pool: asy
     await pass_time(pool, 86_400)
     lease = await taken(pool, queue)
     await ordered(pool, "two", estimate=7 * E)
-    answer = await settle.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
+    answer = await alone.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
     assert answer == settle.Ended(ImageStatus.FAILED)
     assert await told(pool) == [(PAYER, 50), (PAYER, 50), (PAYER, 100)]
     data = await pool.fetchval("SELECT data FROM notices ORDER BY id DESC LIMIT 1")
@@ -234,8 +235,8 @@ async def test_a_budget_that_is_set_while_an_image_settles_waits_for_it(
         await provider_book.insert_receipt(conn, receipt)
         setting = asyncio.create_task(set_daily_budget(pool, PAYER, 2 * E))
         await until(pool, WAITS_FOR_A_LOCK)
-        await conn.fetchval(load("attempts").start_uploading, lease.row_id, lease.status.value, lease.token)
-        await conn.fetchval(load("settle").complete_image, lease.row_id, lease.token, attempt_id)
+        await conn.fetchval(load("attempts").start_uploading, [lease.row_id], [lease.status.value], [lease.token])
+        await conn.fetchval(load("settle").complete_image, [lease.row_id], [lease.token], [attempt_id])
     await setting
     assert await balance(pool) == (0, 0, 1)
     assert await day_of(pool) == (0, 30_000, 0)

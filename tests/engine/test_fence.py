@@ -16,6 +16,7 @@ from safelight.engine import provider_book, settle
 from safelight.engine.lease import LEASE_LOST, Lease, claim
 from safelight.engine.outcome import End, ImageError, TryAgain, no_answer
 from safelight.settings import Settings
+from tests.engine import alone
 from tests.engine.by_hand import admitted_one, picture, pipeline_of, receipt_of
 from tests.engine.test_claim import register, take
 from tests.orders import attempts_of, image, images_of
@@ -31,7 +32,7 @@ WRITES: dict[str, tuple[ImageStatus, Write]] = {
     "end_stopped": (ImageStatus.GENERATING, lambda pool, lease, _: settle.end_stopped(pool, lease, "cancel")),
     "receive": (
         ImageStatus.GENERATING,
-        lambda pool, lease, attempt: settle.receive(pool, lease, receipt_of(lease, attempt, picture())),
+        lambda pool, lease, attempt: alone.receive(pool, lease, receipt_of(lease, attempt, picture())),
     ),
     "conclude and try again": (
         ImageStatus.GENERATING,
@@ -48,7 +49,7 @@ WRITES: dict[str, tuple[ImageStatus, Write]] = {
             retry_unit_seconds=1,
         ),
     ),
-    "complete": (ImageStatus.UPLOADING, lambda pool, lease, attempt: settle.complete(pool, lease, attempt, [])),
+    "complete": (ImageStatus.UPLOADING, lambda pool, lease, attempt: alone.complete(pool, lease, attempt, [])),
 }
 
 
@@ -112,7 +113,7 @@ async def test_what_a_worker_without_a_lease_received_is_booked_and_a_waiting_im
     await settle.release(pool, current, after_seconds=600)
 
     receipt = receipt_of(stale, sent.id, picture())
-    assert await settle.receive(pool, stale.moved(ImageStatus.GENERATING), receipt) is LEASE_LOST
+    assert await alone.receive(pool, stale.moved(ImageStatus.GENERATING), receipt) is LEASE_LOST
     [attempt] = await attempts_of(pool, job_id)
     assert (attempt["status"], attempt["cost_microusd"]) == ("received", receipt.cost_microusd)
     assert await pool.fetchval("SELECT status = 'queued' AND not_before <= safelight.now() FROM images")

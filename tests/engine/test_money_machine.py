@@ -33,6 +33,7 @@ from safelight.engine.ledger import EntryKind, add_credit
 from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict, no_answer
 from safelight.engine.submit import submit
 from safelight.settings import Settings
+from tests.engine import alone
 from tests.engine.books import (
     assert_books_balance,
     assert_holds_at_rest,
@@ -137,7 +138,7 @@ class World:
             await settle.release(self.pool, lease)
             return
         attempt_id = new_attempt_id()
-        opened = await settle.open_attempt(self.pool, lease, attempt_id, call_seconds=60.0, grace_seconds=5.0)
+        opened = await alone.open_attempt(self.pool, lease, attempt_id, call_seconds=60.0, grace_seconds=5.0)
         if isinstance(opened, settle.Opened):
             self.calls.append((lease.moved(ImageStatus.GENERATING), attempt_id))
 
@@ -145,16 +146,16 @@ class World:
         if (call := self._take(pick)) is not None:
             lease, attempt_id = call
             cost = (10_000, ESTIMATE, 70_000)[pick % 3]
-            await settle.receive_and_complete(
+            await alone.receive_and_complete(
                 self.pool, lease, receipt_of(lease, attempt_id, picture(), cost_microusd=cost)
             )
 
     async def complete_in_two(self, pick: int) -> None:
         if (call := self._take(pick)) is not None:
             lease, attempt_id = call
-            received = await settle.receive(self.pool, lease, receipt_of(lease, attempt_id, picture()))
+            received = await alone.receive(self.pool, lease, receipt_of(lease, attempt_id, picture()))
             if isinstance(received, Lease):
-                await settle.complete(self.pool, received, attempt_id, ())
+                await alone.complete(self.pool, received, attempt_id, ())
 
     async def conclude(self, pick: int) -> None:
         if (call := self._take(pick)) is not None:
@@ -252,9 +253,11 @@ class World:
         )
 
     async def _finish(self, lease: Lease, attempt_id: str) -> None:
-        moved = await self.pool.fetchval(_ATTEMPTS.start_uploading, lease.row_id, lease.status.value, lease.token)
+        moved = await self.pool.fetchval(
+            _ATTEMPTS.start_uploading, [lease.row_id], [lease.status.value], [lease.token]
+        )
         if moved is not None:
-            await settle.complete(self.pool, lease.moved(ImageStatus.UPLOADING), attempt_id, ())
+            await alone.complete(self.pool, lease.moved(ImageStatus.UPLOADING), attempt_id, ())
 
 
 STEPS = (

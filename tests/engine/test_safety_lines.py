@@ -14,12 +14,12 @@ import asyncpg
 import pytest
 
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import settle
 from safelight.engine.admission import admit
 from safelight.engine.lease import Lease
 from safelight.engine.submit import submit
 from safelight.engine.sweep import sweep
 from safelight.settings import Settings
+from tests.engine import alone
 from tests.engine.by_hand import admitted_one, patient, picture, pipeline_of, receipt_of, staging_of
 from tests.engine.test_claim import register, take
 from tests.orders import attempts_of, image, images_of, order, until
@@ -95,7 +95,7 @@ async def test_whoever_lost_its_lease_leaves_the_staged_bytes_to_the_new_owner(
         assert sent is not None
         receipt = receipt_of(lease, sent.id, picture())
         await staging.stage(receipt, picture())
-        stale = await settle.receive(pool, lease.moved(ImageStatus.GENERATING), receipt)
+        stale = await alone.receive(pool, lease.moved(ImageStatus.GENERATING), receipt)
         assert isinstance(stale, Lease)
         current = await take(pool, hint, second)
         assert current is not None

@@ -9,10 +9,11 @@ from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import JobId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
 from safelight.engine import settle
+from safelight.engine.advance import StoredRendition
 from safelight.engine.lease import Lease
-from safelight.engine.outcome import ImageError
-from safelight.engine.settle import Ended, StoredRendition
+from safelight.engine.outcome import Ended, ImageError
 from safelight.storage.staging import Receipt
+from tests.engine import alone
 from tests.engine.by_hand import admitted_one, receipt_of
 from tests.engine.test_claim import register, take
 from tests.orders import attempts_of, event_types, image, images_of, job_row
@@ -35,7 +36,7 @@ async def test_the_last_picture_ends_its_job_without_waiting_for_the_sweep(
     pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:
     job_id, lease = await uploading(pool, queue)
-    assert await settle.complete(pool, lease, "att_1", [CARD]) == Ended(ImageStatus.COMPLETED)
+    assert await alone.complete(pool, lease, "att_1", [CARD]) == Ended(ImageStatus.COMPLETED)
     assert (await job_row(pool, job_id))["status"] == "completed"
     assert (await event_types(pool, job_id))[-2:] == ["image.completed", "job.completed"]
 
@@ -64,7 +65,7 @@ async def test_a_picture_whose_event_cannot_be_written_is_not_completed(
     )
     before = [await images_of(pool, job_id), await job_row(pool, job_id), await event_types(pool, job_id)]
     with pytest.raises(asyncpg.RaiseError):
-        await settle.complete(pool, lease, "att_1", [CARD])
+        await alone.complete(pool, lease, "att_1", [CARD])
     assert [await images_of(pool, job_id), await job_row(pool, job_id), await event_types(pool, job_id)] == before
     assert await pool.fetchval("SELECT count(*) FROM renditions") == 0
 
@@ -75,7 +76,7 @@ async def test_a_picture_of_which_nothing_is_kept_is_receipted_and_completed_in_
     """Said again after a COMMIT that was not confirmed, it stays one receipt and one end."""
     job_id, lease, receipt = await generating(pool, queue)
     for _ in range(2):
-        assert await settle.receive_and_complete(pool, lease, receipt) == Ended(ImageStatus.COMPLETED)
+        assert await alone.receive_and_complete(pool, lease, receipt) == Ended(ImageStatus.COMPLETED)
     assert (await event_types(pool, job_id))[-3:] == ["image.received", "image.completed", "job.completed"]
     written = "SELECT count(DISTINCT xact) FROM events WHERE type IN ('image.received', 'job.completed')"
     assert await pool.fetchval(written) == 1
@@ -88,7 +89,7 @@ async def test_a_picture_of_which_nothing_is_kept_does_not_complete_an_image_tha
 ) -> None:
     job_id, lease, receipt = await generating(pool, queue)
     await pool.execute("UPDATE images SET stop = 'cancel'")
-    assert await settle.receive_and_complete(pool, lease, receipt) == Ended(ImageStatus.CANCELED)
+    assert await alone.receive_and_complete(pool, lease, receipt) == Ended(ImageStatus.CANCELED)
     assert (await job_row(pool, job_id))["status"] == "canceled"
     [attempt] = await attempts_of(pool, job_id)
     assert attempt["status"] == "received", "paid for, and kept for a retry"
@@ -101,6 +102,6 @@ async def generating(pool: asyncpg.Pool, queue: asyncpg.Pool) -> tuple[JobId, Le
     assert lease is not None
     attempt_id = new_attempt_id()
     assert isinstance(
-        await settle.open_attempt(pool, lease, attempt_id, call_seconds=10, grace_seconds=10), settle.Opened
+        await alone.open_attempt(pool, lease, attempt_id, call_seconds=10, grace_seconds=10), settle.Opened
     )
     return job_id, lease.moved(ImageStatus.GENERATING), receipt_of(lease, attempt_id, b"a picture")

@@ -23,6 +23,7 @@ from safelight.engine.submit import submit
 from safelight.engine.tally import BOUNDS_SECONDS, MODELS_PER_PROVIDER, Tally
 from safelight.engine.worker import Worker
 from safelight.settings import Settings
+from tests.engine import alone
 from tests.engine.by_hand import pass_time, picture, receipt_of
 from tests.engine.test_long_backlog import nodes, read
 from tests.engine.test_retention import DAY, KEEP, ended_job
@@ -145,7 +146,7 @@ async def test_what_was_wasted_is_taken_back_when_a_retry_uses_it(
 ) -> None:
     job_id, _, lease, attempt_id = await with_a_call_open(pool, queue, settings, slow_image())
     await cancel(pool, job_id, account=None, mode=CancelMode.FINISH)
-    await settle.receive(pool, lease, receipt_of(lease, attempt_id, picture()))
+    await alone.receive(pool, lease, receipt_of(lease, attempt_id, picture()))
     await added_up(pool)
     assert await counted(pool, "wasted_cost") == {("placeholder",): 33_600}
 

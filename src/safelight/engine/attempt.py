@@ -34,11 +34,13 @@ from safelight.domain.ids import AttemptId, ImageRowId, WorkerId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
 from safelight.engine import gates, provider_book, settle
 from safelight.engine.addresses import Addresses
+from safelight.engine.advance import PlannedCall
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.keep import Keeper, StagingAway
-from safelight.engine.lease import Hint, Lease, claim
+from safelight.engine.lease import Hint, Lease
 from safelight.engine.outcome import (
     AttemptEnd,
+    Opened,
     Verdict,
     crashed,
     judge_error,
@@ -52,6 +54,7 @@ from safelight.engine.remote import SUBMIT_SECONDS, RemoteJobs
 from safelight.engine.request import request_of
 from safelight.engine.timing import Timing
 from safelight.engine.traces import asking, at_work, begin_attempt
+from safelight.engine.writes import Writes
 from safelight.net.billable import BillableCall, CallNotSent, billable_call
 from safelight.providers.provider import (
     ImageInput,
@@ -92,6 +95,7 @@ class AttemptPipeline:
     pool: asyncpg.Pool
     worker_id: WorkerId
     providers: Mapping[str, ImageProvider]
+    writes: Writes
     keeper: Keeper
     addresses: Addresses
     timing: Timing
@@ -120,7 +124,7 @@ class AttemptPipeline:
 
     async def claim(self, hint: Hint) -> Lease | None:
         """The image that the hint names, if it is to be had."""
-        return await claim(self.pool, hint, worker_id=self.worker_id, lease_seconds=self.timing.lease_seconds)
+        return await self.writes.claim(hint)
 
     async def work(self, lease: Lease) -> None:
         """Takes a claimed image as far as it will go now."""
@@ -218,14 +222,12 @@ class AttemptPipeline:
         call_seconds = call_seconds or lease.timeout_seconds
         sent = Sent(new_attempt_id(), time.monotonic() + call_seconds, call_seconds)
         try:
-            opened = await settle.open_attempt(
-                self.pool, lease, sent.id, call_seconds=call_seconds, grace_seconds=self.timing.grace_seconds
-            )
+            opened = await self.writes.open_attempt(PlannedCall(lease=lease, attempt_id=sent.id, seconds=call_seconds))
         except CONNECTION_LOST:
             if not await self.pool.fetchval(_ATTEMPTS.is_open, sent.id, lease.token, timeout=ACQUIRE_SECONDS):
                 raise
             return sent
-        if not isinstance(opened, settle.Opened):
+        if not isinstance(opened, Opened):
             return None
         begin_attempt(opened.number)
         return replace(sent, is_watched=opened.is_watched)

@@ -4,9 +4,9 @@ its picture go on or end too, and the last one ends the job.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -51,6 +51,30 @@ async def locked_job(pool: asyncpg.Pool, job_id: JobId) -> AsyncIterator[tuple[a
         yield conn, locked  # pyright: ignore[reportReturnType]
 
 
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event that is yet to be told; `image_id` is the image that it is about, if it is about one."""
+
+    type: EventType
+    image_id: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def append_events(conn: asyncpg.Connection, job_id: JobId, events: Sequence[Happened]) -> None:
+    """The events are the job's next, in this order. Part of the caller's transaction: they exist exactly when what they
+    tell does."""
+    if not events:
+        return
+    last_seq: int | None = await conn.fetchval(
+        _SQL.append_events,
+        job_id,
+        [event.type.value for event in events],
+        [event.image_id for event in events],
+        [dict(event.data) for event in events],
+    )
+    assert last_seq is not None, "the job's row is locked by this transaction"
+
+
 async def append_event(
     conn: asyncpg.Connection,
     job_id: JobId,
@@ -58,11 +82,9 @@ async def append_event(
     *,
     image_id: str | None = None,
     data: Mapping[str, Any] | None = None,
-) -> int:
-    """The event's seq. Part of the caller's transaction: the event exists exactly when the change does."""
-    seq: int | None = await conn.fetchval(_SQL.append_event, job_id, event.value, image_id, dict(data or {}))
-    assert seq is not None, "the job's row is locked by this transaction"
-    return seq
+) -> None:
+    """`append_events` for one."""
+    await append_events(conn, job_id, [Happened(event, image_id, data or {})])
 
 
 async def start_job(conn: asyncpg.Connection, job_id: JobId) -> None:

@@ -23,11 +23,13 @@ from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.retry import backoff_seconds
 from safelight.domain.text import storable, storable_json
 from safelight.engine import provider_book, settle
+from safelight.engine.advance import Finished, Picture, StoredRendition
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.lease import Lease, LeaseLost
 from safelight.engine.outcome import (
     AttemptEnd,
     End,
+    Ended,
     ImageError,
     TryAgain,
     Verdict,
@@ -38,6 +40,7 @@ from safelight.engine.outcome import (
 from safelight.engine.reference import SOURCE
 from safelight.engine.stranded import is_stranded, note_stranded
 from safelight.engine.timing import Timing
+from safelight.engine.writes import Writes
 from safelight.imaging.pool import ChildDied, RenderPool
 from safelight.imaging.rendition import NotAnImage, Rendered, wanted_output
 from safelight.providers.provider import ImageResult
@@ -68,6 +71,7 @@ class Keeper:
     """Takes paid bytes to their end. One per worker process; it remembers only that the disk refused a file."""
 
     pool: asyncpg.Pool
+    writes: Writes
     staging: Staging
     blobs: BlobStore
     renderer: RenderPool
@@ -101,7 +105,7 @@ class Keeper:
         if outputs is not None and not outputs:
             await self._complete_at_once(lease, receipt)
             return
-        received = await self.firmly(lambda: settle.receive(self.pool, lease, receipt))
+        received = await self.firmly(lambda: self.writes.receive(Picture(lease=lease, receipt=receipt)))
         if not isinstance(received, Lease):
             self._note_kept(received)
             return
@@ -126,7 +130,7 @@ class Keeper:
                 await self._lost_bytes(lease, attempt_id)
             return
         receipt, data = staged
-        received = await settle.receive(self.pool, lease, receipt)
+        received = await self.writes.receive(Picture(lease=lease, receipt=receipt))
         if isinstance(received, Lease):
             await self.finish(received, receipt, data)
 
@@ -154,7 +158,8 @@ class Keeper:
             return
         self.failpoints.reach(Failpoint.UPLOADED)
         stored = [_stored(key, output) for key, output in outputs.items()]
-        done = await self.firmly(lambda: settle.complete(self.pool, lease, receipt.attempt_id, stored))
+        image = Finished(lease=lease, attempt_id=receipt.attempt_id, renditions=stored)
+        done = await self.firmly(lambda: self.writes.complete(image))
         if isinstance(done, LeaseLost):
             return
         self.failpoints.reach(Failpoint.SETTLED)
@@ -174,14 +179,14 @@ class Keeper:
 
     async def _complete_at_once(self, lease: Lease, receipt: Receipt) -> None:
         """Nothing is stored of this picture, so that nothing can fail between its receipt and its end."""
-        done = await self.firmly(lambda: settle.receive_and_complete(self.pool, lease, receipt))
-        if done != settle.Ended(ImageStatus.COMPLETED):
+        done = await self.firmly(lambda: self.writes.receive_and_complete(Picture(lease=lease, receipt=receipt)))
+        if done != Ended(ImageStatus.COMPLETED):
             self._note_kept(done)
             return
         self.failpoints.reach(Failpoint.SETTLED)
         await self._discard(receipt)
 
-    def _note_kept(self, why: settle.Ended | LeaseLost) -> None:
+    def _note_kept(self, why: Ended | LeaseLost) -> None:
         log.info("the picture is kept", why=type(why).__name__)
 
     async def staged(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
@@ -332,8 +337,8 @@ def _receipt(lease: Lease, attempt_id: AttemptId, result: ImageResult) -> Receip
     )
 
 
-def _stored(key: str, rendition: Rendered) -> settle.StoredRendition:
-    return settle.StoredRendition(
+def _stored(key: str, rendition: Rendered) -> StoredRendition:
+    return StoredRendition(
         name=rendition.name,
         key=key,
         format=rendition.format,

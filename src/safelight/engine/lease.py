@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.attempts import OnUncertain, RetryBudget
 from safelight.domain.fallback import OnRefusal
@@ -85,14 +86,45 @@ class Lease:
         return replace(self, status=status)
 
 
-async def claim(pool: asyncpg.Pool, hint: Hint, *, worker_id: WorkerId, lease_seconds: float) -> Lease | None:
-    """Takes the image under a new token; None when the hint is stale or another worker lives and owns it.
+async def claim_all(
+    pool: asyncpg.Pool, hints: Sequence[Hint], *, worker_id: WorkerId, lease_seconds: float
+) -> list[Lease | None]:
+    """Takes each image under a new token; None where the hint is stale or another worker lives and owns it.
 
-    One statement: of any number of claims for one admission exactly one succeeds. A claim from an owner whose
-    heartbeat is stale counts one crash.
+    Of any number of claims for one admission exactly one succeeds. A claim from an owner whose heartbeat is stale
+    counts one crash. Of several images those are taken together that nobody has locked at this moment, since their
+    rows have no order in which all who lock them would; for the others it is waited, one by one.
     """
-    row = await pool.fetchrow(_SQL.claim, hint.row_id, hint.generation, hint.queue_row_id, worker_id, lease_seconds)
-    return None if row is None else _lease(row)
+    found: dict[Hint, Lease] = {}
+    if len(hints) > 1:
+        async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
+            free = {row["row_id"] for row in await conn.fetch(_SQL.lock_free, [hint.row_id for hint in hints])}
+            once = {hint.row_id: hint for hint in hints if hint.row_id in free}
+            leases = await _claim(conn, list(once.values()), worker_id, lease_seconds)
+        found = {once[lease.row_id]: lease for lease in leases}
+    for hint in hints:
+        if hint not in found:
+            for lease in await _claim(pool, [hint], worker_id, lease_seconds):
+                found[hint] = lease
+    return [found.get(hint) for hint in hints]
+
+
+async def claim(pool: asyncpg.Pool, hint: Hint, *, worker_id: WorkerId, lease_seconds: float) -> Lease | None:
+    """`claim_all` for one: in one statement."""
+    [lease] = await claim_all(pool, [hint], worker_id=worker_id, lease_seconds=lease_seconds)
+    return lease
+
+
+async def _claim(conn: Any, hints: Sequence[Hint], worker_id: WorkerId, lease_seconds: float) -> list[Lease]:
+    rows = await conn.fetch(
+        _SQL.claim,
+        [hint.row_id for hint in hints],
+        [hint.generation for hint in hints],
+        [hint.queue_row_id for hint in hints],
+        worker_id,
+        lease_seconds,
+    )
+    return [_lease(row) for row in rows]
 
 
 async def owned_by(conn: asyncpg.Connection, worker_id: WorkerId) -> list[Lease]:

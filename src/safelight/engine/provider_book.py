@@ -6,6 +6,7 @@ the job's lock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import asyncpg
@@ -68,17 +69,24 @@ async def database_now(conn: Database) -> datetime:
 
 async def insert_receipt(conn: Database, receipt: Receipt) -> ImageRowId | None:
     """The attempt is `received`, at most once; None when it has its receipt already or was closed with proof."""
-    return await conn.fetchval(
+    kept = await insert_receipts(conn, [receipt])
+    return kept[0] if kept else None
+
+
+async def insert_receipts(conn: Database, receipts: Sequence[Receipt]) -> list[ImageRowId]:
+    """The same for several attempts; the images of those that had none."""
+    rows = await conn.fetch(
         _ATTEMPTS.receive,
-        receipt.attempt_id,
-        receipt.sha256,
-        receipt.length,
-        receipt.cost_microusd,
-        receipt.cost_basis,
-        receipt.price_ref,
-        dict(receipt.usage),
-        receipt.request_id,
+        [receipt.attempt_id for receipt in receipts],
+        [receipt.sha256 for receipt in receipts],
+        [receipt.length for receipt in receipts],
+        [receipt.cost_microusd for receipt in receipts],
+        [receipt.cost_basis.value for receipt in receipts],
+        [receipt.price_ref for receipt in receipts],
+        [dict(receipt.usage) for receipt in receipts],
+        [receipt.request_id for receipt in receipts],
     )
+    return [row["image_row_id"] for row in rows]
 
 
 async def keep_handle(pool: asyncpg.Pool, attempt_id: AttemptId, handle: RemoteHandle) -> None:

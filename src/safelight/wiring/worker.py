@@ -24,6 +24,7 @@ from safelight.engine.retention import delete_orphans
 from safelight.engine.tally import Tally
 from safelight.engine.uploads import forget_uploads
 from safelight.engine.worker import Capacity, Worker, claim_store
+from safelight.engine.writes import Writes
 from safelight.imaging.pool import RenderPool
 from safelight.metrics import told_at
 from safelight.settings import MOST_WORKERS, Settings
@@ -64,12 +65,16 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
         await claim_store(databases.pool, await stores.marker())
         renderer = RenderPool(processes=settings.render_processes)
         failpoints = Failpoints.parse(settings.failpoint, (*Failpoint, *CourierPoint, *ErasurePoint))
+        own_id = worker_id or new_worker_id()
+        writes = Writes(databases.pool, worker_id=own_id, timing=timing)
         pipeline = AttemptPipeline(
             pool=databases.pool,
-            worker_id=worker_id or new_worker_id(),
+            worker_id=own_id,
             providers={name: each.provider for name, each in catalog.providers.items()},
+            writes=writes,
             keeper=Keeper(
                 pool=databases.pool,
+                writes=writes,
                 staging=staging,
                 blobs=store,
                 renderer=renderer,

@@ -27,27 +27,31 @@ SELECT EXISTS (SELECT FROM attempts WHERE provider = $1 AND status IN ('received
 SELECT safelight.now();
 
 -- name: open_attempt
--- Intent before money: the image is generating, and the row of the call that is about to be made is there, with the moment
--- after which it cannot answer ($5 = seconds from now that the call may take, $4 = grace). No row comes back when the lease
--- is lost, the image was asked to stop, or a gate is shut; what the image had set aside of a budget is the call's now; `is_watched`: some gate of the provider takes note of answers.
+-- Intent before money: each image ($2, of the claim $3) is generating, and the row ($1) of the call that is about to be made
+-- for it is there, with the moment after which it cannot answer ($4 = seconds from now that the call may take, $5 = grace).
+-- No row comes back of an image whose lease is lost, that was asked to stop, or whose gate is shut; what it had set aside of
+-- a budget is the call's now; `is_watched`: some gate of the provider takes note of answers.
 -- moves: processing -> generating
-WITH moved AS (
-    UPDATE images
+WITH asked AS (
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::float8[]) AS a (id, row_id, token, seconds)
+), moved AS (
+    UPDATE images AS i
     SET status = 'generating', attempt_count = attempt_count + 1, started_at = coalesce(started_at, safelight.now()),
         crash_count = CASE WHEN furthest_stage < 2 THEN 0 ELSE crash_count END,
         reserved_microusd = CASE WHEN reserved_microusd IS NOT NULL THEN 0 END,
         furthest_stage = greatest(furthest_stage, 2), changed_at = safelight.now()
-    WHERE row_id = $2 AND status = 'processing' AND claim_token = $3 AND stop IS NULL
-      AND NOT gate_is_shut(provider, model, row_id)
-    RETURNING *
+    FROM asked AS a
+    WHERE i.row_id = a.row_id AND i.status = 'processing' AND i.claim_token = a.token AND i.stop IS NULL
+      AND NOT gate_is_shut(i.provider, i.model, i.row_id)
+    RETURNING i.*, a.id AS attempt_id, a.seconds
 )
 INSERT INTO attempts (id, image_row_id, number, run, provider, model, fingerprint, claim_token, worker_id,
                       sent_at, deadline_at, resolve_at, estimate_microusd, is_budgeted, budget_day)
-SELECT $1, i.row_id, i.attempt_count, i.run, i.provider, i.model, i.fingerprint, i.claim_token, i.worker_id, i.changed_at,
-       i.changed_at + make_interval(secs => $5), i.changed_at + make_interval(secs => $5 + $4), i.estimate_microusd,
-       i.reserved_microusd IS NOT NULL, i.reserved_on
-FROM moved AS i
-RETURNING number, EXISTS (SELECT FROM gates AS g WHERE g.provider = attempts.provider) AS is_watched;
+SELECT m.attempt_id, m.row_id, m.attempt_count, m.run, m.provider, m.model, m.fingerprint, m.claim_token, m.worker_id,
+       m.changed_at, m.changed_at + make_interval(secs => m.seconds), m.changed_at + make_interval(secs => m.seconds + $5),
+       m.estimate_microusd, m.reserved_microusd IS NOT NULL, m.reserved_on
+FROM moved AS m
+RETURNING id, number, EXISTS (SELECT FROM gates AS g WHERE g.provider = attempts.provider) AS is_watched;
 
 -- name: keep_handle
 -- The vendor has taken the call as a job of its own: how to ask after it. Like a receipt it needs no lease.
@@ -77,24 +81,29 @@ SELECT true FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
 WHERE a.id = $1 AND a.status = 'sent' AND i.status = 'generating' AND i.claim_token = $2;
 
 -- name: start_uploading
--- $2 is processing when the bytes of an earlier attempt were found, generating when they have just come. An image that
--- was asked to stop does not move.
+-- The state ($2) of an image is processing when the bytes of an earlier attempt were found, generating when they have just
+-- come. One that was asked to stop does not move.
 -- moves: processing, generating -> uploading
-UPDATE images
+UPDATE images AS i
 SET status = 'uploading', failures = 0, broken_steps = 0,
     crash_count = CASE WHEN furthest_stage < 3 THEN 0 ELSE crash_count END, furthest_stage = greatest(furthest_stage, 3),
     changed_at = safelight.now()
-WHERE row_id = $1 AND status = $2 AND claim_token = $3 AND status IN ('processing', 'generating') AND stop IS NULL
-RETURNING row_id;
+FROM unnest($1::bigint[], $2::text[], $3::uuid[]) AS a (row_id, status, token)
+WHERE i.row_id = a.row_id AND i.status = a.status AND i.claim_token = a.token
+  AND i.status IN ('processing', 'generating') AND i.stop IS NULL
+RETURNING i.row_id;
 
 -- name: receive
--- The receipt of an attempt, unique per attempt: whoever inserts it first, from the answer or from a staged sidecar.
+-- The receipts of attempts, unique per attempt: whoever inserts one first, from the answer or from a staged sidecar.
 -- It needs no lease: a worker that lost its own still saves what was paid for.
-UPDATE attempts
-SET status = 'received', ended_at = coalesce(ended_at, safelight.now()), sha256 = $2, length = $3,
-    cost_microusd = $4, cost_basis = $5, price_ref = $6, usage = $7, request_id = $8, error_kind = NULL, error_code = NULL
-WHERE id = $1 AND status IN ('sent', 'submitted', 'unknown')
-RETURNING image_row_id;
+UPDATE attempts AS t
+SET status = 'received', ended_at = coalesce(t.ended_at, safelight.now()), sha256 = r.sha256, length = r.length,
+    cost_microusd = r.cost_microusd, cost_basis = r.cost_basis, price_ref = r.price_ref, usage = r.usage,
+    request_id = r.request_id, error_kind = NULL, error_code = NULL
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[], $8::text[])
+    AS r (id, sha256, length, cost_microusd, cost_basis, price_ref, usage, request_id)
+WHERE t.id = r.id AND t.status IN ('sent', 'submitted', 'unknown')
+RETURNING t.image_row_id;
 
 -- name: close_attempt
 -- What became of a call that brought no picture. An attempt with a receipt is left alone unless $10 says that its

@@ -1,20 +1,25 @@
+-- name: lock_free
+-- Those of some images that nobody has locked; from now on this transaction has.
+SELECT row_id FROM images WHERE row_id = ANY($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED;
+
 -- name: claim
--- Gives the image ($1) to this worker ($4) under a new token, if this queue row ($3) still means anything: the image is
+-- Gives each image ($1) to this worker ($4) under a new token, if its queue row ($3) still means anything: the image is
 -- queued and was admitted with this generation ($2); or it is live and its owner's heartbeat is stale ($5 = lease in
 -- seconds); or this same queue row was brought to another worker. A claim taken from a dead owner counts as a crash.
--- Every condition is asked of the row itself and not of a join, so that a claim that waited for another one's commit
--- asks again and finds the image taken.
+-- Every condition is asked of the row itself and not of a join with other rows, so that a claim that waited for another
+-- one's commit asks again and finds the image taken.
 -- moves: queued, processing, generating, uploading -> processing
 UPDATE images AS i
-SET status = 'processing', claim_token = gen_random_uuid(), queue_row_id = $3, worker_id = $4, admitted_at = NULL,
+SET status = 'processing', claim_token = gen_random_uuid(), queue_row_id = h.queue_row_id, worker_id = $4, admitted_at = NULL,
     crash_count = i.crash_count + (i.status <> 'queued' AND i.worker_id IS NOT NULL AND NOT worker_lives(i.worker_id, $5))::int,
     crash_owner = CASE WHEN i.status <> 'queued' AND NOT worker_lives(i.worker_id, $5) THEN i.worker_id
                        ELSE i.crash_owner END,
     furthest_stage = greatest(i.furthest_stage, 1), changed_at = safelight.now()
-WHERE i.row_id = $1
-  AND ((i.status = 'queued' AND i.admitted_at IS NOT NULL AND i.generation = $2)
+FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS h (row_id, generation, queue_row_id)
+WHERE i.row_id = h.row_id
+  AND ((i.status = 'queued' AND i.admitted_at IS NOT NULL AND i.generation = h.generation)
        OR (i.status IN ('processing', 'generating', 'uploading')
-           AND (NOT worker_lives(i.worker_id, $5) OR (i.queue_row_id = $3 AND i.worker_id <> $4))))
+           AND (NOT worker_lives(i.worker_id, $5) OR (i.queue_row_id = h.queue_row_id AND i.worker_id <> $4))))
 RETURNING i.row_id, i.job_id, i.id, i.image_group, i.provider, i.model, i.prompt, i.options, i.fingerprint,
           i.estimate_microusd, i.timeout_seconds, i.max_attempts, i.max_rebuys, i.on_uncertain, i.run, i.failures,
           i.broken_steps, i.lane, i.claim_token, i.worker_id, i.status, i.crash_count, i.furthest_stage,

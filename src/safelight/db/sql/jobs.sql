@@ -6,16 +6,21 @@ SELECT id, status, run_ends_at <= safelight.now() AS run_is_over,
            OR (SELECT a.daily_budget_microusd IS NOT NULL FROM accounts AS a WHERE a.id = jobs.account) IS TRUE AS is_budgeted
 FROM jobs WHERE id = $1 FOR NO KEY UPDATE;
 
--- name: append_event
--- The next event of a locked job. seq comes from the job's row, so the log has no gap and no duplicate.
+-- name: append_events
+-- The next events of a locked job, in order: types, the images that they are about, and data. seq comes from the job's row,
+-- so the log has no gap and no duplicate; the answer is the last one.
 --
--- Whoever wants to hear of it by webhook has a message for it from the same moment on, in the lane of the endpoint and the
--- job; and where an image has ended, a wish for a job.progress. A lane that rests after a failure is not hastened.
-WITH counted AS (
-    UPDATE jobs SET seq = seq + 1 WHERE id = $1 RETURNING id, seq, account
+-- Whoever wants to hear of them by webhook has a message for each from the same moment on, in the lane of the endpoint and
+-- the job; and where an image has ended, a wish for a job.progress. A lane that rests after a failure is not hastened.
+WITH told AS (
+    SELECT * FROM unnest($2::text[], $3::text[], $4::jsonb[]) WITH ORDINALITY AS t (type, image_id, data, nth)
+), counted AS (
+    UPDATE jobs SET seq = seq + cardinality($2::text[]) WHERE id = $1
+    RETURNING id, seq, seq - cardinality($2::text[]) AS seq_before, account
 ), logged AS (
     INSERT INTO events (job_id, seq, account, type, image_id, data, created_at)
-    SELECT counted.id, counted.seq, counted.account, $2, $3, $4, safelight.now() FROM counted
+    SELECT c.id, c.seq_before + t.nth, c.account, t.type, t.image_id, t.data, safelight.now()
+    FROM counted AS c, told AS t ORDER BY t.nth
 ), listening AS (
     SELECT e.id, e.account, e.site, e.events FROM counted JOIN webhook_endpoints AS e ON e.account = counted.account
     WHERE e.job_id IS NULL AND e.disabled_at IS NULL AND e.deleted_at IS NULL
@@ -23,19 +28,22 @@ WITH counted AS (
     SELECT e.id, e.account, e.site, e.events FROM webhook_endpoints AS e
     WHERE e.job_id = $1 AND e.disabled_at IS NULL AND e.deleted_at IS NULL
 ), addressed AS (
-    SELECT l.id, l.account, l.site, (l.events IS NULL OR $2 = ANY (l.events)) AS wants_event,
-           ($2 IN ('image.completed', 'image.failed', 'image.refused', 'image.canceled', 'image.uncertain')
+    SELECT l.id, l.account, l.site, t.nth, t.type, (l.events IS NULL OR t.type = ANY (l.events)) AS wants_event,
+           (t.type IN ('image.completed', 'image.failed', 'image.refused', 'image.canceled', 'image.uncertain')
             AND (l.events IS NULL OR 'job.progress' = ANY (l.events))) AS wants_progress
-    FROM listening AS l
+    FROM listening AS l, told AS t
 ), posted AS (
     INSERT INTO deliveries (account, endpoint_id, lane, type, job_id, seq, created_at, wanted_at, due_at)
-    SELECT a.account, a.id, counted.id, $2, counted.id, counted.seq, safelight.now(), safelight.now(), safelight.now()
-    FROM addressed AS a, counted WHERE a.wants_event
+    SELECT a.account, a.id, c.id, a.type, c.id, c.seq_before + a.nth, safelight.now(), safelight.now(), safelight.now()
+    FROM addressed AS a, counted AS c WHERE a.wants_event ORDER BY a.nth, a.id
+), wishes AS (
+    SELECT id, site, bool_or(wants_event) AS wants_event, bool_or(wants_progress) AS wants_progress
+    FROM addressed GROUP BY id, site
 ), laned AS (
     INSERT INTO webhook_lanes AS l (endpoint_id, lane, site, next_at, progress_due_at)
     SELECT a.id, $1, a.site, CASE WHEN a.wants_event THEN safelight.now() ELSE soon.at END,
            CASE WHEN a.wants_progress THEN soon.at END
-    FROM addressed AS a LEFT JOIN webhook_lanes AS w ON w.endpoint_id = a.id AND w.lane = $1,
+    FROM wishes AS a LEFT JOIN webhook_lanes AS w ON w.endpoint_id = a.id AND w.lane = $1,
          LATERAL (SELECT greatest(safelight.now(), w.progress_again_at) AS at) AS soon
     WHERE a.wants_event OR a.wants_progress
     ORDER BY a.id

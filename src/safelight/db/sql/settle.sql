@@ -1,15 +1,16 @@
 -- name: complete_image
--- The image is completed for ever, and the attempt ($3) whose bytes it is made of is settled.
+-- Each image ($1, of the claim $2) is completed for ever, and the attempt ($3) whose bytes it is made of is settled.
 -- moves: uploading -> completed
 WITH completed AS (
-    UPDATE images
+    UPDATE images AS i
     SET status = 'completed', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, stop = NULL, error = NULL,
         failure_stage = NULL, failures = 0, completed_at = safelight.now(), changed_at = safelight.now()
-    WHERE row_id = $1 AND status = 'uploading' AND claim_token = $2
-    RETURNING row_id
+    FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS a (row_id, token, attempt_id)
+    WHERE i.row_id = a.row_id AND i.status = 'uploading' AND i.claim_token = a.token
+    RETURNING i.row_id, a.attempt_id
 ), settled AS (
-    UPDATE attempts SET status = 'settled'
-    WHERE id = $3 AND status = 'received' AND image_row_id IN (SELECT row_id FROM completed)
+    UPDATE attempts AS t SET status = 'settled' FROM completed AS c
+    WHERE t.id = c.attempt_id AND t.status = 'received' AND t.image_row_id = c.row_id
 )
 SELECT row_id FROM completed;
 
@@ -17,11 +18,10 @@ SELECT row_id FROM completed;
 SELECT status = 'settled' FROM attempts WHERE id = $1;
 
 -- name: insert_renditions
--- The stored outputs of an image that is being completed in this transaction.
+-- The stored outputs of images that are being completed in this transaction.
 INSERT INTO renditions (image_row_id, name, key, format, mime, width_px, height_px, length, sha256, is_internal)
-SELECT $1, r.*
-FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::bigint[], $9::text[], $10::bool[])
-    AS r (name, key, format, mime, width_px, height_px, length, sha256, is_internal);
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::bigint[],
+                     $9::text[], $10::bool[]);
 
 -- name: end_image
 -- An owned image ends without a picture; $4 is how, $5 where, $6 why.

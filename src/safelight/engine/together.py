@@ -1,0 +1,77 @@
+"""Group commit: writes that come while an earlier one of their kind is at the database go together in the next.
+
+Nothing is waited for: a write that comes alone goes alone and at once. The busier a worker is, the more images share
+one transaction, its lock and its sync of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
+from typing import Generic, TypeVar
+
+from safelight.db.pool import TRANSIENT
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Together(Generic[Key, Item, Answer]):
+    """Calls `write(key, items)` for one write of each key at a time, with at most `most` items, and gives everybody the
+    answer to their own item; `write` answers in the order of the items.
+
+    What a stumbling database raises goes to all of them: whether they were committed, nobody knows. When anything else
+    breaks a write of several, which was rolled back then, each is written by itself, so that nobody fails for another.
+    """
+
+    def __init__(self, write: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Answer]]], *, most: int) -> None:
+        self._write = write
+        self._most = most
+        self._waiting: dict[Key, list[tuple[Item, asyncio.Future[Answer]]]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, key: Key, item: Item) -> Answer:
+        """Raises what the write of this item raised."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.append((item, answer))
+        else:
+            self._waiting[key] = [(item, answer)]
+            # What an image's log lines and spans are marked with belongs to that image, not to all that are written.
+            task = asyncio.create_task(self._write_all(key), context=Context())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await answer
+
+    async def _write_all(self, key: Key) -> None:
+        while group := self._waiting[key][: self._most]:
+            del self._waiting[key][: self._most]
+            await self._write_group(key, group)
+        del self._waiting[key]
+
+    async def _write_group(self, key: Key, group: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._write(key, [item for item, _ in group])
+        except Exception as error:  # it is the callers': each gets it, or the one that is about their own item
+            if len(group) == 1 or isinstance(error, TRANSIENT):
+                for _, future in group:
+                    _give(future, error)
+                return
+            for alone in group:
+                await self._write_group(key, [alone])
+            return
+        except BaseException:
+            for _, future in group:
+                future.cancel()
+            raise
+        for (_, future), answer in zip(group, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+
+def _give(future: asyncio.Future[Answer], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
