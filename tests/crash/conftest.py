@@ -19,7 +19,7 @@ from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
-from safelight.settings import child_environment
+from safelight.settings import Settings, child_environment
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Staging
 from tests.fork_server import DEVNULL, Process, start
@@ -30,6 +30,13 @@ OTHER_VENDORS = ("openai", "replicate", "fal")
 LEASE_SECONDS = 1.0
 GRACE_SECONDS = 0.5
 TIMEOUT_SECONDS = 3.0
+
+
+def defaults() -> dict[str, str]:
+    """What times an installation whose operator has set nothing, as an environment."""
+    timed = ("lease", "grace", "sweep", "admission", "dequeue", "retry_unit", "poll")
+    names = [f"{name}_seconds" for name in timed]
+    return {f"SAFELIGHT_{name.upper()}": str(Settings.model_fields[name].default) for name in names}
 
 
 @pytest.fixture
@@ -85,7 +92,29 @@ class Fleet:
     ) -> Process:
         """A worker that has registered; `home` is another than the fleet's, as on another host; `max_file_bytes` is the
         size beyond which its disk refuses a file."""
-        environment = {
+        environment = self.environment(home=home, min_free_bytes=min_free_bytes, failpoint=failpoint)
+        with self.log.open("ab") as log:
+            process = await start(
+                "worker",
+                env=environment,
+                stdin=DEVNULL,
+                stdout=log.fileno(),
+                stderr=log.fileno(),
+                max_file_bytes=max_file_bytes,
+            )
+        await self.has_started(process)
+        return process
+
+    async def has_started(self, process: Process) -> None:
+        """Returns when it has registered; it is one of the fleet now."""
+        self.processes.append(process)
+        await until(self.pool, "SELECT true FROM workers WHERE pid = $1", process.pid)
+
+    def environment(
+        self, *, home: Path | None = None, min_free_bytes: int = 0, failpoint: str | None = None
+    ) -> dict[str, str]:
+        """What a worker of the fleet is started with."""
+        return {
             **child_environment({}),
             "SAFELIGHT_HOME": str(home or self.home),
             "SAFELIGHT_DATABASE_URL": self.database,
@@ -107,18 +136,6 @@ class Fleet:
             "SAFELIGHT_FAILPOINT": failpoint or "",
             **self.more,
         }
-        with self.log.open("ab") as log:
-            process = await start(
-                "worker",
-                env=environment,
-                stdin=DEVNULL,
-                stdout=log.fileno(),
-                stderr=log.fileno(),
-                max_file_bytes=max_file_bytes,
-            )
-        self.processes.append(process)
-        await until(self.pool, "SELECT true FROM workers WHERE pid = $1", process.pid)
-        return process
 
     def _other_vendors(self) -> dict[str, str]:
         settings = {}

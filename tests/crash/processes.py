@@ -70,6 +70,15 @@ async def started(*words: str, log: Path, **settings: Any) -> AsyncIterator[Proc
 @asynccontextmanager
 async def api(*, log: Path, host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of an API process of its own, which is ready."""
+    async with api_process(log=log, host=host, **settings) as (client, _process):
+        yield client
+
+
+@asynccontextmanager
+async def api_process(
+    *, log: Path, host: str = "127.0.0.1", **settings: Any
+) -> AsyncIterator[tuple[httpx2.AsyncClient, Process]]:
+    """The same, with its process, which may be killed."""
     port = free_port()
     limits = httpx2.Limits(max_connections=None)
     url = f"http://127.0.0.1:{port}"
@@ -81,7 +90,7 @@ async def api(*, log: Path, host: str = "127.0.0.1", **settings: Any) -> AsyncIt
             while not await _is_ready(client):  # a process that starts tells nobody when it listens
                 assert process.returncode is None, log.read_text()
                 await asyncio.sleep(0.02)
-        yield client
+        yield client, process
 
 
 def free_port() -> int:

@@ -22,6 +22,8 @@ class Proxy:
     delay_seconds: float = 0.0
     is_gone: bool = False
     lost_commits: int = 0
+    has_committed: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_silent: bool = False
     _marker: bytes | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -29,9 +31,10 @@ class Proxy:
     def dsn(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{self.database}"
 
-    def lose_commit_after(self, statement: str) -> None:
-        """The next transaction that prepares this named statement commits, and its client never hears of it."""
-        self._marker = f"-- name: {statement}\n".encode()
+    def lose_commit_after(self, statement: str, *, is_silent: bool = False) -> None:
+        """The next transaction that prepares this named statement commits, and its client never hears of it: it is cut
+        off, or, where that `is_silent`, waits for as long as it likes. `has_committed` tells when it was done."""
+        self._marker, self._is_silent = f"-- name: {statement}\n".encode(), is_silent
 
     def vanish(self) -> None:
         """Every connection is cut, and new ones are, too, until `come_back`."""
@@ -62,6 +65,9 @@ class Proxy:
                     to_server.write(data)
                     await server.read(_CHUNK)  # the server has committed
                     self.lost_commits += 1
+                    self.has_committed.set()
+                    if self._is_silent:
+                        await client.read()
                     break
                 to_server.write(data)
                 await to_server.drain()

@@ -11,6 +11,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from safelight.chaos.checker import judge
+from safelight.chaos.collect import sightings
+from safelight.chaos.evidence import Sighting
+from safelight.chaos.report import text
+from safelight.chaos.two_books import compare
+from safelight.db.statements import load
 from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, JobStatus
 from safelight.domain.order import ImageOrder
 from safelight.engine.submit import submit
@@ -22,9 +28,11 @@ from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import ProviderSettings, Settings
 from safelight.wiring.parts import catalog_of
 from tests.crash.conftest import Fleet
-from tests.crash.two_books import TwoBooks, compare
+from tests.crash.evidence import evidence_of
 from tests.fork_server import Process
 from tests.orders import ended, image, images_of, order
+
+_READ = load("read")
 
 MODELS = {
     "gemini": "gemini-3.1-flash-lite-image",
@@ -97,31 +105,22 @@ async def weather(
     vendor = fleet.sandbox.vendor
     assert await vendor.wait_until(lambda: vendor.in_flight == 0, timeout_seconds=60)
     await fleet.at_rest(accepted.job_id)
-    books = await compare(fleet.pool, accepted.job_id, vendor)
+    evidence = await evidence_of(fleet, staged=staged)
+    found, books = judge(evidence), compare(evidence.images, evidence.attempts, evidence.bill or ())
     rows = await images_of(fleet.pool, accepted.job_id)
     with capsys.disabled():
-        print(f"\n{summary(books, images=images, kills=kills)}")  # the figures are what the long one is for
+        print(f"\n{images} images, {kills} kills\n{text(found)}")  # the figures are what the long one is for
 
     assert kills >= images // calls_between_kills * 2 // 3, "else it was no storm"
     assert {row["status"] for row in rows} <= {status.value for status in TERMINAL_IMAGE_STATUSES}
     statuses = Counter(row["status"] for row in rows)
     assert statuses["completed"] > 0.8 * images, statuses
 
-    assert books.strays == [], "every call of the vendor's has its attempt"
-    assert {call.outcome for call in books.fragments} <= {None}, "a request that never was one costs nothing"
+    assert found.is_kept, text(found)
     assert len(books.fragments) <= len(books.unknown)
-    assert books.unseen() == [], "every answered attempt has its call"
-    assert books.disagreements() == [], "call by call, to the micro-dollar"
-    billed_for_known = sum(entry.billed_microusd for entry in books.known)
-    billed_for_unknown = sum(entry.billed_microusd for entry in books.unknown)
-    assert books.actual_microusd == billed_for_known
-    assert books.billed_microusd == billed_for_known + billed_for_unknown
-    assert books.uncertain_microusd is not None
-    assert billed_for_unknown <= books.uncertain_microusd
-    assert books.bought_too_often() == []
-    assert books.bought_after_a_picture() == []
-    kept = {"settled", "no_image", "received"}
-    assert staged <= {entry.attempt["id"] for entry in books.entries if entry.attempt["status"] in kept}
+    [told] = await fleet.pool.fetch(_READ.costs_of_jobs, [accepted.job_id])
+    assert (told["actual_microusd"], told["uncertain_microusd"]) == (books.known_microusd, books.uncertain_microusd)
+    assert books.known_microusd + books.billed_for_unknown_microusd == vendor.bill.total_microusd
 
 
 async def storm(
@@ -130,14 +129,14 @@ async def storm(
     *,
     calls_between_kills: int,
     until: asyncio.Task[JobStatus],
-) -> tuple[int, set[str]]:
-    """How many workers were killed, and the attempts whose bytes were staged at one of these moments.
+) -> tuple[int, list[Sighting]]:
+    """How many workers were killed, and what lay staged at one of these moments.
 
     Whoever is killed is replaced at once, and the next one dies as soon as there are so many more calls.
     """
     vendor, dice = fleet.sandbox.vendor, random.Random(7)
     arriving: list[asyncio.Task[Process]] = []
-    staged: set[str] = set()
+    staged: list[Sighting] = []
     kills = 0
     while not until.done():
         due = len(vendor.calls) + calls_between_kills
@@ -154,7 +153,7 @@ async def storm(
         victim.kill()
         await victim.wait()
         kills += 1
-        staged |= {receipt.attempt_id for receipt in await fleet.staging.pending()}
+        staged += await sightings(fleet.staging)
         arriving.append(asyncio.create_task(fleet.start()))
     await asyncio.gather(*arriving)
     return kills, staged
@@ -195,17 +194,3 @@ async def estimates_microusd() -> dict[str, int]:
             found[vendor] = configured.provider.estimate(asked).microusd or 0
         await configured.provider.aclose()
     return found
-
-
-def summary(books: TwoBooks, *, images: int, kills: int) -> str:
-    """`80 images, 107 calls, 7 kills: vendor $2.1 = known $1.9 + unknown $0.2 (booked ≤ $0.5); re-buys 27`"""
-    unknown = sum(entry.billed_microusd for entry in books.unknown)
-    return (
-        f"{images} images, {books.calls} calls, {kills} kills: vendor {_usd(books.billed_microusd)}"
-        f" = known {_usd(books.actual_microusd)} + unknown {_usd(unknown)} ≤ {_usd(books.uncertain_microusd or 0)};"
-        f" re-buys {books.rebuys}"
-    )
-
-
-def _usd(microusd: int) -> str:
-    return f"${microusd / 1e6:.6f}"

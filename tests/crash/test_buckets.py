@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from safelight.storage.stores import Stores, open_stores
 from tests.crash.conftest import MODEL, TIMEOUT_SECONDS, Fleet
 from tests.fork_server import Process
 from tests.orders import attempts_of, ended, image, order, until
-from tests.s3 import Trouble, new_bucket, place_in, trouble_before
+from tests.s3 import Request, Silence, Trouble, new_bucket, place_in, trouble_before
 
 
 class BucketFleet(Fleet):
@@ -96,3 +97,39 @@ async def test_a_picture_that_only_a_dead_host_holds_is_waited_for_and_not_bough
     await hosts.at_rest(accepted.job_id)
     assert hosts.sandbox.vendor.bill.charged_calls == 1
     assert await hosts.pool.fetchval("SELECT count(*) FROM attempts WHERE stranded_in IS NOT NULL") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["nothing of it has arrived", "all is stored"])
+async def test_a_kill_during_the_upload_leaves_one_picture_whole_and_no_orphan(moment: str, hosts: BucketFleet) -> None:
+    """The staged bytes are in the bucket; it is the picture's own object that is being put, or was just put."""
+    is_stored, begun = moment == "all is stored", asyncio.Event()
+
+    def silent_upload(request: Request) -> Silence | None:
+        if request.method != "PUT" or not request.path.endswith(".jpg"):
+            return None
+        begun.set()
+        return Silence()
+
+    first = await hosts.start_on("a", "uploaded:kill@1" if is_stored else None)
+    if not is_stored:
+        hosts.trouble.fault = silent_upload
+    one = image("a", provider="gemini", model=MODEL, timeout_seconds=60)
+    accepted = await submit(hosts.pool, order(one), run_limit_seconds=3600)
+    if is_stored:
+        await hosts.killed(first)
+    else:
+        async with asyncio.timeout(20):
+            await begun.wait()
+        first.kill()
+        await first.wait()
+    hosts.trouble.come_back()
+    await hosts.start_on("b")
+
+    assert await ended(hosts.pool, accepted.job_id) is JobStatus.COMPLETED
+    await hosts.at_rest(accepted.job_id)
+    assert [a["status"] for a in await attempts_of(hosts.pool, accepted.job_id)] == ["settled"]
+    assert hosts.sandbox.vendor.bill.charged_calls == 1
+    named = {row["key"] for row in await hosts.pool.fetch("SELECT key FROM renditions")}
+    stored = {each.key async for some in hosts.stores.blobs.keys(older_than_seconds=0) for each in some}
+    assert stored == named, "nothing else is left in the bucket"

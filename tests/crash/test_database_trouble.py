@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.submit import submit
+from tests.api.conftest import image, job
 from tests.crash.conftest import Fleet
+from tests.crash.processes import api
 from tests.crash.proxy import Proxy, proxy_to
 from tests.orders import attempts_of, ended, images_of, job_row, order, until, vendor_image
 
@@ -101,3 +104,42 @@ async def test_a_slow_database_costs_time_and_nothing_else(fleet: Fleet, proxy: 
     await fleet.at_rest(accepted.job_id)
     assert len(fleet.sandbox.vendor.calls) == 3
     await until(fleet.pool, "SELECT bool_and(crash_count = 0) FROM images")
+
+
+@pytest.mark.slow
+async def test_a_database_slower_than_its_statements_may_be_is_unavailable_and_then_there_again(
+    pool: asyncpg.Pool, proxy: Proxy, tmp_path: Path
+) -> None:
+    """Every packet to it takes six seconds."""
+    wish, key = job(images=[image("one", provider="placeholder")]), {"Idempotency-Key": "mine"}
+    async with api(log=tmp_path / "api.log", database_url=proxy.dsn, home=tmp_path) as client:
+        proxy.delay_seconds = 6.0
+        client.timeout = 60.0
+        refused = await client.post("/v1/jobs", json=wish, headers=key)
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
+        assert int(refused.headers["retry-after"]) >= 1
+        proxy.delay_seconds = 0.0
+        async with asyncio.timeout(60):
+            while (accepted := await client.post("/v1/jobs", json=wish, headers=key)).status_code != 202:
+                assert accepted.status_code in (409, 503), accepted.text
+                await asyncio.sleep(0.2)  # as a client does that was asked to come again
+    assert await pool.fetchval("SELECT array_agg(id) FROM jobs") == [accepted.json()["id"]]
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", pytest.param("40P01", marks=pytest.mark.slow)])
+async def test_a_transaction_that_the_database_breaks_off_is_no_fault_of_the_request(
+    sqlstate: str, pool: asyncpg.Pool, database: str, tmp_path: Path
+) -> None:
+    """A deadlock, or one that cannot be put in an order with the others: once, and then not again."""
+    await pool.execute("CREATE SEQUENCE tries")
+    await pool.execute(
+        "CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql SET search_path = safelight AS $$ BEGIN"
+        f" IF nextval('tries') = 1 THEN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END $$"
+    )
+    await pool.execute("CREATE TRIGGER fail_once BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION fail_once()")
+    wish, key = job(images=[image("one", provider="placeholder")]), {"Idempotency-Key": "mine"}
+    async with api(log=tmp_path / "api.log", database_url=database, home=tmp_path) as client:
+        answers = [await client.post("/v1/jobs", json=wish, headers=key) for _ in range(2)]
+    assert answers[0].status_code in (202, 503), answers[0].text
+    assert answers[1].status_code == 202
+    assert await pool.fetchval("SELECT count(*) FROM jobs") == 1

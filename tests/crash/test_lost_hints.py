@@ -140,3 +140,17 @@ async def test_postgres_is_restarted_in_mid_job(
                 await process.wait()
         await close_pool(pool)
         await close_pool(queue)
+
+
+async def test_rows_that_cannot_be_read_stop_nobody(fleet: Fleet) -> None:
+    """As a later release, or nobody of ours, might have written them; also in the place of the right ones."""
+    await fleet.start()
+    job_id = await job_in_full_swing(fleet)
+    for payload in (b"", b"\x00\xff", b"[]", b'{"picture": 1}', b'{"image": "one", "generation": null}'):
+        await fleet.pool.execute(
+            "INSERT INTO pgqueuer (priority, entrypoint, payload, status)"
+            " SELECT 0, entrypoint, $1, 'queued' FROM pgqueuer WHERE entrypoint LIKE 'image.%' LIMIT 1",
+            payload,
+        )
+    assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer WHERE status = 'queued'") == 5
+    await completes_without_a_second_purchase(fleet, job_id)
