@@ -1,0 +1,1 @@
+"""Safelight beside what people use today: the same work, in one run, taking turns."""

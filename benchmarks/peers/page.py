@@ -1,0 +1,56 @@
+"""What was measured against peers, as two tables: for a terminal, and for the page."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from benchmarks.peers import faulty
+from benchmarks.peers.contest import Run
+from benchmarks.peers.orchestration import NOT_MEASURED, Row
+
+MARKS = ("<!-- Peers, written by `make bench-peers`. Do not edit. -->", "<!-- End of the peers. -->")
+
+_HEAD = (
+    "| | images/s | of the runs | processor time per image, workers | PostgreSQL, Redis | Safelight over it | "
+    "goal | met |\n|---|--:|--:|--:|--:|--:|--:|---|"
+)
+
+
+def sections(rows: Sequence[Row] | None, bought: Mapping[str, Sequence[faulty.Bought]] | None) -> list[str]:
+    """Of what was measured."""
+    made: list[str] = []
+    if rows is not None:
+        made += ["### Three durable changes for each image", orchestration(rows)]
+    if bought is not None:
+        made += ["### Fourteen pictures from a vendor that fails", faulty.markdown(bought)]
+    return made
+
+
+def orchestration(rows: Sequence[Row]) -> str:
+    """A row for each contestant, in the order given; also for those that could not be measured, with the reason."""
+    return "\n".join([_HEAD, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    if not row.runs:
+        return (row.contestant.what, f"not measured: {NOT_MEASURED}", "", "", "", "", "", "")
+    rates = [run.images_per_second for run in row.runs]
+    met = {True: "yes", False: "no", None: ""}[row.is_met]
+    ratio = f"{statistics.median(row.ratio):.2f} ×" if row.ratio else ""
+    if row.ratio and row.contestant.module is None:
+        ratio += " one worker"
+    return (
+        row.contestant.what,
+        f"{statistics.median(rates):.0f}",
+        f"{min(rates):.0f} to {max(rates):.0f}" if len(rates) > 1 else "",
+        _ms(row, lambda run: run.worker_ms),
+        _ms(row, lambda run: run.store_ms),
+        ratio,
+        f"{row.goal} ×" if row.goal else "",
+        met,
+    )
+
+
+def _ms(row: Row, of: Callable[[Run], float]) -> str:
+    return f"{statistics.median(of(run) for run in row.runs):.2f} ms"
