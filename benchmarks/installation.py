@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import sys
@@ -25,13 +26,15 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 _PROBE = Path(__file__).parent / "probe"
+_PLUGIN = Path(__file__).parent / "plugin"
 
 
 @dataclass(kw_only=True)
 class Installation:
     """One home and the `serve` that runs in it; `http` keeps its connection open, as a good caller does.
 
-    `probe` is what its processes write about themselves into `{home}/probe`: see `benchmarks/probe`.
+    `probe` is what its processes write about themselves into `{home}/probe`: see `benchmarks/probe`. `server_home` is
+    that of its PostgreSQL, where `settings` name a database that is not its own.
     """
 
     home: Path
@@ -39,6 +42,7 @@ class Installation:
     settings: Mapping[str, object]
     http: httpx2.AsyncClient
     probe: str | None = None
+    server_home: Path | None = None
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     @property
@@ -47,7 +51,9 @@ class Installation:
 
     @property
     def dsn(self) -> str:
-        """Of the embedded PostgreSQL that runs here."""
+        """Of the database that it is told to use, or of the embedded PostgreSQL that runs here."""
+        if told := self.settings.get("database_url"):
+            return str(told)
         dsn = running_dsn(self.home)
         assert dsn is not None, "the server runs while `serve` does"
         return dsn
@@ -115,7 +121,8 @@ class Installation:
 
     def postgres(self) -> psutil.Process:
         """The postmaster; its backends are its children."""
-        return psutil.Process(int((self.home / "pg" / "data" / "postmaster.pid").read_text().split()[0]))
+        home = self.server_home or self.home
+        return psutil.Process(int((home / "pg" / "data" / "postmaster.pid").read_text().split()[0]))
 
     def cpu_seconds(self) -> dict[str, float]:
         """What the worker, its render children, the API and PostgreSQL have used since they started."""
@@ -124,9 +131,9 @@ class Installation:
         worker = own.user + own.system
         return {
             "worker": worker,
-            "render": _cpu_seconds(named["worker"]) - worker,
-            "api": _cpu_seconds(named["api"]),
-            "postgres": _cpu_seconds(self.postgres()),
+            "render": cpu_seconds(named["worker"]) - worker,
+            "api": cpu_seconds(named["api"]),
+            "postgres": cpu_seconds(self.postgres()),
         }
 
     def probed(self, name: str) -> list[str]:
@@ -136,11 +143,13 @@ class Installation:
 
     def _environment(self) -> dict[str, str]:
         environment = _environment({"home": self.home, "bind": f"127.0.0.1:{self.port}", **self.settings})
+        path = [str(_PLUGIN), *filter(None, [environment.get("PYTHONPATH")])]
         if self.probe is None:
-            return environment
+            return {**environment, "PYTHONPATH": os.pathsep.join(path)}
         folder = self.home / "probe"
         folder.mkdir(exist_ok=True)
-        return {**environment, "PYTHONPATH": str(_PROBE), "BENCH_PROBE": self.probe, "BENCH_PROBE_FOLDER": str(folder)}
+        path = os.pathsep.join([str(_PROBE), *path])
+        return {**environment, "PYTHONPATH": path, "BENCH_PROBE": self.probe, "BENCH_PROBE_FOLDER": str(folder)}
 
     async def _is_ready(self) -> bool:
         try:
@@ -150,12 +159,16 @@ class Installation:
 
 
 @asynccontextmanager
-async def prepared(folder: Path | None, *, probe: str | None = None, **settings: object) -> AsyncIterator[Installation]:
+async def prepared(
+    folder: Path | None, *, probe: str | None = None, server_home: Path | None = None, **settings: object
+) -> AsyncIterator[Installation]:
     """An installation that has not started, below `folder`; whatever happens, nothing of it stays."""
     with home_below(folder) as home:
         port = _free_port()
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60.0) as http:
-            installation = Installation(home=home, port=port, settings=settings, http=http, probe=probe)
+            installation = Installation(
+                home=home, port=port, settings=settings, http=http, probe=probe, server_home=server_home
+            )
             try:
                 yield installation
             finally:
@@ -163,9 +176,11 @@ async def prepared(folder: Path | None, *, probe: str | None = None, **settings:
 
 
 @asynccontextmanager
-async def running(folder: Path | None, *, probe: str | None = None, **settings: object) -> AsyncIterator[Installation]:
+async def running(
+    folder: Path | None, *, probe: str | None = None, server_home: Path | None = None, **settings: object
+) -> AsyncIterator[Installation]:
     """An installation that is ready."""
-    async with prepared(folder, probe=probe, **settings) as installation:
+    async with prepared(folder, probe=probe, server_home=server_home, **settings) as installation:
         await installation.start()
         yield installation
 
@@ -201,7 +216,7 @@ def _environment(settings: Mapping[str, object]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in VENDOR_KEYS.values()}
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
     """User and system time of a process, of those below it, and of those below it that have ended."""
     total = 0.0
     for each in (process, *process.children(recursive=True)):

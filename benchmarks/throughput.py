@@ -20,11 +20,10 @@ JOB_IMAGES = 14
 SLOTS = 64
 """Of the one worker, and the provider's concurrency: with an instant vendor they only have to keep it busy."""
 SETTINGS: Mapping[str, Any] = {
-    "placeholder": 1,
     "slots": SLOTS,
-    "providers__placeholder__kind": "placeholder",
-    "providers__placeholder__model": "placeholder-1",
-    "providers__placeholder__max_concurrency": SLOTS,
+    "providers__instant__kind": "instant",
+    "providers__instant__model": "instant-1",
+    "providers__instant__max_concurrency": SLOTS,
 }
 """Of an installation that `drain` can be done with."""
 
@@ -80,12 +79,12 @@ async def warm_up(installation: Installation, database: asyncpg.Connection) -> N
 async def drain(installation: Installation, database: asyncpg.Connection, *, images: int, keeps: bool) -> Drain:
     """From the first submit to the end of the last job. `keeps`: with the default rendition; else the picture is made,
     staged and checked, and nothing is stored."""
-    jobs = [_job(number, keeps=keeps) for number in range(-(-images // JOB_IMAGES))]
-    wanted = len(jobs) * JOB_IMAGES
+    documents = [job(number, keeps=keeps) for number in range(-(-images // JOB_IMAGES))]
+    wanted = len(documents) * JOB_IMAGES
     before, cpu_before = await _done(database), installation.cpu_seconds()
     began = datetime.now(UTC)
-    for job in jobs:
-        await installation.post("/v1/jobs", job)
+    for document in documents:
+        await installation.post("/v1/jobs", document)
     while await database.fetchval(_OPEN):  # noqa: ASYNC110 - nobody here could set an event
         await asyncio.sleep(0.05)
     after, cpu = await _done(database), installation.cpu_seconds()
@@ -119,7 +118,8 @@ def _processor_time(drains: list[Drain], kind: str) -> list[Figure]:
     ]
 
 
-def _job(number: int, *, keeps: bool) -> dict[str, object]:
+def job(number: int, *, keeps: bool) -> dict[str, object]:
+    """The document of a job of `JOB_IMAGES`, with the default rendition or with none."""
     images = [{"id": f"img-{n}", "prompt": f"Picture {n} of job {number}"} for n in range(JOB_IMAGES)]
-    job: dict[str, object] = {"images": images, "defaults": {"size": "64x64"}}
-    return job if keeps else {**job, "outputs": []}
+    document: dict[str, object] = {"images": images, "defaults": {"size": "64x64"}}
+    return document if keeps else {**document, "outputs": []}

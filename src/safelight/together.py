@@ -1,7 +1,7 @@
-"""Group commit: writes that come while an earlier one of their kind is at the database go together in the next.
+"""Group commit: writes that come while an earlier one of their kind is under way go together in the next.
 
-Nothing is waited for: a write that comes alone goes alone and at once. The busier a worker is, the more images share
-one transaction, its lock and its sync of the log.
+A write that comes alone goes alone and at once. The busier a process is, the more writes share what one of them costs:
+a transaction with its lock, a sync of the disk.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
-
-from safelight.db.pool import TRANSIENT
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -22,13 +20,25 @@ class Together(Generic[Key, Item, Answer]):
     """Calls `write(key, items)` for one write of each key at a time, with at most `most` items, and gives everybody the
     answer to their own item; `write` answers in the order of the items.
 
-    What a stumbling database raises goes to all of them: whether they were committed, nobody knows. When anything else
-    breaks a write of several, which was rolled back then, each is written by itself, so that nobody fails for another.
+    One of `shared` goes to all of them: whether anything was written, nobody knows. When any other exception breaks a
+    write of several, which must have left nothing then, each is written by itself, so that nobody fails for another.
+
+    Writes that come within `linger_seconds` of the beginning of another one wait that long for company.
     """
 
-    def __init__(self, write: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Answer]]], *, most: int) -> None:
+    def __init__(
+        self,
+        write: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        most: int,
+        shared: tuple[type[Exception], ...],
+        linger_seconds: float = 0.0,
+    ) -> None:
         self._write = write
         self._most = most
+        self._shared = shared
+        self._linger_seconds = linger_seconds
+        self._began_at = -linger_seconds
         self._waiting: dict[Key, list[tuple[Item, asyncio.Future[Answer]]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -47,6 +57,10 @@ class Together(Generic[Key, Item, Answer]):
         return await answer
 
     async def _write_all(self, key: Key) -> None:
+        now = asyncio.get_running_loop().time()
+        is_busy, self._began_at = now - self._began_at < self._linger_seconds, now
+        if is_busy:
+            await asyncio.sleep(self._linger_seconds)
         while group := self._waiting[key][: self._most]:
             del self._waiting[key][: self._most]
             await self._write_group(key, group)
@@ -56,7 +70,7 @@ class Together(Generic[Key, Item, Answer]):
         try:
             answers = await self._write(key, [item for item, _ in group])
         except Exception as error:  # it is the callers': each gets it, or the one that is about their own item
-            if len(group) == 1 or isinstance(error, TRANSIENT):
+            if len(group) == 1 or isinstance(error, self._shared):
                 for _, future in group:
                     _give(future, error)
                 return

@@ -253,9 +253,7 @@ class World:
         )
 
     async def _finish(self, lease: Lease, attempt_id: str) -> None:
-        moved = await self.pool.fetchval(
-            _ATTEMPTS.start_uploading, [lease.row_id], [lease.status.value], [lease.token]
-        )
+        moved = await self.pool.fetchval(_ATTEMPTS.start_uploading, [lease.row_id], [lease.status.value], [lease.token])
         if moved is not None:
             await alone.complete(self.pool, lease.moved(ImageStatus.UPLOADING), attempt_id, ())
 

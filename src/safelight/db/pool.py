@@ -47,13 +47,22 @@ _SETTINGS: Final = {
     "timezone": "UTC",
 }
 
+_PLANNED_ONCE: Final = {"plan_cache_mode": "force_generic_plan"}
+
 
 async def open_pool(
-    dsn: str, *, min_size: int, max_size: int, application_name: str, jsonb_as_values: bool = True
+    dsn: str,
+    *,
+    min_size: int,
+    max_size: int,
+    application_name: str,
+    jsonb_as_values: bool = True,
+    plans_once: bool = False,
 ) -> asyncpg.Pool:
     """A pool with `min_size` connections open. `jsonb` is a Python value on both sides.
 
-    PgQueuer encodes its own JSON: its connections need `jsonb_as_values=False`.
+    PgQueuer encodes its own JSON: its connections need `jsonb_as_values=False`. `plans_once`: a statement's plan
+    is made once per connection, whatever its values, because to plan it takes longer than to run it.
     """
     return await asyncpg.create_pool(
         dsn,
@@ -63,7 +72,7 @@ async def open_pool(
         connection_class=_Connection,
         init=_jsonb_as_values if jsonb_as_values else None,
         reset=_reset,
-        server_settings=_settings(application_name),
+        server_settings=_settings(application_name) | (_PLANNED_ONCE if plans_once else {}),
     )
 
 

@@ -29,7 +29,7 @@ from safelight.engine.timing import Timing
 
 _SQL = load("admission")
 
-_GAP_SECONDS = 0.02
+_GAP_SECONDS = 0.04
 """Between two admissions of one process: images that end together are followed by one admission. Chosen."""
 
 MAX_ACCOUNTS = 32

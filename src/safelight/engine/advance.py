@@ -7,7 +7,7 @@ What belongs to the image is written only under the lease; one that did not move
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -118,7 +118,9 @@ async def receive(pool: asyncpg.Pool, job_id: JobId, pictures: Sequence[Picture]
     next adopts it: a waiting image is due at once, and one that ended `uncertain` or `failed` opens again in the sweep.
     """
     async with locked_job(pool, job_id) as (conn, _job):
-        return await _receive(conn, job_id, pictures)
+        received = await _receive(conn, pictures)
+        await append_events(conn, job_id, _received(received))
+        return [received.get(picture.lease.row_id) or await _kept(conn, picture.lease) for picture in pictures]
 
 
 async def receive_and_complete(
@@ -126,17 +128,24 @@ async def receive_and_complete(
 ) -> list[Ended | LeaseLost]:
     """As `receive` and `complete` one after the other, of pictures of which nothing is stored: one transaction."""
     async with locked_job(pool, job_id) as (conn, _job):
-        received = await _receive(conn, job_id, pictures)
+        received = await _receive(conn, pictures)
         whole = [
-            Finished(lease=lease, attempt_id=picture.receipt.attempt_id)
-            for picture, lease in zip(pictures, received, strict=True)
-            if isinstance(lease, Lease)
+            Finished(lease=received[picture.lease.row_id], attempt_id=picture.receipt.attempt_id)
+            for picture in pictures
+            if picture.lease.row_id in received
         ]
-        done = iter(await _complete(conn, job_id, whole))
-        return [
-            next(done) if isinstance(lease, Lease) else await _as_settled(conn, picture.receipt.attempt_id, lease)
-            for picture, lease in zip(pictures, received, strict=True)
-        ]
+        completed = await _complete(conn, whole)
+        await append_events(conn, job_id, [*_received(received), *_completed(completed)])
+        became: list[Ended | LeaseLost] = []
+        for picture in pictures:
+            if picture.lease.row_id in completed:
+                became.append(Ended(ImageStatus.COMPLETED))
+            else:
+                kept = LEASE_LOST if picture.lease.row_id in received else await _kept(conn, picture.lease)
+                became.append(await _as_settled(conn, picture.receipt.attempt_id, kept))
+        if completed:
+            await end_job_if_done(conn, job_id)
+        return became
 
 
 async def complete(pool: asyncpg.Pool, job_id: JobId, images: Sequence[Finished]) -> list[Ended | LeaseLost]:
@@ -146,7 +155,16 @@ async def complete(pool: asyncpg.Pool, job_id: JobId, images: Sequence[Finished]
     another one settled, it says so.
     """
     async with locked_job(pool, job_id) as (conn, _job):
-        return await _complete(conn, job_id, images)
+        completed = await _complete(conn, images)
+        await append_events(conn, job_id, _completed(completed))
+        if completed:
+            await end_job_if_done(conn, job_id)
+        return [
+            Ended(ImageStatus.COMPLETED)
+            if image.lease.row_id in completed
+            else await _as_settled(conn, image.attempt_id, LEASE_LOST)
+            for image in images
+        ]
 
 
 async def _turned(conn: asyncpg.Connection, job: LockedJob, lease: Lease) -> Released | Ended | LeaseLost | None:
@@ -160,28 +178,22 @@ async def _turned(conn: asyncpg.Connection, job: LockedJob, lease: Lease) -> Rel
     return None
 
 
-async def _receive(
-    conn: asyncpg.Connection, job_id: JobId, pictures: Sequence[Picture]
-) -> list[Lease | Ended | LeaseLost]:
+async def _receive(conn: asyncpg.Connection, pictures: Sequence[Picture]) -> dict[ImageRowId, Lease]:
+    """The leases of those that are `uploading` now."""
     await insert_receipts(conn, [picture.receipt for picture in pictures])
-    leases = [picture.lease for picture in pictures]
-    moved = {
-        row["row_id"]
-        for row in await conn.fetch(
-            _ATTEMPTS.start_uploading,
-            [lease.row_id for lease in leases],
-            [lease.status.value for lease in leases],
-            [lease.token for lease in leases],
-        )
-    }
-    await append_events(
-        conn,
-        job_id,
-        [Happened(EventType.IMAGE_RECEIVED, image_id=lease.image_id) for lease in leases if lease.row_id in moved],
+    leases = {picture.lease.row_id: picture.lease for picture in pictures}
+    rows = await conn.fetch(
+        _ATTEMPTS.start_uploading,
+        list(leases),
+        [lease.status.value for lease in leases.values()],
+        [lease.token for lease in leases.values()],
     )
-    return [
-        lease.moved(ImageStatus.UPLOADING) if lease.row_id in moved else await _kept(conn, lease) for lease in leases
-    ]
+    moved = {row["row_id"] for row in rows}
+    return {row_id: lease.moved(ImageStatus.UPLOADING) for row_id, lease in leases.items() if row_id in moved}
+
+
+def _received(leases: Mapping[ImageRowId, Lease]) -> list[Happened]:
+    return [Happened(EventType.IMAGE_RECEIVED, image_id=lease.image_id) for lease in leases.values()]
 
 
 async def _kept(conn: asyncpg.Connection, lease: Lease) -> Ended | LeaseLost:
@@ -190,31 +202,24 @@ async def _kept(conn: asyncpg.Connection, lease: Lease) -> Ended | LeaseLost:
     return await moves.end_if_stopped(conn, lease)
 
 
-async def _complete(conn: asyncpg.Connection, job_id: JobId, images: Sequence[Finished]) -> list[Ended | LeaseLost]:
+async def _complete(conn: asyncpg.Connection, images: Sequence[Finished]) -> dict[ImageRowId, Finished]:
+    """Those that are completed now."""
     if not images:
-        return []
-    completed = {
-        row["row_id"]
-        for row in await conn.fetch(
-            _SETTLE.complete_image,
-            [image.lease.row_id for image in images],
-            [image.lease.token for image in images],
-            [image.attempt_id for image in images],
-        )
-    }
-    done = [image for image in images if image.lease.row_id in completed]
-    await _record(conn, [(image.lease.row_id, each) for image in done for each in image.renditions])
-    await append_events(
-        conn, job_id, [Happened(EventType.IMAGE_COMPLETED, image_id=image.lease.image_id) for image in done]
+        return {}
+    rows = await conn.fetch(
+        _SETTLE.complete_image,
+        [image.lease.row_id for image in images],
+        [image.lease.token for image in images],
+        [image.attempt_id for image in images],
     )
-    if done:
-        await end_job_if_done(conn, job_id)
-    return [
-        Ended(ImageStatus.COMPLETED)
-        if image.lease.row_id in completed
-        else await _as_settled(conn, image.attempt_id, LEASE_LOST)
-        for image in images
-    ]
+    moved = {row["row_id"] for row in rows}
+    completed = {image.lease.row_id: image for image in images if image.lease.row_id in moved}
+    await _record(conn, [(row_id, each) for row_id, image in completed.items() for each in image.renditions])
+    return completed
+
+
+def _completed(images: Mapping[ImageRowId, Finished]) -> list[Happened]:
+    return [Happened(EventType.IMAGE_COMPLETED, image_id=image.lease.image_id) for image in images.values()]
 
 
 async def _as_settled(conn: asyncpg.Connection, attempt_id: str, otherwise: Ended | LeaseLost) -> Ended | LeaseLost:

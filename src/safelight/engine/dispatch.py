@@ -197,9 +197,16 @@ class _Intake:
 
 
 class _WatchedQueries(Queries):
-    """Reports a failed dequeue when it happens."""
+    """Reports a failed dequeue when it happens. It asks nothing about rows that are due later: ours are due at once."""
 
     intake: _Intake | None = None
+
+    async def next_deferred_eta(self, entrypoints: list[types.QueueEntrypoint]) -> timedelta | None:  # noqa: ARG002
+        return None
+
+    async def queued_work(self, entrypoints: list[types.QueueEntrypoint]) -> int:  # noqa: ARG002
+        """Asked right after `eligible_queued_work` found nothing, for those that are due later."""
+        return 0
 
     async def notify_health_check(self, health_check_event_id: types.HealthCheckId) -> None:
         """PgQueuer sends its first probe before it listens, and takes the silence for a dead connection."""

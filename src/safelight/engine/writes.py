@@ -6,19 +6,22 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from safelight.db.pool import TRANSIENT
 from safelight.domain.ids import JobId, WorkerId
 from safelight.engine import advance, lease
 from safelight.engine.advance import Finished, Picture, PlannedCall
 from safelight.engine.lease import Hint, Lease, LeaseLost
 from safelight.engine.outcome import Ended, Opened, Released
 from safelight.engine.timing import Timing
-from safelight.engine.together import Together
 from safelight.engine.traces import told_as
+from safelight.together import Together
 from safelight.tracing.spans import SpanName
 
 _MOST_CLAIMS = 32
 _MOST_IMAGES = 64
 """In one transaction, which holds their job's lock. Chosen: few milliseconds."""
+_LINGER_SECONDS = 0.008
+"""Chosen: at a hundred images a second, a transaction has three times as many of them at half the cost of each."""
 
 
 class Writes:
@@ -31,15 +34,21 @@ class Writes:
         self._pool = pool
         self._worker_id = worker_id
         self._timing = timing
-        self._claims: Together[None, Hint, Lease | None] = Together(self._claim_all, most=_MOST_CLAIMS)
+        self._claims: Together[None, Hint, Lease | None] = Together(
+            self._claim_all, most=_MOST_CLAIMS, shared=TRANSIENT
+        )
         self._openings: Together[JobId, PlannedCall, Opened | Released | Ended | LeaseLost] = Together(
-            self._open_all, most=_MOST_IMAGES
+            self._open_all, most=_MOST_IMAGES, shared=TRANSIENT, linger_seconds=_LINGER_SECONDS
         )
         self._receipts: Together[JobId, Picture, Lease | Ended | LeaseLost] = Together(
-            self._receive_all, most=_MOST_IMAGES
+            self._receive_all, most=_MOST_IMAGES, shared=TRANSIENT, linger_seconds=_LINGER_SECONDS
         )
-        self._whole: Together[JobId, Picture, Ended | LeaseLost] = Together(self._whole_all, most=_MOST_IMAGES)
-        self._ends: Together[JobId, Finished, Ended | LeaseLost] = Together(self._complete_all, most=_MOST_IMAGES)
+        self._whole: Together[JobId, Picture, Ended | LeaseLost] = Together(
+            self._whole_all, most=_MOST_IMAGES, shared=TRANSIENT, linger_seconds=_LINGER_SECONDS
+        )
+        self._ends: Together[JobId, Finished, Ended | LeaseLost] = Together(
+            self._complete_all, most=_MOST_IMAGES, shared=TRANSIENT, linger_seconds=_LINGER_SECONDS
+        )
 
     async def claim(self, hint: Hint) -> Lease | None:
         return await self._claims(None, hint)

@@ -55,6 +55,15 @@ def write_part(data: bytes, *, folder: int) -> str:
     return name
 
 
+def removed(name: str, *, folder: int) -> bool:
+    """The file is gone; False when there was none."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def ensure_marker(root: Path, name: str) -> str:
     """The random id of this folder: made by whoever asks first, the same for everybody after."""
     folder = open_folder(root)

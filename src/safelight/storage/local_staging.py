@@ -1,4 +1,8 @@
-"""Attempts staged in a folder that all workers of an installation share, each file synced before the next one."""
+"""Attempts staged in a folder that all workers of an installation share.
+
+An attempt's bytes are on the medium under their name before its sidecar gets one. Small attempts that come while others
+are being staged share a thread and the syncs of the folder with each other.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,11 +30,16 @@ from safelight.storage.staging import (
     encode,
     matched,
 )
+from safelight.together import Together
 
 _log = logging.getLogger(__name__)
 
 MARKER = ".safelight-staging"
 """The file that tells this folder from every other."""
+
+_SMALL_BYTES = 256 << 10
+_MOST_TOGETHER = 16
+"""Chosen: a group takes no longer than a picture of some megabytes does."""
 
 
 class LocalStaging:
@@ -42,9 +51,19 @@ class LocalStaging:
     def __init__(self, root: Path) -> None:
         durable.make_folder(root)
         self._root = root
+        self._small: Together[None, tuple[Receipt, bytes], Staged | StagedConflict] = Together(
+            self._stage_together, most=_MOST_TOGETHER, shared=()
+        )
+        self._unneeded: Together[None, str, None] = Together(self._discard_together, most=_MOST_TOGETHER, shared=())
 
     async def stage(self, receipt: Receipt, data: bytes) -> Staged:
-        return await asyncio.to_thread(self._stage, receipt, data)
+        if len(data) <= _SMALL_BYTES:
+            staged = await self._small(None, (receipt, data))
+        else:
+            [staged] = await asyncio.to_thread(self._stage, [(receipt, data)])
+        if isinstance(staged, StagedConflict):
+            raise staged
+        return staged
 
     async def pending(self) -> list[Receipt]:
         receipts, corrupt = await asyncio.to_thread(self._scan)
@@ -60,7 +79,7 @@ class LocalStaging:
         return await asyncio.to_thread(self._load, checked_id(attempt_id))
 
     async def discard(self, attempt_id: str) -> None:
-        await asyncio.to_thread(self._discard, checked_id(attempt_id))
+        await self._unneeded(None, checked_id(attempt_id))
 
     async def remove_incomplete(self, *, older_than_seconds: float) -> int:
         return await asyncio.to_thread(self._remove_incomplete, older_than_seconds)
@@ -80,20 +99,37 @@ class LocalStaging:
         """What the file system still has room for."""
         return shutil.disk_usage(self._root).free
 
-    def _stage(self, receipt: Receipt, data: bytes) -> Staged:
-        attempt_id = checked(receipt, data)
-        earlier = None
-        with suppress(StagedCorrupt):  # then this copy replaces it
-            earlier = self._load(attempt_id)
+    async def _stage_together(
+        self, _key: None, attempts: Sequence[tuple[Receipt, bytes]]
+    ) -> list[Staged | StagedConflict]:
+        return await asyncio.to_thread(self._stage, attempts)
+
+    async def _discard_together(self, _key: None, attempt_ids: Sequence[str]) -> list[None]:
+        return await asyncio.to_thread(self._discard, attempt_ids)
+
+    def _stage(self, attempts: Sequence[tuple[Receipt, bytes]]) -> list[Staged | StagedConflict]:
+        """What became of each, in order. Raises OSError: then none of them is known to be staged."""
+        new: dict[str, tuple[Receipt, bytes]] = {}
+        for receipt, data in attempts:
+            new.setdefault(checked(receipt, data), (receipt, data))
+        earlier = {attempt_id: found for attempt_id in new if (found := self._earlier(attempt_id))}
+        for attempt_id in earlier:
+            del new[attempt_id]
         with self._opened() as folder:
-            if earlier is not None:
-                if earlier[0].sha256 != receipt.sha256:
-                    raise StagedConflict(f"attempt `{attempt_id}` is staged with other bytes")
+            if earlier:
                 durable.sync(folder)  # its writer may not have come that far
-                return Staged(receipt=earlier[0])
-            _place(data, attempt_id + BYTES, folder=folder)
-            _place(encode(receipt), attempt_id + SIDECAR, folder=folder)
-        return Staged(receipt=receipt)
+            _place({attempt_id + BYTES: data for attempt_id, (_, data) in new.items()}, folder=folder)
+            _place({attempt_id + SIDECAR: encode(receipt) for attempt_id, (receipt, _) in new.items()}, folder=folder)
+        staged = {attempt_id: receipt for attempt_id, (receipt, _) in new.items()} | earlier
+        return [_outcome(receipt, staged[receipt.attempt_id]) for receipt, _ in attempts]
+
+    def _earlier(self, attempt_id: str) -> Receipt | None:
+        """The receipt of what is staged already; None when that is damaged, so that it is replaced."""
+        try:
+            found = self._load(attempt_id)
+        except StagedCorrupt:
+            return None
+        return found[0] if found is not None else None
 
     def _scan(self) -> tuple[list[Receipt], list[str]]:
         receipts: list[Receipt] = []
@@ -141,13 +177,14 @@ class LocalStaging:
             os.stat(attempt_id + SIDECAR, dir_fd=folder, follow_symlinks=False)
             raise StagedCorrupt(f"attempt `{attempt_id}`: the receipt is there, its bytes are not")
 
-    def _discard(self, attempt_id: str) -> None:
+    def _discard(self, attempt_ids: Sequence[str]) -> list[None]:
         with self._opened() as folder:
-            with suppress(FileNotFoundError):
-                os.unlink(attempt_id + SIDECAR, dir_fd=folder)
+            sidecars = [durable.removed(attempt_id + SIDECAR, folder=folder) for attempt_id in attempt_ids]
+            if any(sidecars):
                 durable.sync(folder)
-            with suppress(FileNotFoundError):
-                os.unlink(attempt_id + BYTES, dir_fd=folder)
+            for attempt_id in attempt_ids:
+                durable.removed(attempt_id + BYTES, folder=folder)
+        return [None] * len(attempt_ids)
 
     def _remove_incomplete(self, older_than_seconds: float) -> int:
         with self._opened() as folder:
@@ -169,7 +206,23 @@ class LocalStaging:
             os.close(folder)
 
 
-def _place(data: bytes, name: str, *, folder: int) -> None:
-    part = durable.write_part(data, folder=folder)
-    os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
-    durable.sync(folder)
+def _place(files: Mapping[str, bytes], *, folder: int) -> None:
+    """Each is whole under its name, by one sync of the folder for all; or OSError is raised."""
+    parts: dict[str, str] = {}
+    try:
+        for name, data in files.items():
+            parts[name] = durable.write_part(data, folder=folder)
+    except OSError:
+        for part in parts.values():
+            durable.removed(part, folder=folder)
+        raise
+    for name, part in parts.items():
+        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+    if parts:
+        durable.sync(folder)
+
+
+def _outcome(asked: Receipt, kept: Receipt) -> Staged | StagedConflict:
+    if kept.sha256 != asked.sha256:
+        return StagedConflict(f"attempt `{asked.attempt_id}` is staged with other bytes")
+    return Staged(receipt=kept)

@@ -17,12 +17,11 @@ from safelight.domain.credits import CreditPrices
 from safelight.domain.signing import Signer, signing_key
 from safelight.engine.admission import Admission
 from safelight.engine.catalog import Catalog, ConfiguredProvider
+from safelight.engine.databases import Databases
 from safelight.engine.erasure import Keeping
-from safelight.engine.restore import Restored, after_restore
 from safelight.engine.schedules import Place, Schedules
 from safelight.engine.stuck import Bounds, StuckWatch
 from safelight.engine.timing import Timing
-from safelight.engine.worker import Databases
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.fetch import Fetch
 from safelight.providers.registry import InvalidConfiguration, ProviderConfig, installed_kinds, load_kind
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from safelight.domain.order import JobOrder
     from safelight.domain.recipe import Recipe
     from safelight.domain.style import Style
+    from safelight.engine.restore import Restored
 
 
 def timing_of(settings: Settings) -> Timing:
@@ -126,6 +126,8 @@ def stores_of(settings: Settings) -> Stores:
 
 async def take_stock(settings: Settings, dsn: str) -> Restored:
     """After a restore: buying is paused, staged purchases are recovered, and what may be bought twice is listed."""
+    from safelight.engine.restore import after_restore  # a rare errand; every process would hold it in memory
+
     stores = stores_of(settings)
     try:
         async with pools(dsn, name="restore", size=2) as databases:
@@ -139,7 +141,12 @@ async def pools(dsn: str, *, name: str, size: int) -> AsyncIterator[Databases]:
     """Connections for one process: `size` for our statements, two for dispatch."""
     pool = await open_pool(dsn, min_size=1, max_size=size, application_name=f"safelight {name}")
     queue = await open_pool(
-        dsn, min_size=1, max_size=2, application_name=f"safelight {name} queue", jsonb_as_values=False
+        dsn,
+        min_size=1,
+        max_size=2,
+        application_name=f"safelight {name} queue",
+        jsonb_as_values=False,
+        plans_once=True,
     )
     try:
         yield Databases(dsn=dsn, pool=pool, queue=queue)
