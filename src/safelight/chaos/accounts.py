@@ -1,0 +1,91 @@
+"""The customer's book by itself: transfers, holds and balances."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from safelight.chaos.evidence import Entry, Evidence
+
+_BOOKS = frozenset({"outside", "available", "held", "captured"})
+
+
+def unbalanced(evidence: Evidence) -> list[str]:
+    return [*_transfers(evidence), *_balances(evidence), *_holds(evidence), *_outcomes(evidence)]
+
+
+def open_holds(evidence: Evidence) -> list[str]:
+    """Holds of images that have ended otherwise than with an unknown outcome, which keeps its own for a while."""
+    images = {image.row_id: image for image in evidence.images}
+    found = []
+    for hold in evidence.holds or ():
+        image = images.get(hold.image_row_id)
+        status = image.status if image else "gone"
+        if hold.status == "held" and not (image and status == "uncertain" and hold.run == image.run):
+            found.append(f"hold {hold.id} of {hold.job_id}, run {hold.run}, is open, and its image is `{status}`")
+    return found
+
+
+def _transfers(evidence: Evidence) -> list[str]:
+    """Entries that do not put into one book what they take out of another, so that all books would not sum to zero."""
+    return [
+        f"entry {entry.id} is no transfer: {entry.amount} from {entry.debit} to {entry.credit}"
+        for entry in evidence.ledger or ()
+        if entry.debit == entry.credit or not {entry.debit, entry.credit} <= _BOOKS or entry.amount <= 0
+    ]
+
+
+def _balances(evidence: Evidence) -> list[str]:
+    """Balances that are not the sum of their entries, at the end and after each of them."""
+    folded: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    found = []
+    for entry in sorted(evidence.ledger or (), key=lambda entry: entry.id):
+        books = folded[entry.account, entry.currency]
+        books[entry.debit] -= entry.amount
+        books[entry.credit] += entry.amount
+        if (books["available"], books["held"]) != (entry.available_after, entry.held_after):
+            found.append(
+                f"entry {entry.id} of {entry.account} says {entry.available_after} available, {entry.held_after} held;"
+                f" its entries sum to {books['available']} and {books['held']}"
+            )
+    cached = {(each.account, each.currency): each for each in evidence.balances or ()}
+    if evidence.balances is None or evidence.ledger is None:
+        return found
+    for account, currency in sorted(cached.keys() | folded.keys()):
+        balance, books = cached.get((account, currency)), folded[account, currency]
+        said = (balance.available, balance.held, balance.captured) if balance else (0, 0, 0)
+        summed = (books["available"], books["held"], books["captured"])
+        if said != summed:
+            found.append(f"the balance of {account} in {currency} says {said}, and its entries sum to {summed}")
+    return found
+
+
+def _holds(evidence: Evidence) -> list[str]:
+    """Holds that were not taken once for their amount, or not resolved exactly as they say."""
+    if evidence.holds is None or evidence.ledger is None:
+        return []
+    entries: dict[int, list[Entry]] = defaultdict(list)
+    for entry in evidence.ledger:
+        if entry.hold_id is not None:
+            entries[entry.hold_id].append(entry)
+    found = []
+    for hold in evidence.holds:
+        kinds = Counter(entry.kind for entry in entries[hold.id])
+        ends = {"held": (0, 0), "captured": (1, 0), "released": (0, 1)}[hold.status]
+        if kinds["hold"] != 1 or (kinds["capture"], kinds["release"]) != ends:
+            found.append(f"hold {hold.id} of {hold.job_id} is `{hold.status}`, and its entries are {dict(kinds)}")
+        if any(entry.amount != hold.amount for entry in entries[hold.id]):
+            found.append(f"hold {hold.id} of {hold.job_id} is of {hold.amount}, and an entry of it is not")
+    known = {hold.id for hold in evidence.holds}
+    return found + [f"entries name hold {each}, which does not exist" for each in sorted(entries.keys() - known)]
+
+
+def _outcomes(evidence: Evidence) -> list[str]:
+    """Pictures that were delivered and not charged for, or charged for and not delivered."""
+    completed = {image.row_id for image in evidence.images if image.status == "completed"}
+    held = {hold.image_row_id for hold in evidence.holds or ()}
+    charged = Counter(hold.image_row_id for hold in evidence.holds or () if hold.status == "captured")
+    found = [f"image {row} was charged {times} times" for row, times in charged.items() if times > 1]
+    found += [f"image {row} was charged and has no picture" for row in sorted(charged.keys() - completed)]
+    return found + [
+        f"image {row} has its picture and was not charged" for row in sorted((held & completed) - charged.keys())
+    ]

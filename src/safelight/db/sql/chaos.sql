@@ -1,0 +1,27 @@
+-- What a soak asks of the database from beside, while everything around it dies.
+
+-- name: held_by_process
+-- The images that the worker with this process id ($1) owns, each under its claim.
+SELECT i.row_id, i.claim_token FROM images AS i
+WHERE i.worker_id = (SELECT w.id FROM workers AS w WHERE w.pid = $1 ORDER BY w.started_at DESC LIMIT 1)
+  AND i.status IN ('processing', 'generating', 'uploading');
+
+-- name: claims
+-- Under which claim these images are now; none once they wait or have ended.
+SELECT row_id, claim_token FROM images WHERE row_id = ANY($1::bigint[]);
+
+-- name: open_images
+SELECT count(*) FROM images WHERE status IN ('queued', 'processing', 'generating', 'uploading');
+
+-- name: unfinished
+-- How many of each are still under way.
+SELECT (SELECT count(*) FROM jobs WHERE status IN ('pending', 'generating', 'canceling')) AS jobs,
+       (SELECT count(*) FROM images WHERE status IN ('queued', 'processing', 'generating', 'uploading')) AS images,
+       (SELECT count(*) FROM attempts WHERE status IN ('sent', 'submitted')) AS calls,
+       (SELECT count(*) FROM deliveries WHERE status = 'pending') AS messages,
+       (SELECT count(*) FROM pgqueuer) AS "queue rows";
+
+-- name: completed
+-- What can be fetched.
+SELECT i.job_id, i.id FROM images AS i JOIN jobs AS j ON j.id = i.job_id
+WHERE i.status = 'completed' AND j.removed_at IS NULL ORDER BY i.row_id;
