@@ -17,8 +17,8 @@ from safelight.cli.processes import CannotStart, run_api, run_worker
 from safelight.settings import Settings
 from safelight.storage.bucket import Bucket, BucketRefuses, BucketTrouble
 from safelight.storage.bucket_blobs import BucketBlobStore
-from safelight.storage.place import BucketPlace, Folder, Vendor, parse_place
-from safelight.storage.stores import StorageUnusable, open_blobs
+from safelight.storage.place import BucketPlace, Folder, StorageUnusable, Vendor, parse_place
+from safelight.storage.stores import open_blobs
 from tests.s3 import Trouble, trouble_before
 
 _NO_OAUTH = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import sys
@@ -217,6 +218,12 @@ receipt = {_receipt()!r}
 STAGE = """
 await LocalStaging(root).stage(receipt, data)
 """
+STAGE_TOGETHER = """
+import asyncio
+from dataclasses import replace
+staging = LocalStaging(root)
+await asyncio.gather(*(staging.stage(replace(receipt, attempt_id=f"att_{n}"), data) for n in (1, 2, 3)))
+"""
 DISCARD = """
 armed = False
 await LocalStaging(root).stage(receipt, data)
@@ -241,6 +248,36 @@ async def test_wherever_a_writer_is_killed_the_attempt_is_whole_or_not_listed(tm
         assert sorted(path.name for path in root.iterdir()) == ["att_1.bin", "att_1.json"]
     assert runs > 4
     assert listed >= 1
+
+
+async def test_wherever_a_writer_of_several_is_killed_each_that_is_listed_is_whole(tmp_path: Path) -> None:
+    counts = set()
+    for root, finished in killed_at_each_step(tmp_path, PREAMBLE, STAGE_TOGETHER):
+        staging = LocalStaging(root)
+        pending = await staging.pending()
+        assert await staging.corrupt() == []
+        assert not finished or len(pending) == 3
+        for receipt in pending:
+            assert await staging.load(receipt.attempt_id) == (receipt, BYTES)
+        counts.add(len(pending))
+    assert counts == {0, 1, 2, 3}, "killed between one sidecar and the next, too"
+
+
+async def test_one_of_several_that_cannot_be_staged_keeps_no_other_from_it(staging: LocalStaging) -> None:
+    await staging.stage(_receipt(attempt_id="att_2"), BYTES)
+    other, wrong = b"something else", _receipt(attempt_id="att_3", length=1)
+    answers = await asyncio.gather(
+        staging.stage(_receipt(), BYTES),
+        staging.stage(_receipt(other, attempt_id="att_2"), other),
+        staging.stage(wrong, BYTES),
+        staging.stage(_receipt(attempt_id="att_4"), BYTES),
+        return_exceptions=True,
+    )
+    assert answers[0] == Staged(receipt=_receipt())
+    assert isinstance(answers[1], StagedConflict)
+    assert isinstance(answers[2], ValueError)
+    assert answers[3] == Staged(receipt=_receipt(attempt_id="att_4"))
+    assert {each.attempt_id for each in await staging.pending()} == {"att_1", "att_2", "att_4"}
 
 
 async def test_wherever_a_discard_is_killed_no_sidecar_is_left_without_its_bytes(tmp_path: Path) -> None:
@@ -269,6 +306,15 @@ def test_each_step_is_on_disk_before_the_next_begins(tmp_path: Path) -> None:
         "fsync part",
         "rename att_1.json",
         "fsync staging",
+    ]
+    assert trace_of(tmp_path / "group", PREAMBLE, STAGE_TOGETHER) == [
+        "fsync .",
+        *["fsync part"] * 3,
+        *[f"rename att_{n}.bin" for n in (1, 2, 3)],
+        "fsync group",
+        *["fsync part"] * 3,
+        *[f"rename att_{n}.json" for n in (1, 2, 3)],
+        "fsync group",
     ]
     assert trace_of(tmp_path / "staging", PREAMBLE, DISCARD)[-3:] == [
         "unlink att_1.json",
