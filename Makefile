@@ -2,9 +2,13 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# Where PYTHONDONTWRITEBYTECODE is set, every process would compile all of it again.
+COMPILE := $(BIN)/python -m compileall -q src
 JOBS ?= 3
+MINUTES ?= 10
+SEED ?= 0
 
-.PHONY: help install demo example-sleuths example-storyboard example-studio serve test proof bench check format docs lock clean
+.PHONY: help install demo example-sleuths example-storyboard example-studio serve test proof mutants soak bench bench-long bench-peers scale check format docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -15,7 +19,7 @@ install: .venv/installed ## make .venv from the lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Safelight needs Python 3.11 or newer")'
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --clear --python $(PYTHON) .venv && \
-	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock && \
+	  uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock && \
 	  uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	else \
 	  $(PYTHON) -m venv --clear .venv && \
@@ -40,14 +44,43 @@ serve: install ## database, API and worker on 127.0.0.1:8420
 	@$(BIN)/safelight serve
 
 test: install ## every test that fits in eight minutes
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	@$(COMPILE)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs -m "not slow"
 
 proof: install ## the long versions as well
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	@$(COMPILE)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs
+
+mutants: install ## switch safety lines off, one at a time: a test has to notice each
+	$(BIN)/python -m pytest tests/mutations -v
+
+soak: install ## break an installation for MINUTES (10), judge it, and write that into docs/reliability.md
+	$(BIN)/safelight doctor --chaos --minutes $(MINUTES) --seed $(SEED) --page docs/reliability.md
 
 bench: install ## measure, and write figures and profile into docs/benchmarks.md
+	@$(COMPILE)
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks --profile --page docs/benchmarks.md
+
+bench-long: install ## 100 000 images, and 100 000 queued: minutes; writes into docs/benchmarks.md
+	@$(COMPILE)
+	$(BIN)/python -m benchmarks --long --page docs/benchmarks.md
+
+bench-peers: install .venv-peers/installed ## measure Safelight beside its peers, into docs/benchmarks.md
+	$(BIN)/python -m benchmarks.peers --page docs/benchmarks.md
+
+.venv-peers/installed: benchmarks/peers/requirements.lock
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --clear --python $(PYTHON) .venv-peers && \
+	  uv pip install -q --python .venv-peers/bin/python --require-hashes -r $<; \
+	else \
+	  $(PYTHON) -m venv --clear .venv-peers && \
+	  .venv-peers/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<; \
+	fi
+	@touch $@
+
+scale: install ## calculate what large volumes take, from the figures in docs/benchmarks.md, into docs/scale.md
+	$(BIN)/python -m benchmarks.queue_model --page docs/scale.md
 
 check: install ## format, lint, types, layers, docs
 	$(BIN)/ruff format --check .
@@ -66,6 +99,10 @@ docs: install ## write the generated documents
 lock: ## resolve the lock anew (needs uv)
 	uv pip compile pyproject.toml --group build --group check --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-header -q -o requirements.lock
+	cd benchmarks/peers && uv pip compile requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-header -q -o requirements.lock
+	uv pip compile pyproject.toml --extra alerts --extra otel --group build --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate -q -c requirements.lock -o deploy/requirements.lock
 
 clean: ## remove what was built and made
-	rm -rf .venv .demo .demo-sleuths .demo-storyboard .demo-studio demo-output dist
+	rm -rf .venv .venv-peers .demo .demo-sleuths .demo-storyboard .demo-studio demo-output dist

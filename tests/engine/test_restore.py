@@ -104,3 +104,23 @@ async def test_while_buying_is_paused_no_attempt_is_made(
         await resume(pool)
         assert await ended(pool, accepted.job_id) is JobStatus.COMPLETED
     assert len(sandbox.vendor.calls) == 1
+
+
+async def test_a_picture_that_was_received_before_the_backup_and_finished_since_may_be_bought_again_and_is_told(
+    pool: asyncpg.Pool, settings: Settings, sandbox: RunningSandbox, start_worker: Start
+) -> None:
+    accepted = await submit(pool, order(vendor_image("stored")), run_limit_seconds=3600)
+    async with start_worker():
+        await ended(pool, accepted.job_id)
+    await pool.execute("TRUNCATE renditions, pgqueuer")
+    await pool.execute("UPDATE attempts SET status = 'received', ended_at = NULL")
+    await pool.execute("UPDATE jobs SET status = 'generating', completed_at = NULL")
+    await pool.execute(
+        "UPDATE images SET status = 'uploading', completed_at = NULL, claim_token = gen_random_uuid(),"
+        " worker_id = gen_random_uuid()"
+    )
+
+    assert settings.database_url is not None
+    found = await take_stock(settings, settings.database_url)
+
+    assert [(each.image_id, each.has_picture) for each in found.open_images] == [("stored", True)]

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import asyncpg
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -23,7 +24,9 @@ from safelight.cli.complaint import read_settings
 from safelight.cli.running import run
 from safelight.client import SafelightClient
 from safelight.db import checkup as database
-from safelight.db.embedded import running_dsn
+from safelight.db.embedded import other_version, running_dsn
+from safelight.delivery.webhooks.checkup import secrets_check
+from safelight.delivery.webhooks.vault import InvalidKey, vault_found
 from safelight.domain.checkup import Check, Verdict, worst
 from safelight.engine.doctor import DatabaseReport, examine
 from safelight.providers import checkup as providers
@@ -32,9 +35,9 @@ from safelight.settings import PLACEHOLDER, Settings
 from safelight.storage import checkup as storage
 from safelight.storage.checkup import fallback_checks, storage_checks
 from safelight.storage.local_staging import LocalStaging
-from safelight.storage.place import Folder
+from safelight.storage.place import Folder, StorageUnusable
 from safelight.storage.staging import Receipt
-from safelight.storage.stores import StorageUnusable, open_stores
+from safelight.storage.stores import open_stores
 from safelight.wiring.parts import config_of, timing_of
 
 _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.PROBLEM: ("✗", "bold red")}
@@ -59,6 +62,7 @@ async def checkup(settings: Settings) -> list[Check]:
     report = await _database(settings, receipts)
     return [
         *report.checks,
+        *await _secrets(settings, report),
         *await _storage(settings, report.store_markers),
         *staged,
         *await _providers(settings),
@@ -87,6 +91,8 @@ async def _database(settings: Settings, receipts: Sequence[Receipt]) -> Database
     except OSError as error:
         return DatabaseReport(checks=(database.unreachable(error),))
     if dsn is None:
+        if (complaint := other_version(settings.home / "pg")) is not None:
+            return DatabaseReport(checks=(_other_version(complaint),))
         found = "the embedded PostgreSQL of this home is not running"
         return DatabaseReport(
             checks=(
@@ -110,6 +116,32 @@ async def _database(settings: Settings, receipts: Sequence[Receipt]) -> Database
             if each.requests_per_minute is not None
         },
         timing=timing_of(settings),
+    )
+
+
+async def _secrets(settings: Settings, report: DatabaseReport) -> list[Check]:
+    """Of a database that answers, and that this version can read."""
+    if not any(each.name == "workers" for each in report.checks):
+        return []
+    secret_key = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
+    try:
+        vault = vault_found(settings.home, secret_key)
+        dsn = settings.database_url or running_dsn(settings.home)
+        check = await secrets_check(dsn, vault) if dsn is not None else None
+    except (InvalidKey, OSError, asyncpg.PostgresError):
+        return []  # every process says so when it starts, and the database's own checks what ails it
+    return [check] if check is not None else []
+
+
+def _other_version(complaint: str) -> Check:
+    found, _, remedy = complaint.partition(" Nothing was changed. ")
+    return Check(
+        area=database.AREA,
+        name="reachable",
+        verdict=Verdict.PROBLEM,
+        found=found,
+        meaning="No process can start. The data is whole, for a PostgreSQL of its own version.",
+        remedy=remedy,
     )
 
 

@@ -136,6 +136,63 @@ def db_migrate() -> None:
     _run(process)
 
 
+@app.command()
+def backup(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="New, empty, or an earlier backup to bring up to date.")
+    ],
+    pictures: Annotated[bool, typer.Option(help="Finished pictures too, where they lie in a folder.")] = True,
+) -> None:
+    """Save this installation into a folder, while it runs or not.
+
+    The secret key is not in it; keep that in another place.
+    """
+
+    def process() -> int:
+        from safelight.cli.backup import backup as run_backup
+
+        return run_backup(folder, with_pictures=pictures)
+
+    _run(process)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `safelight backup` has made.")],
+) -> None:
+    """Make an installation of a backup, with buying paused.
+
+    Only where there is no database yet: in a new SAFELIGHT_HOME, or an empty database of your own.
+    """
+
+    def process() -> int:
+        from safelight.cli.backup import restore as run_restore
+
+        return run_restore(folder)
+
+    _run(process)
+
+
+@app.command("upgrade-database")
+def upgrade_database(
+    old_bindir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where `postgres` of the older version is, if it is not found by itself."),
+    ] = None,
+) -> None:
+    """Carry the embedded database over to the PostgreSQL of this version.
+
+    With Safelight stopped. The old data is kept beside the new.
+    """
+
+    def process() -> int:
+        from safelight.cli.database import upgrade_database as run_upgrade
+
+        return run_upgrade(old_bindir)
+
+    _run(process)
+
+
 @db.callback()
 def _db() -> None:
     """Keeps `migrate` a word of its own while it is the only one."""
@@ -205,11 +262,34 @@ def stats(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Break an installation made for it, and judge what becomes of its jobs.")
+    ] = False,
+    minutes: Annotated[float, typer.Option(min=0.2, max=1440, help="With --chaos: how long things break.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="With --chaos: what breaks when, and what is ordered.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="With --chaos: jobs in all; default: 200 for each minute.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --chaos: an empty folder for evidence and logs.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True)] = None,
+) -> None:
     """Examine this installation, and say what to do.
 
-    Changes and starts nothing, and sends nothing to a vendor. Exit code: 1 when there is a problem, else 0.
+    Changes and starts nothing, and sends nothing to a vendor. With --chaos this installation is left alone: one of its
+    own is started in a temporary folder, without a vendor. Exit code: 1 when there is a problem, else 0.
     """
+    if chaos:
+        from safelight.chaos.plan import Plan
+        from safelight.cli.chaos import chaos as run_chaos
+
+        plan = Plan(minutes=minutes, seed=seed, jobs=jobs)
+        raise typer.Exit(run_chaos(plan, as_json=as_json, keep=keep, page=page))
+    if keep is not None or page is not None or jobs is not None:
+        raise Complaint("--keep, --jobs and --page are for --chaos")
     from safelight.cli.doctor import doctor as run_doctor
 
     raise typer.Exit(run_doctor(as_json=as_json))

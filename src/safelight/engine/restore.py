@@ -49,7 +49,8 @@ async def after_restore(pool: asyncpg.Pool, staging: Staging, blobs: BlobStore) 
     await pool.execute(_FEED.raise_feed_epoch)
     recovered = 0
     left_here = (await staging.bring_back()).stranded
-    for receipt in [*await staging.pending(), *left_here]:
+    staged = [*await staging.pending(), *left_here]
+    for receipt in staged:
         async with pool.acquire() as conn, conn.transaction():
             row_id = await conn.fetchval(
                 _SQL.recover_attempt,
@@ -69,7 +70,7 @@ async def after_restore(pool: asyncpg.Pool, staging: Staging, blobs: BlobStore) 
             if row_id is not None:
                 await conn.execute(_SQL.count_recovered, row_id)
                 recovered += 1
-    rows = await pool.fetch(_SQL.open_images)
+    rows = await pool.fetch(_SQL.open_images, [receipt.attempt_id for receipt in staged])
     prefixes = {row["storage_prefix"] or row["job_id"] for row in rows}
     pictured = {prefix: await _pictured(blobs, prefix) for prefix in prefixes}
     return Restored(

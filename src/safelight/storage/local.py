@@ -25,8 +25,8 @@ from safelight.storage.walk import FoundFile, Walk
 
 MARKER = ".safelight-store"
 """The file that tells this store from every other."""
-_PARTS = ".safelight-parts"
-_OURS = frozenset({MARKER, _PARTS})
+PARTS = ".safelight-parts"
+_OURS = frozenset({MARKER, PARTS})
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class LocalBlobStore:
     """
 
     def __init__(self, root: Path) -> None:
-        durable.make_folder(root / _PARTS)
+        durable.make_folder(root / PARTS)
         self._root = root
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002
@@ -170,7 +170,7 @@ class LocalBlobStore:
         return False
 
     def _remove_parts(self, older_than_seconds: float) -> int:
-        with self._walk([_PARTS], create=False) as folders:
+        with self._walk([PARTS], create=False) as folders:
             names = durable.list_names(folders[-1])
             return durable.remove_old(folders[-1], names, older_than_seconds=older_than_seconds)
 
@@ -224,7 +224,7 @@ def _read_at(file: int, start: int, length: int) -> bytes:
 @contextmanager
 def _durable_part(root: Path, data: bytes) -> Iterator[tuple[int, str]]:
     """The bytes on disk beside the tree, as (folder, name), for as long as the block lasts."""
-    folder = durable.open_folder(root / _PARTS)
+    folder = durable.open_folder(root / PARTS)
     try:
         name = durable.write_part(data, folder=folder)
         try:

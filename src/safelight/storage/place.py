@@ -17,6 +17,10 @@ _MAX_PREFIX_CHARS = 150
 """A key may have 1024 characters, and ours take up to 830 of them."""
 
 
+class StorageUnusable(Exception):
+    """Nothing can be kept where the settings say; the message says why."""
+
+
 class Vendor(StrEnum):
     """Whose protocol a bucket is spoken to in, by the scheme of its URL."""
 

@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING
 from safelight.storage.blob_store import BlobStore
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.local_staging import LocalStaging
-from safelight.storage.place import BucketPlace, Folder
+from safelight.storage.place import BucketPlace, Folder, StorageUnusable
 from safelight.storage.staging import Staging
 
 if TYPE_CHECKING:
     from safelight.storage.bucket import Bucket
-
-
-class StorageUnusable(Exception):
-    """Nothing can be kept where the settings say; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

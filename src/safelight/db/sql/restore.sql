@@ -15,9 +15,19 @@ RETURNING image_row_id;
 UPDATE images SET attempt_count = attempt_count + 1 WHERE row_id = $1;
 
 -- name: open_images
--- Images that the restored database thinks are still to be bought: any of them may have been bought after the backup.
+-- Images that the restored database thinks are still to be bought: any of them may have been bought after the backup. So
+-- may one whose picture was received before it, and finished since: of that one nothing is staged any more ($1: what is).
 SELECT i.row_id, i.job_id, i.id, i.image_group, j.storage_prefix, i.estimate_microusd
 FROM images AS i JOIN jobs AS j ON j.id = i.job_id
 WHERE i.status IN ('queued', 'processing', 'generating', 'uploading')
-  AND NOT EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'received')
+  AND NOT EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'received'
+                    AND (a.id = ANY($1::text[]) OR a.stranded_in IS NOT NULL))
 ORDER BY i.job_id, i.position;
+
+-- name: moment_of_backup
+-- What a backup of this moment says of itself.
+SELECT safelight.now() AS at, (SELECT max(version) FROM migrations) AS migration, (SELECT count(*)::int FROM jobs) AS jobs;
+
+-- name: pictures_staged
+-- Attempts whose picture is staged where every worker finds it, and not finished: a backup without it has lost it.
+SELECT id FROM attempts WHERE status = 'received' AND stranded_in IS NULL;

@@ -66,6 +66,12 @@ INSERT INTO webhook_secrets (account, endpoint_id, ciphertext, created_at) VALUE
 ON CONFLICT (account, coalesce(endpoint_id, ''), (expires_at IS NULL)) DO UPDATE
 SET ciphertext = EXCLUDED.ciphertext, created_at = EXCLUDED.created_at;
 
+-- name: sealed_secrets
+-- Every secret that still signs, with the one before it: of endpoints, and of accounts (endpoint_id NULL).
+SELECT account, endpoint_id, array_agg(ciphertext ORDER BY id DESC) AS ciphertexts
+FROM webhook_secrets WHERE expires_at IS NULL OR expires_at > safelight.now()
+GROUP BY account, endpoint_id ORDER BY account, endpoint_id;
+
 -- name: deliveries
 -- Messages of an account, newest first: those before id $2; of an endpoint, a job, in a state.
 SELECT d.id, d.message_id, d.endpoint_id, d.type, d.job_id, d.seq, d.status, d.attempt_count, d.created_at,

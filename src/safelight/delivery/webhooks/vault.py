@@ -84,6 +84,13 @@ def vault_at(home: Path, secret_key: str | None) -> Vault:
     return Vault(keys or [_key_in(home)])
 
 
+def vault_found(home: Path, secret_key: str | None) -> Vault | None:
+    """As `vault_at`, but None where there is no key: nothing is made. Raises InvalidKey and OSError."""
+    if not (secret_key or "").strip(", ") and not (home / KEY_FILE).exists():
+        return None
+    return vault_at(home, secret_key)
+
+
 def new_key() -> str:
     return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
 

@@ -1,0 +1,200 @@
+"""A backup of an installation that may be running, as one folder, and an installation made of it again.
+
+    database.dump   our schema, as one moment has it
+    staging/        pictures that are paid for and not finished, of that moment
+    blobs/          finished pictures, unless they lie in a bucket
+    recipes/        the installation's own recipes
+    backup.json     what it is a backup of; written last
+
+The secret key is not in it: whoever has it and the database can sign in the installation's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from safelight import __version__
+from safelight.db.dump import SCHEMA, DumpFailed, dump, restore
+from safelight.db.embedded import EmbeddedServer
+from safelight.db.migrate import migrate
+from safelight.db.statements import load
+from safelight.domain.errors import SafelightError
+from safelight.engine.restore import Restored
+from safelight.settings import Settings
+from safelight.storage.copying import Copied, copy_files, copy_staged
+from safelight.storage.place import Folder
+from safelight.wiring.parts import take_stock
+
+_FORMAT = 1
+_DUMP, _SHEET = "database.dump", "backup.json"
+_TRIES = 5
+_RESTORING = "restoring"
+
+_SQL = load("restore")
+
+
+class BackupFailed(SafelightError):
+    """Nothing was saved, or restored; the message says why."""
+
+    slug = "backup-failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """What a backup folder holds. `pictures` is None where they lie in a bucket, or were left out; `unstaged` counts
+    pictures that the database expects in `staging/` and that were not there."""
+
+    at: str
+    safelight: str
+    migration: int
+    jobs: int
+    staged: int
+    unstaged: int
+    pictures: Copied | None = None
+
+
+async def back_up(settings: Settings, folder: Path, *, with_pictures: bool = True) -> Backup:
+    """`folder` is a backup of this moment, durably. One that holds an earlier backup is brought up to date: pictures
+    that lie there are not copied again. Whoever works meanwhile is not disturbed. Raises BackupFailed and OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (folder / _SHEET).exists() and any(folder.iterdir()):
+        raise BackupFailed(f"`{folder}` is neither empty nor an earlier backup: choose another folder")
+    async with _database(settings) as dsn, _connection(dsn) as conn:
+        if await conn.fetchval("SELECT to_regclass('safelight.migrations')") is None:
+            raise BackupFailed("there is nothing to save: the database has no tables of Safelight's")
+        moment = await _save_moment(conn, dsn, settings, folder)
+    pictures = None
+    if with_pictures and isinstance(place := settings.place, Folder):
+        pictures = await asyncio.to_thread(copy_files, place.root, folder / "blobs")
+    if (settings.home / "recipes").is_dir():
+        await asyncio.to_thread(copy_files, settings.home / "recipes", folder / "recipes")
+    backup = replace(moment, pictures=pictures)
+    await asyncio.to_thread(_put_in_place, folder, backup)
+    return backup
+
+
+async def restore_backup(settings: Settings, folder: Path) -> Restored:
+    """This installation, which had no database, is the one that was saved: with buying paused, what is staged put to
+    use, and what may be bought twice told. Files that lie here already are kept. Broken off, it can be run again.
+
+    Raises BackupFailed and OSError.
+    """
+    if _sheet(folder).get("format") != _FORMAT:
+        raise BackupFailed(f"`{folder}` holds no backup that is whole: there is no `{_SHEET}` that this version reads")
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    under_way = settings.home / _RESTORING
+    async with _database(settings) as dsn:
+        async with _connection(dsn) as conn:
+            is_there = await conn.fetchval("SELECT to_regnamespace($1) IS NOT NULL", SCHEMA)
+        if is_there and not under_way.exists():
+            raise BackupFailed("there is a database already: restore into a new SAFELIGHT_HOME, or an empty database")
+        under_way.touch()
+        await asyncio.to_thread(_bring_files, settings, folder)
+        if not is_there:
+            try:
+                await asyncio.to_thread(restore, dsn, folder / _DUMP)
+            except DumpFailed as error:
+                raise BackupFailed(str(error)) from error
+        await migrate(dsn)
+        found = await take_stock(settings, dsn)
+        under_way.unlink()
+    return found
+
+
+async def _save_moment(conn: asyncpg.Connection, dsn: str, settings: Settings, folder: Path) -> Backup:
+    """Dump and staged pictures are of one moment, under names that no restore looks at.
+
+    A picture that was staged after the first look and finished before the second is in neither, and a database of a
+    moment between them would call it lost: then another moment is taken. Raises BackupFailed.
+    """
+    source, staging = settings.home / "staging", folder / "staging.new"
+    shutil.rmtree(staging, ignore_errors=True)
+    tries = 0
+    while True:
+        tries += 1
+        await asyncio.to_thread(copy_staged, source, staging)
+        async with conn.transaction(isolation="repeatable_read", readonly=True):
+            snapshot = await conn.fetchval("SELECT pg_export_snapshot()")
+            staged = await asyncio.to_thread(copy_staged, source, staging)
+            expected = {row["id"] for row in await conn.fetch(_SQL.pictures_staged)}
+            missing = expected - staged if isinstance(settings.place, Folder) else set()
+            if missing and tries < _TRIES:
+                continue
+            row = await conn.fetchrow(_SQL.moment_of_backup)
+            assert row is not None
+            try:
+                await asyncio.to_thread(dump, dsn, folder / f"{_DUMP}.new", snapshot=snapshot)
+            except DumpFailed as error:
+                raise BackupFailed(str(error)) from error
+        return Backup(
+            at=row["at"].isoformat(),
+            safelight=__version__,
+            migration=row["migration"],
+            jobs=row["jobs"],
+            staged=len(staged),
+            unstaged=len(missing),
+        )
+
+
+def _put_in_place(folder: Path, backup: Backup) -> None:
+    os.sync()
+    shutil.rmtree(folder / "staging", ignore_errors=True)
+    (folder / "staging.new").rename(folder / "staging")
+    (folder / f"{_DUMP}.new").rename(folder / _DUMP)
+    sheet = folder / f"{_SHEET}.new"
+    sheet.write_text(json.dumps({"format": _FORMAT, **asdict(backup)}, indent=2) + "\n", encoding="utf-8")
+    sheet.rename(folder / _SHEET)
+    os.sync()
+
+
+def _bring_files(settings: Settings, folder: Path) -> None:
+    place = settings.place
+    if isinstance(place, Folder) and (folder / "blobs").is_dir():
+        copy_files(folder / "blobs", place.root)
+    for name in ("staging", "recipes"):
+        if (folder / name).is_dir():
+            copy_files(folder / name, settings.home / name)
+    os.sync()
+
+
+def _sheet(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / _SHEET).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[str]:
+    """The address of the installation's database, as it is: no migration is applied. An embedded server that was not
+    running is stopped again."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    server = EmbeddedServer(settings.home)
+    dsn = await asyncio.to_thread(server.start)
+    try:
+        yield dsn
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
+async def _connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """One without time limits: it holds its transaction for as long as the dump takes."""
+    unlimited = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "search_path": SCHEMA}
+    conn = await asyncpg.connect(dsn, server_settings={"application_name": "safelight backup", **unlimited})
+    try:
+        yield conn
+    finally:
+        await conn.close()
