@@ -26,12 +26,12 @@ from safelight.domain.money import FREE, Cost
 from safelight.engine.addresses import Addresses
 from safelight.engine.admission import admit
 from safelight.engine.attempt import AttemptPipeline
+from safelight.engine.databases import Databases
 from safelight.engine.failpoints import Failpoints
 from safelight.engine.keep import Keeper
 from safelight.engine.lease import Hint, Lease
 from safelight.engine.submit import submit
 from safelight.engine.timing import Timing
-from safelight.engine.worker import Databases
 from safelight.engine.writes import Writes
 from safelight.imaging.pool import RenderPool
 from safelight.imaging.rendition import Rendered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -12,6 +13,15 @@ from benchmarks.figures import Figure, at_most
 from benchmarks.installation import Installation
 
 _BYTES_PER_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Of one process: its proportional share of memory, all that it has mapped in, and its open descriptors."""
+
+    pss_mb: float
+    rss_mb: float
+    files: int
 
 
 async def idle(installation: Installation) -> Mapping[str, float]:
@@ -44,7 +54,7 @@ def figures(idle: Mapping[str, float], full: Mapping[str, float], *, queued: int
             goal=at_most(250),
         ),
         *(
-            Figure(name=f"memory_idle_{name}", what=f"· of {_called(name)}", unit="MB", runs=(megabytes,))
+            Figure(name=f"memory_idle_{name}", what=f"· of {called(name)}", unit="MB", runs=(megabytes,))
             for name, megabytes in idle.items()
         ),
         Figure(
@@ -54,18 +64,28 @@ def figures(idle: Mapping[str, float], full: Mapping[str, float], *, queued: int
             runs=(_ours(full),),
         ),
         *(
-            Figure(name=f"memory_queued_{name}", what=f"· of {_called(name)}", unit="MB", runs=(megabytes,))
+            Figure(name=f"memory_queued_{name}", what=f"· of {called(name)}", unit="MB", runs=(megabytes,))
             for name, megabytes in full.items()
         ),
     ]
 
 
+def held(process: psutil.Process) -> Held:
+    """As the system tells it now; nothing of a process that has just ended. Linux only."""
+    try:
+        info: Any = process.memory_full_info()
+        return Held(pss_mb=info.pss / _BYTES_PER_MB, rss_mb=info.rss / _BYTES_PER_MB, files=process.num_fds())
+    except psutil.NoSuchProcess:
+        return Held(pss_mb=0.0, rss_mb=0.0, files=0)
+
+
+def called(name: str) -> str:
+    """The process's name in a table."""
+    return {"postgres": "PostgreSQL", "render": "the render child"}.get(name, f"`{name}`")
+
+
 def _ours(found: Mapping[str, float]) -> float:
     return sum(megabytes for name, megabytes in found.items() if name != "postgres")
-
-
-def _called(name: str) -> str:
-    return {"postgres": "PostgreSQL", "render": "the render child"}.get(name, f"`{name}`")
 
 
 def _pss_mb(process: psutil.Process) -> float:

@@ -22,6 +22,7 @@ class Scale:
     backlogs: tuple[int, ...]
     accounts: int
     admissions: int
+    flat_images: int
     render_turns: int
     pairs: int
     attempts: int
@@ -43,6 +44,7 @@ FULL = Scale(
     backlogs=(100, 10_000, 100_000),
     accounts=100,
     admissions=300,
+    flat_images=100_000,
     render_turns=40,
     pairs=200,
     attempts=200,
@@ -63,6 +65,7 @@ QUICK = Scale(
     backlogs=(100, 500, 2_000),
     accounts=20,
     admissions=20,
+    flat_images=2_800,
     render_turns=3,
     pairs=10,
     attempts=14,

@@ -21,8 +21,11 @@ from benchmarks.figures import Figure
 MARKS = ("<!-- Figures, written by `make bench`. Do not edit. -->", "<!-- End of the figures. -->")
 """What stands around the table on a page."""
 
+LONG_MARKS = ("<!-- Long figures, written by `make bench-long`. Do not edit. -->", "<!-- End of the long figures. -->")
+"""And around that of the parts that take long."""
+
 _COLUMNS = ("what", "median", "of the runs", "goal", "met")
-_DECIMALS = {"ms": 1, "s": 2, "MB": 0, "KiB": 0, "images/s": 0, "/s": 0, "×": 3}
+_DECIMALS = {"ms": 1, "s": 2, "MB": 0, "KiB": 0, "kB": 1, "files": 0, "images/s": 0, "/s": 0, "×": 3}
 
 
 def machine() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from benchmarks.scale import Scale
 
 JOB_IMAGES = 14
 """Per job: the size of the jobs that this service is made for."""
-SLOTS = 64
+SLOTS = 128
 """Of the one worker, and the provider's concurrency: with an instant vendor they only have to keep it busy."""
 SETTINGS: Mapping[str, Any] = {
     "slots": SLOTS,

@@ -32,6 +32,18 @@ GOALS = {
     "poll_p99",
     "rendering_ratio",
 }
+LONG_GOALS = {
+    "flat_worker",
+    "flat_api",
+    "flat_files_worker",
+    "flat_files_api",
+    "queued_submit_p99_100",
+    "queued_submit_p99_500",
+    "queued_submit_p99_2000",
+    "queued_submit_ratio_500",
+    "queued_submit_ratio_2000",
+    "queued_throughput_ratio",
+}
 
 
 @pytest.mark.slow
@@ -56,6 +68,29 @@ async def test_a_quick_run_measures_every_figure_and_leaves_nothing_behind(open_
     assert {name for name, each in found.items() if each["goal"] is not None} == GOALS
     rows = [line for line in shown.decode().splitlines() if line.startswith("| ")]
     assert len(rows) == len(found) + 1, "a row for each figure, below the heading"
+    assert list(open_folder.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells how much memory a process shares")
+async def test_a_quick_run_of_the_long_parts_measures_every_figure_and_leaves_nothing_behind(
+    open_folder: Path, tmp_path: Path
+) -> None:
+    figures = tmp_path / "figures.json"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks", "--long", "--quick"),
+        *("--json", str(figures), "--folder", str(open_folder)),
+        cwd=Path(__file__).parents[2],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await process.wait() == 0
+
+    found = {each["name"]: each for each in json.loads(figures.read_text("utf-8"))["figures"]}
+    assert {name for name, each in found.items() if each["goal"] is not None} == LONG_GOALS
+    assert found["flat_worker_100"]["median"] > 10
+    assert found["database_per_image"]["median"] > 0.5
     assert list(open_folder.iterdir()) == []
 
 

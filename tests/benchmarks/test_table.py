@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import profile
 from benchmarks.figures import Figure, at_least, at_most, percentile
-from benchmarks.table import MARKS, machine, machine_line, markdown, missed_line, write_page
+from benchmarks.table import LONG_MARKS, MARKS, machine, machine_line, markdown, missed_line, write_page
 
 SLOW = Figure(name="slow", what="something slow", unit="ms", runs=(9.0, 31.0, 12.04), goal=at_most(12))
 MANY = Figure(name="many", what="something often", unit="images/s", runs=(1200.0,), goal=at_least(450))
@@ -59,7 +59,7 @@ def test_a_page_without_a_place_for_it_is_left_alone(tmp_path: Path):
     assert page.read_text("utf-8") == "Nothing here."
 
 
-def test_the_documentation_has_a_place_for_the_figures_and_one_for_the_profile():
+def test_the_documentation_has_a_place_for_the_figures_for_the_profile_and_for_what_takes_long():
     page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text("utf-8")
-    places = [page.index(mark) for mark in (*MARKS, *profile.MARKS)]
+    places = [page.index(mark) for mark in (*MARKS, *profile.MARKS, *LONG_MARKS)]
     assert places == sorted(places)

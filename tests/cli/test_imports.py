@@ -8,6 +8,7 @@ import sys
 import pytest
 
 SERVE = "import safelight.cli.main, safelight.cli.processes"
+SERVING = f"{SERVE}; safelight.cli.processes._complaining().__enter__()"  # as every process does when it starts
 API = "import safelight.cli.child, safelight.wiring.api, safelight.api.server"
 WORKER = "import safelight.cli.child, safelight.wiring.worker"
 VENDORS = (
@@ -28,14 +29,15 @@ SDKS = {"google.genai", "openai", "replicate", "fal_client"}
                 *("safelight.engine", "safelight.providers"),
             },
         ),
+        (SERVING, {"fastapi", "httpx2", "jinja2", "opentelemetry", "pgqueuer", "pyvips", "safelight.engine"}),
         (
             WORKER,
             {"cryptography", "fastapi", "google.genai", "jinja2", "opentelemetry", "pyvips", "starlette", "typer"},
         ),
-        (API, {"cryptography", "google.genai", "pyvips", "typer"}),
+        (API, {"cryptography", "google.genai", "pyvips", "safelight.engine.worker", "typer"}),
         (f"{API}; {VENDORS}", SDKS),
     ],
-    ids=["serve", "worker", "api", "api with an account at every vendor"],
+    ids=["serve", "serve at work", "worker", "api", "api with an account at every vendor"],
 )
 def test_a_process_loads_nothing_that_only_others_need(imports: str, unneeded: set[str]) -> None:
     shown = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -12,7 +13,6 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from safelight.delivery import notices
 from safelight.delivery.notices import AlertsExtraMissing, Note, Notifier, Services, require_extra, send
 from safelight.engine.pause import pause, resume
 from tests.delivery.receiver import Receiver, hang, receiving, status
@@ -185,7 +185,7 @@ def test_who_hears_of_what() -> None:
 
 async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     require_extra()
-    monkeypatch.setattr(notices, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "apprise", None)  # as where it is not installed
     with pytest.raises(AlertsExtraMissing, match=r"pip install 'safelight\[alerts\]'"):
         require_extra()
 

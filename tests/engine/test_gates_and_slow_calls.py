@@ -9,8 +9,8 @@ import asyncpg
 from safelight.engine.gates import gate_states
 from safelight.settings import Settings
 from tests.engine.by_hand import admitted_one, pass_time, pipeline_of, run, staging_of
+from tests.engine.gate_stage import admitted, answer, fail, is_shut, paused, send, temporary, waiting
 from tests.engine.test_claim import register
-from tests.engine.test_gates import admitted, answer, fail, is_shut, paused, send, temporary, waiting
 from tests.orders import image, images_of, until
 
 __all__ = ["paused"]  # the fixture: a gate that is shut, and a worker that has room

@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 from google import genai
 from google.genai import types
+from job_shop import VENDORS, Shop
+from openai_pictures import Client
 
 from safelight.sandbox.config import SandboxConfig
+from safelight.sandbox.fal import FalWire
+from safelight.sandbox.replicate import ReplicateWire
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 
 Ask = Callable[..., Coroutine[Any, Any, types.GenerateContentResponse]]
@@ -61,3 +66,41 @@ async def ask(sandbox: RunningSandbox) -> AsyncIterator[Ask]:
             )
 
         yield ask
+
+
+@pytest.fixture
+async def client(sandbox: RunningSandbox) -> AsyncIterator[Client]:
+    """The vendor's official client, told to send each request once."""
+    async with httpx2.AsyncClient(trust_env=False) as http_client:
+
+        def client(scenario: str = "", *, key: str = "sk-test", timeout: float = 30) -> openai.AsyncOpenAI:
+            return openai.AsyncOpenAI(
+                api_key=key,
+                base_url=sandbox.url("openai", scenario),
+                max_retries=0,
+                timeout=timeout,
+                http_client=http_client,
+            )
+
+        yield client
+
+
+@pytest.fixture(params=VENDORS)
+def vendor(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+async def shop(vendor: str, sandbox: RunningSandbox, http: httpx2.AsyncClient) -> Shop:
+    return Shop(name=vendor, sandbox=sandbox, http=http)
+
+
+@pytest.fixture
+async def brief_shop(vendor: str, bill_path: Path) -> AsyncIterator[Shop]:
+    """One that keeps nothing."""
+    wires = [ReplicateWire(retention_seconds=0), FalWire(retention_seconds=0)]
+    async with (
+        running_sandbox(SandboxConfig(pictures=1), bill_path=bill_path, wires=wires) as sandbox,
+        httpx2.AsyncClient(base_url=sandbox.base_url, timeout=30, trust_env=False) as http,
+    ):
+        yield Shop(name=vendor, sandbox=sandbox, http=http)

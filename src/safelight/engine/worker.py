@@ -23,6 +23,7 @@ from safelight.domain.ids import ImageRowId, new_worker_id
 from safelight.engine import gates, settle
 from safelight.engine.admission import Admission
 from safelight.engine.attempt import CRASH_LIMIT, AttemptPipeline
+from safelight.engine.databases import Databases
 from safelight.engine.dispatch import FINISH, Dispatcher, Handler, image_entrypoint
 from safelight.engine.lease import Hint, owned_by, owner_of, refund_crashes
 from safelight.engine.stranded import bring_back
@@ -30,6 +31,7 @@ from safelight.engine.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.engine.traces import log_fields
 from safelight.metrics import images_at_work
+from safelight.storage.place import StorageUnusable
 
 _SQL = load("workers")
 
@@ -54,7 +56,7 @@ class Beside(Protocol):
         ...
 
 
-class StoreMismatch(Exception):
+class StoreMismatch(StorageUnusable):
     """This worker does not share the installation's blob store or its staging folder: it would not find the pictures
     that others paid for, and buy them again."""
 
@@ -65,15 +67,6 @@ class Capacity:
 
     slots: int
     finish_slots: int = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Databases:
-    """One database, seen three ways: our values, dispatch's own JSON, and a connection for beats by `dsn`."""
-
-    dsn: str
-    pool: asyncpg.Pool
-    queue: asyncpg.Pool
 
 
 async def claim_store(pool: asyncpg.Pool, marker: str) -> None:

@@ -48,7 +48,7 @@ class RenderPool:
     `timeout_seconds` is one call's total, the start of a child included and the wait for a free one not.
     """
 
-    def __init__(self, *, processes: int = 1, timeout_seconds: float = 30.0, jobs_per_child: int = 500) -> None:
+    def __init__(self, *, processes: int = 1, timeout_seconds: float = 30.0, jobs_per_child: int = 5_000) -> None:
         self._processes = processes
         self._timeout_seconds = timeout_seconds
         self._jobs_per_child = jobs_per_child

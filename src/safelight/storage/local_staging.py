@@ -40,6 +40,8 @@ MARKER = ".safelight-staging"
 _SMALL_BYTES = 256 << 10
 _MOST_TOGETHER = 16
 """Chosen: a group takes no longer than a picture of some megabytes does."""
+_LINGER_SECONDS = 0.005
+"""Where more than two hundred are staged a second. Chosen."""
 
 
 class LocalStaging:
@@ -52,9 +54,11 @@ class LocalStaging:
         durable.make_folder(root)
         self._root = root
         self._small: Together[None, tuple[Receipt, bytes], Staged | StagedConflict] = Together(
-            self._stage_together, most=_MOST_TOGETHER, shared=()
+            self._stage_together, most=_MOST_TOGETHER, shared=(), linger_seconds=_LINGER_SECONDS
         )
-        self._unneeded: Together[None, str, None] = Together(self._discard_together, most=_MOST_TOGETHER, shared=())
+        self._unneeded: Together[None, str, None] = Together(
+            self._discard_together, most=_MOST_TOGETHER, shared=(), linger_seconds=4 * _LINGER_SECONDS
+        )
 
     async def stage(self, receipt: Receipt, data: bytes) -> Staged:
         if len(data) <= _SMALL_BYTES:
