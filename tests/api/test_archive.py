@@ -21,11 +21,13 @@ import pytest
 
 from safelight.api.app import ApiDependencies
 from safelight.client import SafelightClient
+from safelight.engine.erasure import Keeping, let_go
 from safelight.storage.local import LocalBlobStore, OpenFile
 from tests.api.conftest import Serve, serving, submitted
 from tests.api.doors import as_caller, key_for
 from tests.api.problems import refusal
 from tests.api.stored import CARD, JPEG, stored_job
+from tests.engine.by_hand import pass_time
 
 PICTURES = {"one": JPEG, "two": os.urandom(1_500_000)}
 
@@ -173,6 +175,21 @@ async def test_a_removed_job_says_so_and_serves_nothing(
     assert (await client.delete(job["urls"]["self"])).json() == gone
     assert (await client.get("/v1/jobs")).json()["jobs"][1]["data_removed"] is True
     assert (await client.get(other["images"][0]["url"])).content == JPEG
+
+
+async def test_a_picture_that_was_kept_for_its_time_is_gone(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, deps: ApiDependencies
+):
+    url = (await stored_job(client, pool, deps.blobs))["images"][0]["url"]
+    keeping = Keeping(jobs=timedelta(days=30), prompts=None)
+    await pass_time(pool, timedelta(days=29.9).total_seconds())
+    assert await let_go(pool, keeping) == 0
+    assert (await client.get(url)).status_code == 200
+
+    await pass_time(pool, timedelta(days=0.2).total_seconds())
+    assert await let_go(pool, keeping) == 1
+
+    refusal(await client.get(url), 410, "gone")
 
 
 async def test_a_job_that_lives_is_not_removed_and_one_that_is_not_there_neither(client: httpx2.AsyncClient):

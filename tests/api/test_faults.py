@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from tests.api.bad_requests import CARD
+from tests.api.bad_request import CARD
 from tests.api.conftest import image, job
 from tests.api.problems import pointers, refusal
 
@@ -86,6 +86,8 @@ async def test_a_prompt_is_never_quoted_back(client: httpx2.AsyncClient):
         ("PUT", "/v1/jobs/job_1", {"DELETE", "GET"}),
         ("GET", "/v1/jobs/job_1/cancel", {"POST"}),
         ("POST", "/healthz", {"GET"}),
+        ("OPTIONS", "/v1/webhooks/deliveries", {"GET"}),
+        ("PUT", "/v1/webhooks/whe_1", {"GET", "PATCH", "DELETE"}),
         ("TRACE", "/v1/jobs", {"GET", "POST"}),
     ],
 )

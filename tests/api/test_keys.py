@@ -24,6 +24,7 @@ from safelight.engine.keyring import GOOD_SECONDS, Keyring
 from safelight.engine.keys import revoke_key
 from tests.api.conftest import Serve, job
 from tests.api.doors import admin_key, as_caller, bearer, key_for
+from tests.api.problems import refusal
 from tests.api.wire import exchange, request
 
 
@@ -60,7 +61,8 @@ async def test_every_refusal_of_a_key_has_the_same_words(closed: httpx2.AsyncCli
         "in the address": await closed.get("/v1/jobs", params={"api_key": good}),
         "in the address too": await closed.get("/v1/jobs", params={"limit": good}, headers=bearer(good)),
     }
-    assert {name: answer.status_code for name, answer in refused.items()} == dict.fromkeys(refused, 401)
+    for answer in refused.values():
+        refusal(answer, 401, "unauthenticated")
     assert {answer.headers["www-authenticate"] for answer in refused.values()} == {"Bearer"}
     assert len({json.dumps(words_of(answer)) for answer in refused.values()}) == 1
     assert (await closed.get("/v1/jobs", headers=bearer(good))).status_code == 200
@@ -186,8 +188,10 @@ async def test_each_scope_opens_its_own_routes(closed: httpx2.AsyncClient, pool:
     assert await statuses(reader) == [200, 403, 403, 403]
     assert await statuses(submitter) == [403, 202, 403, 403]
     assert await statuses(admin) == [200, 202, 200, 200]
-    refused = (await closed.post("/v1/jobs", headers=bearer(reader), json=job())).json()
-    assert (refused["type"], refused["status"]) == ("/problems/insufficient-scope", 403)
+    before = await pool.fetchval("SELECT count(*) FROM jobs")
+    refusal(await closed.post("/v1/jobs", headers=bearer(reader), json=job()), 403, "insufficient-scope")
+    refusal(await closed.get("/v1/keys", headers=bearer(reader)), 403, "insufficient-scope")
+    assert await pool.fetchval("SELECT count(*) FROM jobs") == before
 
 
 async def test_a_key_is_made_shown_once_listed_and_revoked(closed: httpx2.AsyncClient, pool: asyncpg.Pool) -> None:
@@ -272,7 +276,7 @@ async def test_a_submit_without_a_key_against_doing_it_twice_is_refused_where_on
 ) -> None:
     async with serve_with(require_idempotency_key=True) as client:
         refused = await client.post("/v1/jobs", json=job())
-        assert (refused.status_code, refused.json()["type"]) == (400, "/problems/idempotency-key-required")
+        refusal(refused, 400, "idempotency-key-required")
         assert await pool.fetchval("SELECT count(*) FROM jobs") == 0
         taken = await client.post("/v1/jobs", json=job(), headers={"Idempotency-Key": "one"})
         assert taken.status_code == 202

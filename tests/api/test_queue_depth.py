@@ -13,6 +13,7 @@ from safelight.domain.errors import Unavailable
 from safelight.engine.depth import QueueDepth
 from safelight.engine.submit import submit
 from tests.api.conftest import Serve, image, job
+from tests.api.problems import refusal
 from tests.orders import image as an_image
 from tests.orders import order
 
@@ -31,8 +32,7 @@ async def test_a_submit_beyond_what_may_wait_is_refused_and_may_come_again(serve
         first = await post(client, 4, key="first")
         assert first.status_code == 202
         refused = await post(client, 2, key="second")
-        assert refused.status_code == 503
-        assert refused.json()["type"] == "/problems/queue-full"
+        refusal(refused, 503, "queue-full")
         assert int(refused.headers["retry-after"]) > 0
         assert await pool.fetchval("SELECT count(*) FROM jobs") == 1
 

@@ -58,7 +58,7 @@ async def test_a_picture_comes_whole_or_in_the_part_that_is_asked_for(client: ht
 
 
 async def test_a_part_that_begins_after_the_end_is_refused_and_the_length_told(client: httpx2.AsyncClient, url: str):
-    for asked in (f"bytes={LENGTH}-", "bytes=999999-1000000", "bytes=-0"):
+    for asked in (f"bytes={LENGTH}-", "bytes=999999-", "bytes=999999-1000000", "bytes=-0"):
         response = await client.get(url, headers={"range": asked})
         refusal(response, 416, "range-not-satisfiable")
         assert response.headers["content-range"] == f"bytes */{LENGTH}"

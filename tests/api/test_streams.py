@@ -145,16 +145,18 @@ async def test_a_stream_whose_next_events_are_not_kept_any_more_ends_and_is_rese
 
 
 async def test_no_event_is_missing_or_twice_however_fast_they_come(client: httpx2.AsyncClient, pool: asyncpg.Pool):
-    """More than a page (100), a queue (256) or a question (1000) holds, while some only begin to read and one
-    transaction stays open."""
-    jobs = [(await submitted(client))["id"] for _ in range(2)]
-    sizes = [*range(1, 13), 300, 1100]
-    last = 1 + sum(sizes) + 1  # `job.created` and the end
+    """More than a page (100), a queue (256) or a question (1000) holds, and nothing afterwards that would tell of it;
+    while some only begin to read, and one transaction stays open."""
+    together, alone = [(await submitted(client))["id"] for _ in range(6)], (await submitted(client))["id"]
+    told: dict[tuple[str, int], asyncio.Task[list[int | None]]] = {}
 
-    async def write(job_id: str) -> None:
-        for size in sizes:
-            await append(pool, job_id, size)
-        await end(pool, job_id)
+    async def end_with(count: int, *jobs: str) -> None:
+        async with pool.acquire() as conn, conn.transaction():
+            for job_id in jobs:
+                await append_on(conn, job_id, count)
+                await conn.execute("UPDATE jobs SET status = 'completed' WHERE id = $1", job_id)
+                done = [Happened(EventType.JOB_COMPLETED)]
+                await append_events(conn, JobId(job_id), done)  # pyright: ignore[reportArgumentType]
 
     async def read(job_id: str, begin: int) -> list[int | None]:
         await until(pool, "SELECT seq >= $2 FROM jobs WHERE id = $1", job_id, begin)
@@ -163,13 +165,16 @@ async def test_no_event_is_missing_or_twice_however_fast_they_come(client: httpx
 
     async with asyncio.timeout(60), pool.acquire() as conn, conn.transaction():
         await conn.execute("SELECT pg_current_xact_id()")
-        begins = [0, 1, 50, 379, last - 2]
-        async with asyncio.TaskGroup() as group:
-            reading = {(job, begin): group.create_task(read(job, begin)) for job in jobs for begin in begins}
-            for job_id in jobs:
-                group.create_task(write(job_id))
-    for (_, begin), told in reading.items():
-        assert told.result() == list(range(begin + 1, last + 1))
+        for last, jobs in ((200, together), (300, [alone])):
+            async with asyncio.TaskGroup() as group:
+                for job_id in jobs:
+                    told |= {(job_id, begin): group.create_task(read(job_id, begin)) for begin in (0, 3, 37, last)}
+                for job_id in jobs:
+                    for size in range(1, 9):
+                        await append(pool, job_id, size)
+                await end_with(last, *jobs)
+    for (job_id, begin), reading in told.items():
+        assert reading.result() == list(range(begin + 1, 1 + 36 + (300 if job_id == alone else 200) + 2))
 
 
 async def test_an_event_is_told_although_an_older_transaction_is_open_and_that_one_later(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import random
-import struct
-import zlib
 from typing import Any
 
 import asyncpg
@@ -15,66 +12,17 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from safelight.api.app import ApiDependencies
+from tests.api.bad_uploads import NO_FORMS, NOT_ONE_FILE, REFUSED, file_of, png, with_chunk
 from tests.api.conftest import Serve, image, submitted
+from tests.api.problems import refusal
 from tests.api.wire import exchange, request
 from tests.engine.by_hand import pass_time
+from tests.orders import until
 
 BOUNDARY = "frame"
-
-
-def file_of(picture: Image.Image, form: str, **options: Any) -> bytes:
-    held = io.BytesIO()
-    picture.save(held, form, **options)
-    return held.getvalue()
-
-
-def png(side_px: int = 8, color: Any = "teal", mode: str = "RGB") -> bytes:
-    return file_of(Image.new(mode, (side_px, side_px), color), "PNG")
-
-
-def noise(form: str, **options: Any) -> bytes:
-    return file_of(Image.frombytes("RGB", (64, 48), random.Random(5).randbytes(64 * 48 * 3)), form, **options)
-
-
-def with_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
-    """A PNG with one more chunk behind its header."""
-    chunk = struct.pack("!I", len(body)) + kind + body + struct.pack("!I", zlib.crc32(kind + body))
-    return data[:33] + chunk + data[33:]
-
-
-def animated(form: str) -> bytes:
-    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
-    return file_of(frames[0], form, save_all=True, append_images=frames[1:])
-
-
-BOMB = zlib.compress(b"\0" * 50_000_000)
-
-REFUSED = {
-    "SVG named .png": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 415, "unsupported-image"),
-    "HTML": (b"<!doctype html><script>alert(1)</script>", 415, "unsupported-image"),
-    "PDF": (b"%PDF-1.7\n1 0 obj", 415, "unsupported-image"),
-    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0", 415, "unsupported-image"),
-    "ZIP": (b"PK\x03\x04" + b"\0" * 60, 415, "unsupported-image"),
-    "ICO": (file_of(Image.new("RGB", (16, 16)), "ICO"), 415, "unsupported-image"),
-    "GIF": (file_of(Image.new("P", (8, 8)), "GIF"), 415, "unsupported-image"),
-    "TIFF": (file_of(Image.new("RGB", (8, 8)), "TIFF"), 415, "unsupported-image"),
-    "truncated JPEG": (noise("JPEG")[:-400], 422, "corrupt-image"),
-    "truncated PNG": (noise("PNG")[:-400], 422, "corrupt-image"),
-    "truncated WebP": (noise("WEBP")[:-400], 422, "corrupt-image"),
-    "13000 px squared": (file_of(Image.new("1", (13_000, 13_000)), "PNG"), 413, "image-too-large"),
-    "zTXt bomb": (with_chunk(png(), b"zTXt", b"k\0\0" + BOMB), 413, "image-too-large"),
-    "iTXt bomb": (with_chunk(png(), b"iTXt", b"k\0\1\0en\0k\0" + BOMB), 413, "image-too-large"),
-    "iCCP bomb": (with_chunk(png(), b"iCCP", b"k\0\0" + BOMB), 413, "image-too-large"),
-    "animated PNG": (animated("PNG"), 422, "unsupported-image"),
-    "animated WebP": (animated("WEBP"), 422, "unsupported-image"),
-}
-
-
-def problem_of(response: httpx2.Response) -> dict[str, Any]:
-    assert response.headers["content-type"] == "application/problem+json", response.text
-    problem = response.json()
-    assert problem["status"] == response.status_code
-    return problem
+WAITS_FOR_A_LOCK = (
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+)
 
 
 async def upload(client: httpx2.AsyncClient, data: bytes, name: str = "photo.png") -> httpx2.Response:
@@ -96,8 +44,7 @@ async def test_what_is_no_still_whole_picture_of_a_sane_size_is_refused_and_noth
 ) -> None:
     for name, (data, status, slug) in REFUSED.items():
         with subtests.test(name):
-            response = await upload(client, data)
-            assert (response.status_code, problem_of(response)["type"]) == (status, f"/problems/{slug}")
+            refusal(await upload(client, data), status, slug, usual_status=415 if slug == "unsupported-image" else None)
     assert await pool.fetchval("SELECT count(*) FROM uploads") == 0
 
 
@@ -198,48 +145,21 @@ async def test_what_is_transparent_stays_so(client: httpx2.AsyncClient) -> None:
         assert [kept.getpixel((2, 3))[3], kept.getpixel((3, 3))[3]] == [0, 255]  # type: ignore[index]
 
 
-NOT_ONE_FILE: dict[str, list[Any]] = {
-    "0 bytes": [("file", ("a.png", b""))],
-    "another part": [("picture", ("a.png", png()))],
-    "two parts": [("file", ("a.png", png())), ("file", ("b.png", png()))],
-    "1000 parts": [("file", (f"{n}.png", png())) for n in range(1000)],
-}
-
-
 async def test_a_form_without_exactly_one_file_is_malformed(
-    client: httpx2.AsyncClient, subtests: pytest.Subtests
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, subtests: pytest.Subtests
 ) -> None:
     for name, files in NOT_ONE_FILE.items():
         with subtests.test(name):
             response = await client.post("/v1/uploads", files=files)
-            assert (response.status_code, problem_of(response)["type"]) == (400, "/problems/malformed-upload")
-
-
-def framed(*lines: bytes) -> bytes:
-    return b"\r\n".join([b"--x", *lines])
-
-
-FILE = b'Content-Disposition: form-data; name="file"'
-END = (b"", b"abc", b"--x--", b"")
-FORM, MALFORMED = "multipart/form-data; boundary=x", (400, "malformed-upload")
-NO_FORMS = {
-    "JSON": ("application/json", b"{}", (415, "unsupported-media-type")),
-    "a bare picture": ("image/png", png(), (415, "unsupported-media-type")),
-    "no boundary": ("multipart/form-data", b"--x--", MALFORMED),
-    "no part": (FORM, b"--x--\r\n", MALFORMED),
-    "not a form": (FORM, b"no boundary in it", MALFORMED),
-    "cut short": (FORM, framed(FILE, b"", b"abc"), MALFORMED),
-    "a long header": (FORM, framed(b"X-Long: " + b"a" * 9000, *END), MALFORMED),
-    "nameless": (FORM, framed(*END), MALFORMED),
-    "base64": (FORM, framed(FILE, b"Content-Transfer-Encoding: base64", *END), MALFORMED),
-}
+            refusal(response, 400, "malformed-upload")
+    assert await pool.fetchval("SELECT count(*) FROM uploads") == 0
 
 
 async def test_what_is_no_whole_form_is_refused(client: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
     for name, (content_type, body, (status, slug)) in NO_FORMS.items():
         with subtests.test(name):
             response = await client.post("/v1/uploads", content=body, headers={"Content-Type": content_type})
-            assert (response.status_code, problem_of(response)["type"]) == (status, f"/problems/{slug}")
+            refusal(response, status, slug)
 
 
 async def test_what_the_file_is_called_does_not_matter(client: httpx2.AsyncClient, deps: ApiDependencies) -> None:
@@ -261,7 +181,7 @@ async def test_more_than_20_mb_are_not_read(framing: str, client: httpx2.AsyncCl
         chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
         sent = request("POST", "/v1/uploads", [*headers, ("Transfer-Encoding", "chunked")])
         response = await exchange(client, sent + chunks)
-    assert (response.status_code, problem_of(response)["type"]) == (413, "/problems/payload-too-large")
+    refusal(response, 413, "payload-too-large")
 
 
 async def test_a_body_that_does_not_come_ends_with_408_and_frees_its_place(serve_with: Serve) -> None:
@@ -276,7 +196,7 @@ async def test_a_body_that_does_not_come_ends_with_408_and_frees_its_place(serve
 async def test_an_upload_beyond_what_is_taken_at_a_time_is_turned_away(serve_with: Serve) -> None:
     async with serve_with(max_uploads=0) as client:
         response = await upload(client, png())
-    assert (response.status_code, problem_of(response)["type"]) == (503, "/problems/too-many-uploads")
+    refusal(response, 503, "too-many-uploads")
     assert response.headers["retry-after"]
 
 
@@ -286,7 +206,7 @@ async def test_an_upload_can_be_deleted_unless_a_job_is_to_be_made_from_it(
     made = await uploaded(client, png())
     job = await submitted(client, images=[image(references=[{"upload": made["id"]}])])
     refused = await client.delete(f"/v1/uploads/{made['id']}")
-    assert (refused.status_code, problem_of(refused)["type"]) == (409, "/problems/upload-in-use")
+    refusal(refused, 409, "upload-in-use")
 
     await client.post(f"/v1/jobs/{job['id']}/cancel")
     assert (await client.delete(f"/v1/uploads/{made['id']}")).status_code == 204
@@ -298,12 +218,27 @@ async def test_an_upload_can_be_deleted_unless_a_job_is_to_be_made_from_it(
     assert shown == [{"upload": made["id"], "role": None}], "the job still says what it was to be made from"
 
 
+async def test_an_upload_that_is_being_deleted_is_not_found_rather_than_unavailable(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, deps: ApiDependencies
+) -> None:
+    made = await uploaded(client, png())
+    async with pool.acquire() as conn:
+        deletion = conn.transaction()
+        await deletion.start()
+        key = await conn.fetchval("DELETE FROM uploads WHERE id = $1 RETURNING key", made["id"])
+        await deps.blobs.delete(key)
+        looking = asyncio.create_task(client.get(made["url"]))
+        await until(pool, WAITS_FOR_A_LOCK)
+        await deletion.commit()
+    refusal(await looking, 404, "not-found")
+
+
 async def test_an_upload_past_its_time_is_there_no_more(client: httpx2.AsyncClient, pool: asyncpg.Pool) -> None:
     made = await uploaded(client, png())
     await pass_time(pool, seconds=30 * 86_400 + 1)
     assert (await client.get(f"/v1/uploads/{made['id']}")).status_code == 404
     response = await client.post("/v1/jobs", json={"images": [image(references=[{"upload": made["id"]}])]})
-    assert problem_of(response)["errors"][0]["pointer"] == "/images/0/references/0/upload"
+    assert refusal(response, 422, "validation-error")["errors"][0]["pointer"] == "/images/0/references/0/upload"
 
 
 async def test_what_is_no_upload_is_not_found(client: httpx2.AsyncClient) -> None:

@@ -19,7 +19,7 @@ from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.journal import append_event
 from tests.api import wire
-from tests.api.bad_requests import JSON
+from tests.api.bad_request import JSON
 from tests.api.conftest import Serve, job, submitted
 from tests.api.problems import refusal
 from tests.orders import until

@@ -204,6 +204,8 @@ async def test_a_message_is_sent_again_under_its_own_id_unless_its_webhook_is_cl
         disabled = (await local.get(f"/v1/webhooks/{made['id']}")).json()
         assert (disabled["enabled"], disabled["disabled_reason"] is None) == (False, False)
 
+        for wish in (False, 1, "true", None):
+            refusal(await local.patch(f"/v1/webhooks/{made['id']}", json={"enabled": wish}), 422, "validation-error")
         receiver.answer = status(204)
         enabled = (await local.patch(f"/v1/webhooks/{made['id']}", json={"enabled": True})).json()
         assert (enabled["enabled"], enabled["disabled_at"], enabled["failing_since"]) == (True, None, None)

@@ -32,6 +32,8 @@ BAD: list[tuple[dict[str, Any], str | None, str]] = [
     ({"response_format": "gif"}, "response_format", "invalid_value"),
     ({"stream": True}, "stream", "invalid_value"),
     ({"partial_images": 2}, "partial_images", "invalid_value"),
+    ({"partial_images": False}, "partial_images", "invalid_value"),
+    ({"stream": 0}, "stream", "invalid_value"),
     ({"seed": 3}, "seed", "unsupported_parameter"),
     ({"frame_count": 3}, "frame_count", "unknown_parameter"),
     ({"promt": "A key"}, "promt", "unknown_parameter"),

@@ -7,12 +7,14 @@ time; after a crash test has come to rest, `Findings` must be all zero.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import asyncpg
 import structlog
 
+from safelight.db.pool import CONNECTION_LOST
 from safelight.db.statements import load
 from safelight.domain.attempts import AttemptStatus
 from safelight.domain.events import EventType
@@ -40,6 +42,8 @@ _UNANSWERED = (AttemptStatus.SENT, AttemptStatus.SUBMITTED, AttemptStatus.UNKNOW
 PATIENCE_WITH_LIMIT_SECONDS = 60.0
 """A provider that limits us for longer is left for the next one. Chosen."""
 _KEEP_QUEUE_LOG = timedelta(days=1)
+_STOPPED_LEASES = 4
+"""For so many leases a process that stands still in the middle of a sweep keeps others from sweeping. Chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +89,13 @@ async def sweep(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, *, ti
     receipts before unknown outcomes, and the ends of jobs last.
     """
     async with queue.acquire() as guard:
-        if not await guard.fetchval(_SQL.lock_sweep):
+        if not await guard.fetchval(_SQL.lock_sweep, int(_STOPPED_LEASES * timing.lease_seconds * 1000)):
             return None
         try:
             return await _heal(pool, queue, staging, timing)
         finally:
-            await guard.execute(_SQL.unlock_sweep)
+            with suppress(*CONNECTION_LOST):  # it took too long, and another one may sweep as well: that does no harm
+                await guard.execute(_SQL.unlock_sweep)
 
 
 async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timing: Timing) -> Findings:

@@ -151,15 +151,18 @@ async def upload_of(pool: asyncpg.Pool, upload_id: str, *, account: str | None) 
     return found[upload_id]
 
 
-async def content_of(blobs: BlobStore, upload: Upload) -> bytes:
-    """Its bytes, whole. Raises Unavailable."""
+async def content_of(pool: asyncpg.Pool, blobs: BlobStore, upload: Upload) -> bytes:
+    """Its bytes, whole. Raises NotFound for one that has been deleted meanwhile, and Unavailable."""
     try:
         data = await blobs.get(upload.key)
     except BlobMissing:
         data = b""
-    if hashlib.sha256(data).hexdigest() != upload.sha256:
-        raise Unavailable("The picture cannot be read from the storage at the moment.")
-    return data
+    if hashlib.sha256(data).hexdigest() == upload.sha256:
+        return data
+    # Bytes go before their row does: this waits for a deletion that has begun.
+    if not await pool.fetchval(_SQL.hold_uploads, upload.account, [upload.id], timeout=ACQUIRE_SECONDS):
+        raise _unknown()
+    raise Unavailable("The picture cannot be read from the storage at the moment.")
 
 
 async def remove_upload(pool: asyncpg.Pool, blobs: BlobStore, upload_id: str, *, account: str | None) -> None:

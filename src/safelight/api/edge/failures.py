@@ -15,9 +15,10 @@ from asyncpg.exceptions import (
 )
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import compile_path
 
 from safelight.api.edge.faults import query_faults, refused
 from safelight.api.edge.problems import problem
@@ -100,13 +101,15 @@ def _routing(request: Request, error: Exception) -> Response:
 
 
 def _allowed_methods(request: Request) -> str:
-    """Of all routes that the path matches: the framework names those of the first."""
-    routes = request.app.router.routes
-    return ", ".join(
-        method
-        for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
-    )
+    """Of the routes that the path matches, those that take its words for what they are: `/webhooks/deliveries` is a
+    list, though it could be a webhook of that name."""
+    methods: dict[str, set[str]] = {}
+    for route in iter_route_contexts(request.app.routes):
+        path = getattr(route, "path", None)
+        if path is not None and compile_path(path)[0].match(request.scope["path"]):
+            methods.setdefault(path, set()).update(getattr(route, "methods", None) or ())
+    plainest = min(methods, key=lambda path: path.count("{"), default="")
+    return ", ".join(method for method in _METHODS if method in methods.get(plainest, ()))
 
 
 def _database(request: Request, error: Exception) -> Response:

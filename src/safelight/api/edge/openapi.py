@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from safelight.api import schemas
+from safelight.api.edge.next_steps import tell_of_next_steps
 from safelight.api.edge.problems import MEDIA_TYPE
 from safelight.api.schemas import openai
 
@@ -77,6 +78,7 @@ class Application(FastAPI):
             _, ours = models_json_schema([(model, "validation") for model in _MODELS], ref_template=_REF)
             _remove_foreign_errors(document)
             _tell_of_keys(document)
+            tell_of_next_steps(document)
             document["components"]["schemas"].update(ours["$defs"])
         assert self.openapi_schema is not None
         return self.openapi_schema

@@ -121,9 +121,25 @@ _STREAM_OR_PAGE: Responses = documented(200, schemas.EventPage, "The events, as 
     204: {"description": "The job has ended, and there is nothing later than what was seen."}
 }
 _STREAM_OR_PAGE[200]["content"]["text/event-stream"] = {
-    "schema": {
-        "type": "string",
-        "description": "Server-sent events; the `data` of each is an `Event`, that of `snapshot` a `Job`.",
+    "itemSchema": {
+        "type": "object",
+        "description": "One server-sent event; its `data` is an `Event`, that of `snapshot` a `Job`.",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string", "description": "The event's seq."},
+            "event": {"type": "string", "examples": ["image.completed", "snapshot", "reset"]},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {
+                    "oneOf": [
+                        {"$ref": "#/components/schemas/Event"},
+                        {"$ref": "#/components/schemas/Job"},
+                        {"type": "object", "required": ["reason", "detail"]},
+                    ]
+                },
+            },
+        },
     }
 }
 

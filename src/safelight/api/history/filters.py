@@ -15,6 +15,7 @@ from safelight.api.edge.faults import refused
 from safelight.api.edge.problems import RequestFault
 from safelight.api.edge.strict_json import why_bad
 from safelight.api.schemas import EVERY_ACCOUNT, MAX_METADATA_CHARS, MAX_METADATA_ENTRIES, ImagesQuery, JobsQuery
+from safelight.api.schemas.base import TEXT_PATTERN
 from safelight.domain.access import Caller
 
 METADATA_PARAMETER: dict[str, Any] = {
@@ -22,7 +23,7 @@ METADATA_PARAMETER: dict[str, Any] = {
     "in": "query",
     "required": False,
     "description": "Of jobs whose metadata has this entry. May come with several keys, each once.",
-    "schema": {"type": "string", "maxLength": MAX_METADATA_CHARS},
+    "schema": {"type": "string", "maxLength": MAX_METADATA_CHARS, "pattern": TEXT_PATTERN},
 }
 
 _METADATA = "metadata."

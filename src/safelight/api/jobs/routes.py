@@ -173,7 +173,7 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader, quotes
         "/{job_id}/retry",
         status_code=202,
         responses=documented(202, schemas.Job, "The next run has begun.")
-        | problems(400, 402, 404, 408, 409, 413, 415, 422),
+        | problems(400, 402, 404, 408, 409, 410, 413, 415, 422),
         openapi_extra=request_body(schemas.NewRetry, is_required=False),
     )
     async def retry_job(request: Request, caller: Submits, job_id: str, _: NoQuery) -> Response:

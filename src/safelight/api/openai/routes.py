@@ -42,8 +42,20 @@ _HEADERS = {
     JOB_HEADER: "The job that the request is.",
     "Idempotency-Replayed": "`true` when an earlier request made this job.",
 }
-_FIELD: dict[str, Any] = {"type": "string"}
-_FILE: dict[str, Any] = {"type": "string", "format": "binary"}
+_FILE: dict[str, Any] = {"type": "string", "format": "binary", "minLength": 1}
+
+
+def _form_fields() -> dict[str, Any]:
+    """The fields of JSON as a form has them: there is no null in it, and what is not there was not said."""
+    fields = ImageGeneration.model_json_schema()["properties"]
+    return {
+        name: {**field["anyOf"][0], **{word: text for word, text in field.items() if word == "description"}}
+        if "anyOf" in field
+        else field
+        for name, field in fields.items()
+    }
+
+
 _EDIT: dict[str, Any] = {
     "parameters": [KEY_PARAMETER],
     "requestBody": {
@@ -54,9 +66,9 @@ _EDIT: dict[str, Any] = {
                     "type": "object",
                     "required": ["image", "prompt"],
                     "properties": {
-                        "image": {"type": "array", "items": _FILE, "maxItems": MAX_REFERENCES},
+                        "image": {"type": "array", "items": _FILE, "minItems": 1, "maxItems": MAX_REFERENCES},
                         "mask": _FILE,
-                        **dict.fromkeys(ImageGeneration.model_fields, _FIELD),
+                        **_form_fields(),
                     },
                 }
             },

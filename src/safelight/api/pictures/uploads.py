@@ -41,7 +41,7 @@ _FILE = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "properties": {"file": {"type": "string", "format": "binary", "minLength": 1}},
                     "additionalProperties": False,
                 }
             }
@@ -133,7 +133,7 @@ def upload_routes(deps: ApiDependencies, places: UploadPlaces) -> APIRouter:
         }
         if is_known(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        return Response(await content_of(deps.blobs, upload), 200, headers, upload.mime)
+        return Response(await content_of(deps.pool, deps.blobs, upload), 200, headers, upload.mime)
 
     @router.delete(
         "/{upload_id}",

@@ -71,7 +71,7 @@ def style_routes(deps: ApiDependencies) -> APIRouter:
         | problems(400, 408, 409, 412, 413, 415, 422),
         openapi_extra=request_body(schemas.NewStyle, parameters=_CONDITIONS),
     )
-    async def put(request: Request, caller: Submits, name: str, query: AccountQuery) -> Response:
+    async def save_style(request: Request, caller: Submits, name: str, query: AccountQuery) -> Response:
         """The account's style of this name says this from now on. Jobs that were accepted stay as they are."""
         account = acting_for(caller, query.account)
         document = await read_object(request, within_seconds=deps.body_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -20,6 +20,9 @@ MAX_IMAGES = 500
 MAX_SEED = 2**63 - 1
 MAX_METADATA_ENTRIES = 16
 MAX_METADATA_CHARS = 512
+
+TEXT_PATTERN = r"^[^\x00-\x08\x0b-\x1f]*$"
+"""Of every text in a body: line feeds and tabs are fine."""
 
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 """Characters that show nothing though Unicode files them under letters, marks and symbols."""
@@ -107,8 +110,39 @@ ImageState = Literal[
 RetryableState = Literal["failed", "refused", "uncertain", "canceled"]
 
 
+def exactly(kind: type) -> BeforeValidator:
+    """Of a literal's own kind: to Python false is 0, and 1 is true."""
+
+    def check(value: object) -> object:
+        if value is not None and type(value) is not kind:
+            raise PydanticCustomError("literal_kind", "Is of another kind than what may be said here.")
+        return value
+
+    return BeforeValidator(check)
+
+
+def tell_of_texts(schema: Any) -> None:
+    """Says of each text, and of each key, what is true of all that a caller sends: that it has no control
+    characters."""
+    if isinstance(schema, list):
+        for each in schema:
+            tell_of_texts(each)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("type") == "string" and schema.keys().isdisjoint({"pattern", "enum", "const", "format"}):
+        schema["pattern"] = TEXT_PATTERN
+    for keyword in ("items", "anyOf", "additionalProperties"):
+        tell_of_texts(schema.get(keyword))
+    if isinstance(keys := schema.get("propertyNames"), dict):
+        keys.setdefault("pattern", TEXT_PATTERN)
+    for each in schema.get("properties", {}).values():
+        tell_of_texts(each)
+
+
 class Request(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, json_schema_extra=tell_of_texts
+    )
 
 
 class Answer(BaseModel):

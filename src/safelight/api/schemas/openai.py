@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safelight.api.schemas.base import MAX_METADATA_CHARS, MAX_SEED, Answer, Label, Prompt, Request
+from safelight.api.schemas.base import (
+    MAX_METADATA_CHARS,
+    MAX_REFERENCES,
+    MAX_SEED,
+    Answer,
+    Label,
+    Prompt,
+    Request,
+    exactly,
+)
 
 UserName = Annotated[str, Field(max_length=MAX_METADATA_CHARS)]
 
@@ -35,8 +44,8 @@ class ImageGeneration(Request):
     """Kept in the job's metadata."""
     moderation: Literal["auto", "low"] | None = None
     """Taken, and without effect: the vendor's own level applies."""
-    stream: Literal[False] | None = None
-    partial_images: Literal[0] | None = None
+    stream: Annotated[Literal[False], exactly(bool)] | None = None
+    partial_images: Annotated[Literal[0], exactly(int)] | None = None
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
     """Not OpenAI's: where the model takes one."""
     negative_prompt: Prompt | None = None
@@ -46,7 +55,7 @@ class ImageGeneration(Request):
 class ImageEdit(ImageGeneration):
     """Pictures from words and from others, as JSON. In a form, `image` and `mask` are files."""
 
-    image: str | list[str]
+    image: str | Annotated[list[str], Field(min_length=1, max_length=MAX_REFERENCES)]
     """In base64, or as `data:` URLs; 16 at most."""
     mask: str | None = None
     """A PNG of the first one's size, transparent where that may be changed."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from safelight.api.schemas.base import MAX_SEED, AccountId, Group, ImageState, JobState, moment
+from safelight.api.schemas.base import MAX_SEED, AccountId, Group, ImageState, JobState, moment, written
 from safelight.domain.errors import ErrorKind
 from safelight.domain.ids import IMAGE_ID_PATTERN
 
 EVERY_ACCOUNT = "*"
 
-Moment = Annotated[AwareDatetime, AfterValidator(moment)]
+Moment = Annotated[AwareDatetime, BeforeValidator(written), AfterValidator(moment)]
 """With its offset from UTC; a `+` is sent as `%2B`."""
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Form = Literal["json", "csv"]

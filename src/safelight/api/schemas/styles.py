@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from safelight.api.schemas.base import Answer, Prompt, Request
+from safelight.api.schemas.base import Answer, Prompt, Request, tell_of_texts
 from safelight.domain.style import MAX_DESCRIPTION_CODE_POINTS, MAX_PART_CODE_POINTS
 
 Part = Annotated[Prompt, Field(max_length=MAX_PART_CODE_POINTS, json_schema_extra={"minLength": 1})]
 
 
+def _tell_of_parts(schema: dict[str, Any]) -> None:
+    parts = ("prefix", "suffix", "negative_prompt")
+    schema["anyOf"] = [{"required": [part], "properties": {part: {"type": "string"}}} for part in parts]
+    tell_of_texts(schema)
+
+
 class NewStyle(Request):
     """At least one of `prefix`, `suffix` and `negative_prompt` says something."""
+
+    model_config = ConfigDict(json_schema_extra=_tell_of_parts)
 
     description: Annotated[Prompt, Field(max_length=MAX_DESCRIPTION_CODE_POINTS)] | None = None
     """For people; no model reads it."""

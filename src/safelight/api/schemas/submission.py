@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from safelight.api.schemas.base import (
@@ -26,6 +26,7 @@ from safelight.api.schemas.base import (
     StartTime,
     UploadId,
     UsdAmount,
+    tell_of_texts,
 )
 from safelight.api.schemas.webhooks import MAX_URL_CHARS, NewJobWebhook
 
@@ -128,8 +129,17 @@ class NewOutput(Request):
 CARD = NewOutput(name="card", width=512, height=512)
 
 
+def _tell_of_what_to_make(schema: dict[str, Any]) -> None:
+    some_images = {"required": ["images"], "properties": {"images": {"minItems": 1}}}
+    of_a_recipe = {"required": ["recipe", "subjects"], "properties": {"recipe": {"type": "string"}}}
+    schema["anyOf"] = [some_images, of_a_recipe]
+    tell_of_texts(schema)
+
+
 class NewJob(Request):
     """A recipe with subjects, or images, or both; the order given is the order of importance and of work."""
+
+    model_config = ConfigDict(json_schema_extra=_tell_of_what_to_make)
 
     recipe: Label | None = None
     subjects: dict[str, list[dict[str, Any]]] = Field(default={}, max_length=100)

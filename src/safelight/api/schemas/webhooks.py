@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from safelight.api.schemas.base import Answer, Request
+from safelight.api.schemas.base import Answer, Request, exactly
 from safelight.api.schemas.queries import AccountQuery
 from safelight.domain.events import PROGRESS, EventType, NoticeType
 
@@ -63,7 +63,7 @@ class WebhookChange(Request):
     events: list[EventName] | None = Field(default_factory=lambda: None, min_length=1, max_length=len(ALL_EVENTS))
     description: Description | None = Field(default_factory=lambda: None)
     retry_seconds: list[Pause] | None = Field(default_factory=lambda: None, min_length=1, max_length=20)
-    enabled: Literal[True] = Field(default_factory=lambda: True)
+    enabled: Annotated[Literal[True], exactly(bool)] = Field(default_factory=lambda: True)
     """Lets a webhook that was disabled hear again of what happens from now on."""
 
 

@@ -1,9 +1,12 @@
 -- name: lock_sweep
--- One sweep at a time in the whole installation; a second one has nothing to add.
-SELECT pg_try_advisory_lock(hashtext('safelight.sweep'));
+-- One sweep at a time in the whole installation; a second one has nothing to add. A process that is stopped in the middle
+-- of one keeps the others from it for $1 milliseconds only: then the server closes its session.
+SELECT CASE WHEN pg_try_advisory_lock(hashtext('safelight.sweep'))
+            THEN set_config('idle_session_timeout', $1::bigint::text, false) IS NOT NULL
+            ELSE false END;
 
 -- name: unlock_sweep
-SELECT pg_advisory_unlock(hashtext('safelight.sweep'));
+SELECT pg_advisory_unlock(hashtext('safelight.sweep')), set_config('idle_session_timeout', '0', false);
 
 -- name: orphans
 -- Live images whose owner's heartbeat is stale ($1 = lease in seconds), with the queue row that should bring them back.
