@@ -47,7 +47,14 @@ _SETTINGS: Final = {
     "timezone": "UTC",
 }
 
-_PLANNED_ONCE: Final = {"plan_cache_mode": "force_generic_plan"}
+_FOR_QUEUES: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    # A plan that is made while a table is small is used when it has grown.
+    "enable_seqscan": "off",
+    # Rows that are wanted for a moment leave dead entries in their indexes: an index scan marks those that it meets, and
+    # a bitmap scan meets them every time.
+    "enable_bitmapscan": "off",
+}
 
 
 async def open_pool(
@@ -57,12 +64,12 @@ async def open_pool(
     max_size: int,
     application_name: str,
     jsonb_as_values: bool = True,
-    plans_once: bool = False,
+    for_queues: bool = False,
 ) -> asyncpg.Pool:
     """A pool with `min_size` connections open. `jsonb` is a Python value on both sides.
 
-    PgQueuer encodes its own JSON: its connections need `jsonb_as_values=False`. `plans_once`: a statement's plan
-    is made once per connection, whatever its values, because to plan it takes longer than to run it.
+    PgQueuer encodes its own JSON: its connections need `jsonb_as_values=False`. `for_queues`: for the
+    same few statements all the time, about few rows that come and go; each is planned once per connection.
     """
     return await asyncpg.create_pool(
         dsn,
@@ -72,7 +79,7 @@ async def open_pool(
         connection_class=_Connection,
         init=_jsonb_as_values if jsonb_as_values else None,
         reset=_reset,
-        server_settings=_settings(application_name) | (_PLANNED_ONCE if plans_once else {}),
+        server_settings=_settings(application_name) | (_FOR_QUEUES if for_queues else {}),
     )
 
 

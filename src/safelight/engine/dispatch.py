@@ -154,6 +154,7 @@ class Dispatcher:
                 max_size=4,
                 application_name=self._application_name,
                 jsonb_as_values=False,
+                for_queues=True,
             )
             try:
                 await self._manage(pool, intake)

@@ -137,16 +137,17 @@ async def take_stock(settings: Settings, dsn: str) -> Restored:
 
 
 @asynccontextmanager
-async def pools(dsn: str, *, name: str, size: int) -> AsyncIterator[Databases]:
-    """Connections for one process: `size` for our statements, two for dispatch."""
-    pool = await open_pool(dsn, min_size=1, max_size=size, application_name=f"safelight {name}")
+async def pools(dsn: str, *, name: str, size: int, works: bool = False) -> AsyncIterator[Databases]:
+    """Connections for one process: `size` for our statements, two for dispatch. `works`: it moves images, and does not
+    answer whatever anybody may ask."""
+    pool = await open_pool(dsn, min_size=1, max_size=size, application_name=f"safelight {name}", for_queues=works)
     queue = await open_pool(
         dsn,
         min_size=1,
         max_size=2,
         application_name=f"safelight {name} queue",
         jsonb_as_values=False,
-        plans_once=True,
+        for_queues=True,
     )
     try:
         yield Databases(dsn=dsn, pool=pool, queue=queue)

@@ -61,7 +61,7 @@ async def worker_of(settings: Settings, dsn: str, *, worker_id: WorkerId | None 
     stores = stores_of(settings)
     store, staging = stores.blobs, stores.staging
     timing = timing_of(settings)
-    async with pools(dsn, name="worker", size=10) as databases:
+    async with pools(dsn, name="worker", size=10, works=True) as databases:
         await claim_store(databases.pool, await stores.marker())
         renderer = RenderPool(processes=settings.render_processes)
         failpoints = Failpoints.parse(settings.failpoint, (*Failpoint, *CourierPoint, *ErasurePoint))

@@ -191,9 +191,8 @@ RETURNING i.row_id, i.generation, i.lane, i.provider, i.priority, i.not_before, 
 
 -- name: note_queue_rows
 -- Remembers which queue row carries which admitted image.
-UPDATE images AS i SET queue_row_id = q.queue_row_id
-FROM unnest($1::bigint[], $2::int[], $3::bigint[]) AS q (row_id, generation, queue_row_id)
-WHERE i.row_id = q.row_id AND i.generation = q.generation AND i.status = 'queued';
+UPDATE images SET queue_row_id = ($3::bigint[])[array_position($1::bigint[], row_id)]
+WHERE row_id = ANY($1::bigint[]) AND generation = ($2::int[])[array_position($1::bigint[], row_id)] AND status = 'queued';
 
 -- name: forget_turns
 -- A clock that is no further than one may be behind ($1) the last that was served is as good as none. One that is being
