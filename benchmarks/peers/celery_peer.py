@@ -19,7 +19,17 @@ import celery
 import psycopg
 from celery.signals import worker_ready
 
-from benchmarks.peers.contract import CHANGES, INSERT, Options, Peer, Submit, main, open_pool, provider
+from benchmarks.peers.contract import (
+    CHANGES,
+    INSERT,
+    RECEIVED_AND_KEPT,
+    Options,
+    Peer,
+    Submit,
+    main,
+    open_pool,
+    provider,
+)
 
 POOL = "threads"
 TASKS = 8
@@ -46,21 +56,28 @@ class Celery(Peer):
         """Redis is empty when it starts."""
 
     def work(self, ready: Callable[[], None]) -> None:
-        app, kept = _app(self.options), threading.local()
-        changes = tuple(each.replace("$1", "%s") for each in CHANGES)
+        app, own, keeping = _app(self.options), threading.local(), self.options.keeping
+        before, received, completed, received_and_kept = (
+            each.replace("$1", "%(image)s").replace("$2", "%(name)s") for each in (*CHANGES, RECEIVED_AND_KEPT)
+        )
 
-        def once(statement: str, number: int) -> None:
-            if not hasattr(kept, "connection"):
-                kept.connection = psycopg.connect(self.options.dsn, autocommit=True)
-            if kept.connection.execute(statement, (number,)).rowcount != 1:
+        def once(statement: str, number: int, name: str | None = None) -> None:
+            if not hasattr(own, "connection"):
+                own.connection = psycopg.connect(self.options.dsn, autocommit=True)
+            if own.connection.execute(statement, {"image": number, "name": name}).rowcount != 1:
                 raise RuntimeError(f"image {number} was not as expected")
 
         @app.task(name="image")
         def image(number: int) -> None:
-            once(changes[0], number)
-            provider()
-            once(changes[1], number)
-            once(changes[2], number)
+            once(before, number)
+            if keeping is None:
+                provider()
+                once(received, number)
+                once(completed, number)
+                return
+            once(received_and_kept, number, keeping.keep(number, keeping.provider()))
+            once(completed, number)
+            keeping.remove(number)
 
         worker_ready.connect(lambda **_: ready(), weak=False)
         pool = (POOL, TASKS) if self.options.processes == 1 else ("prefork", self.options.processes)

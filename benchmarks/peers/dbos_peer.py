@@ -3,7 +3,7 @@
 
 DBOS records what a step returned, and a workflow's start and end: these are the durable changes, and no rows of ours
 come on top. A job's workflows are enqueued in one transaction. The queue is looked at every 50 ms instead of every
-second; one process runs as many workflows as its pool of connections serves at once.
+second. A picture is kept in the second step, which returns its name, and removed when the third is on record.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sqlalchemy
 from dbos import DBOS, DBOSClient, DBOSConfig
 
 from benchmarks.peers.contract import Peer, Progress, Submit, main, provider
+from benchmarks.peers.keeping import Keeping, picture_name
 
 POLL_SECONDS = 0.05
 WORKFLOWS = 64
@@ -26,26 +27,30 @@ QUEUE = "images"
 VERSION = "1"
 
 
-@DBOS.step()
-def generating(image: int) -> str:
-    return f"{image} generating"
+def _define(keeping: Keeping | None) -> None:
+    """The workflow and its steps, which DBOS knows by their names."""
 
+    @DBOS.step(name="generating")
+    def generating(image: int) -> str:
+        return f"{image} generating"
 
-@DBOS.step()
-def received(image: int) -> str:
-    return f"{image} received {len(provider())} bytes"
+    @DBOS.step(name="received")
+    def received(image: int) -> str:
+        if keeping is None:
+            return f"{image} received {len(provider())} bytes"
+        return keeping.keep(image, keeping.provider())
 
+    @DBOS.step(name="completed")
+    def completed(image: int) -> str:
+        return f"{image} completed"
 
-@DBOS.step()
-def completed(image: int) -> str:
-    return f"{image} completed"
-
-
-@DBOS.workflow(name="image")
-def life(image: int) -> None:
-    generating(image)
-    received(image)
-    completed(image)
+    @DBOS.workflow(name="image")
+    def life(image: int) -> None:
+        generating(image)
+        received(image)
+        completed(image)
+        if keeping is not None:
+            keeping.remove(image)
 
 
 class Dbos(Peer):
@@ -110,6 +115,7 @@ class Dbos(Peer):
             "application_version": VERSION,
             "log_level": "WARNING",
         }
+        _define(self.options.keeping)
         DBOS(config=config)
         DBOS.launch()
         DBOS.register_queue(QUEUE, worker_concurrency=WORKFLOWS, polling_interval_sec=POLL_SECONDS)

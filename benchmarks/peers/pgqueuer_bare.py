@@ -61,7 +61,7 @@ class BarePgQueuer(Peer):
             @manager.entrypoint(ENTRYPOINT)
             async def image(job: Job) -> None:
                 assert job.payload is not None
-                await change(pool, int(job.payload))
+                await change(pool, int(job.payload), self.options.keeping)
 
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, manager.shutdown.set)
             ready()
