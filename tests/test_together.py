@@ -119,3 +119,19 @@ async def test_writes_in_quick_succession_wait_for_company(desk: Desk):
         await asyncio.sleep(0)
     assert await asyncio.gather(second, together("a", 3)) == ["a2", "a3"]
     assert desk.groups == [[1], [2, 3]]
+
+
+async def test_a_write_that_is_broken_off_leaves_nobody_waiting(desk: Desk):
+    async def broken_off(key: str, items: Sequence[int]) -> list[str]:
+        await desk.write(key, items)
+        raise asyncio.CancelledError
+
+    breaking = Together(broken_off, most=1, shared=())
+    both = [asyncio.create_task(breaking("a", item)) for item in (1, 2)]
+    await desk.groups_begun(1)
+    desk.let.release()
+    async with asyncio.timeout(20):
+        outcomes = await asyncio.gather(*both, return_exceptions=True)
+        desk.let.release()
+        again = await asyncio.gather(breaking("a", 3), return_exceptions=True)
+    assert {type(each) for each in (*outcomes, *again)} == {asyncio.CancelledError}

@@ -59,12 +59,15 @@ class Together(Generic[Key, Item, Answer]):
     async def _write_all(self, key: Key) -> None:
         now = asyncio.get_running_loop().time()
         is_busy, self._began_at = now - self._began_at < self._linger_seconds, now
-        if is_busy:
-            await asyncio.sleep(self._linger_seconds)
-        while group := self._waiting[key][: self._most]:
-            del self._waiting[key][: self._most]
-            await self._write_group(key, group)
-        del self._waiting[key]
+        try:
+            if is_busy:
+                await asyncio.sleep(self._linger_seconds)
+            while group := self._waiting[key][: self._most]:
+                del self._waiting[key][: self._most]
+                await self._write_group(key, group)
+        finally:  # of one that was broken off, nobody waits for an answer that will not come
+            for _, future in self._waiting.pop(key):
+                future.cancel()
 
     async def _write_group(self, key: Key, group: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 import select
 from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import pytest
 
-from safelight.db.pool import close_pool, connect, open_pool
+from safelight.db.pool import _FOR_QUEUES, _SETTINGS, close_pool, connect, open_pool
 
 
 async def test_json_goes_in_and_out_as_python_values(pool: asyncpg.Pool):
@@ -87,3 +88,20 @@ async def test_times_are_aware_utc(pool: asyncpg.Pool):
 async def test_each_test_has_a_database_of_its_own(pool: asyncpg.Pool, run: int):
     assert await pool.fetchval("SELECT store_marker FROM installation") is None
     await pool.execute("UPDATE installation SET store_marker = $1", f"run {run}")
+
+
+async def test_nothing_is_compiled_however_dear_a_switched_off_scan_is_said_to_be(database: str) -> None:
+    for for_queues in (False, True):
+        pool = await open_pool(database, min_size=1, max_size=1, application_name="tests", for_queues=for_queues)
+        try:
+            assert await pool.fetchval("SHOW jit") == "off"
+        finally:
+            await close_pool(pool)
+
+
+def test_a_pooler_is_told_of_every_setting_that_a_connection_begins_with() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    (line,) = [each for each in told.splitlines() if each.startswith("ignore_startup_parameters = ")]
+    ignored = set(line.removeprefix("ignore_startup_parameters = ").split(","))
+    known_to_poolers = {"timezone", "application_name"}
+    assert {*_SETTINGS, *_FOR_QUEUES} - known_to_poolers <= ignored

@@ -45,6 +45,9 @@ _SETTINGS: Final = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
+    # Until PostgreSQL 17 a scan that is switched off costs 10^10, which has every statement that cannot do without one
+    # compiled each time it is run: hundreds of milliseconds for reading one row of `installation`.
+    "jit": "off",
 }
 
 _FOR_QUEUES: Final = {

@@ -15,7 +15,7 @@ import asyncpg
 from safelight.db.statements import load
 from safelight.domain.attempts import Buy
 from safelight.domain.events import EventType
-from safelight.domain.ids import AttemptId, ImageRowId, JobId
+from safelight.domain.ids import AttemptId, ClaimToken, ImageRowId, JobId
 from safelight.domain.lifecycle import ImageStatus, JobStatus
 from safelight.engine import moves
 from safelight.engine.charge import cover_call
@@ -80,10 +80,11 @@ async def open_attempts(
     """
     became: dict[AttemptId, Opened | Released | Ended | LeaseLost] = {}
     async with locked_job(pool, job_id) as (conn, job):
-        for call in calls:
+        in_order = sorted(calls, key=lambda call: call.lease.row_id)  # as their job has them, and as others lock them
+        for call in in_order:
             if (turned := await _turned(conn, job, call.lease)) is not None:
                 became[call.attempt_id] = turned
-        due = [call for call in calls if call.attempt_id not in became]
+        due = [call for call in in_order if call.attempt_id not in became]
         opened = await conn.fetch(
             _ATTEMPTS.open_attempt,
             [call.attempt_id for call in due],
@@ -120,7 +121,7 @@ async def receive(pool: asyncpg.Pool, job_id: JobId, pictures: Sequence[Picture]
     async with locked_job(pool, job_id) as (conn, _job):
         received = await _receive(conn, pictures)
         await append_events(conn, job_id, _received(received))
-        return [received.get(picture.lease.row_id) or await _kept(conn, picture.lease) for picture in pictures]
+        return [received.get(picture.lease.token) or await _kept(conn, picture.lease) for picture in pictures]
 
 
 async def receive_and_complete(
@@ -130,18 +131,18 @@ async def receive_and_complete(
     async with locked_job(pool, job_id) as (conn, _job):
         received = await _receive(conn, pictures)
         whole = [
-            Finished(lease=received[picture.lease.row_id], attempt_id=picture.receipt.attempt_id)
+            Finished(lease=received[picture.lease.token], attempt_id=picture.receipt.attempt_id)
             for picture in pictures
-            if picture.lease.row_id in received
+            if picture.lease.token in received
         ]
         completed = await _complete(conn, whole)
         await append_events(conn, job_id, [*_received(received), *_completed(completed)])
         became: list[Ended | LeaseLost] = []
         for picture in pictures:
-            if picture.lease.row_id in completed:
+            if picture.lease.token in completed:
                 became.append(Ended(ImageStatus.COMPLETED))
             else:
-                kept = LEASE_LOST if picture.lease.row_id in received else await _kept(conn, picture.lease)
+                kept = LEASE_LOST if picture.lease.token in received else await _kept(conn, picture.lease)
                 became.append(await _as_settled(conn, picture.receipt.attempt_id, kept))
         if completed:
             await end_job_if_done(conn, job_id)
@@ -161,7 +162,7 @@ async def complete(pool: asyncpg.Pool, job_id: JobId, images: Sequence[Finished]
             await end_job_if_done(conn, job_id)
         return [
             Ended(ImageStatus.COMPLETED)
-            if image.lease.row_id in completed
+            if image.lease.token in completed
             else await _as_settled(conn, image.attempt_id, LEASE_LOST)
             for image in images
         ]
@@ -178,21 +179,21 @@ async def _turned(conn: asyncpg.Connection, job: LockedJob, lease: Lease) -> Rel
     return None
 
 
-async def _receive(conn: asyncpg.Connection, pictures: Sequence[Picture]) -> dict[ImageRowId, Lease]:
-    """The leases of those that are `uploading` now."""
-    await insert_receipts(conn, [picture.receipt for picture in pictures])
-    leases = {picture.lease.row_id: picture.lease for picture in pictures}
+async def _receive(conn: asyncpg.Connection, pictures: Sequence[Picture]) -> dict[ClaimToken, Lease]:
+    """The leases of those that are `uploading` now. A lost one may stand beside the one that holds."""
+    await insert_receipts(conn, sorted((picture.receipt for picture in pictures), key=lambda each: each.attempt_id))
+    leases = {lease.token: lease for lease in sorted((each.lease for each in pictures), key=lambda each: each.row_id)}
     rows = await conn.fetch(
         _ATTEMPTS.start_uploading,
-        list(leases),
+        [lease.row_id for lease in leases.values()],
         [lease.status.value for lease in leases.values()],
-        [lease.token for lease in leases.values()],
+        list(leases),
     )
-    moved = {row["row_id"] for row in rows}
-    return {row_id: lease.moved(ImageStatus.UPLOADING) for row_id, lease in leases.items() if row_id in moved}
+    moved = {row["claim_token"] for row in rows}
+    return {token: lease.moved(ImageStatus.UPLOADING) for token, lease in leases.items() if token in moved}
 
 
-def _received(leases: Mapping[ImageRowId, Lease]) -> list[Happened]:
+def _received(leases: Mapping[ClaimToken, Lease]) -> list[Happened]:
     return [Happened(EventType.IMAGE_RECEIVED, image_id=lease.image_id) for lease in leases.values()]
 
 
@@ -202,23 +203,24 @@ async def _kept(conn: asyncpg.Connection, lease: Lease) -> Ended | LeaseLost:
     return await moves.end_if_stopped(conn, lease)
 
 
-async def _complete(conn: asyncpg.Connection, images: Sequence[Finished]) -> dict[ImageRowId, Finished]:
+async def _complete(conn: asyncpg.Connection, images: Sequence[Finished]) -> dict[ClaimToken, Finished]:
     """Those that are completed now."""
     if not images:
         return {}
+    images = sorted(images, key=lambda image: image.lease.row_id)
     rows = await conn.fetch(
         _SETTLE.complete_image,
         [image.lease.row_id for image in images],
         [image.lease.token for image in images],
         [image.attempt_id for image in images],
     )
-    moved = {row["row_id"] for row in rows}
-    completed = {image.lease.row_id: image for image in images if image.lease.row_id in moved}
-    await _record(conn, [(row_id, each) for row_id, image in completed.items() for each in image.renditions])
+    moved = {row["token"] for row in rows}
+    completed = {image.lease.token: image for image in images if image.lease.token in moved}
+    await _record(conn, [(image.lease.row_id, each) for image in completed.values() for each in image.renditions])
     return completed
 
 
-def _completed(images: Mapping[ImageRowId, Finished]) -> list[Happened]:
+def _completed(images: Mapping[ClaimToken, Finished]) -> list[Happened]:
     return [Happened(EventType.IMAGE_COMPLETED, image_id=image.lease.image_id) for image in images.values()]
 
 

@@ -89,30 +89,25 @@ class Lease:
 async def claim_all(
     pool: asyncpg.Pool, hints: Sequence[Hint], *, worker_id: WorkerId, lease_seconds: float
 ) -> list[Lease | None]:
-    """Takes each image under a new token; None where the hint is stale or another worker lives and owns it.
+    """Takes each image under a new token; None where the hint is stale, or another worker lives and owns it, or where
+    somebody has its row locked at this moment: that one is to be asked for by itself, with `claim`.
 
     Of any number of claims for one admission exactly one succeeds. A claim from an owner whose heartbeat is stale
-    counts one crash. Of several images those are taken together that nobody has locked at this moment, since their
-    rows have no order in which all who lock them would; for the others it is waited, one by one.
+    counts one crash. None is waited for, since the rows of several images have no order in which all who lock them
+    would: it is one transaction, and when it fails, nobody has anything.
     """
-    found: dict[Hint, Lease] = {}
-    if len(hints) > 1:
-        async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
-            free = {row["row_id"] for row in await conn.fetch(_SQL.lock_free, [hint.row_id for hint in hints])}
-            once = {hint.row_id: hint for hint in hints if hint.row_id in free}
-            leases = await _claim(conn, list(once.values()), worker_id, lease_seconds)
-        found = {once[lease.row_id]: lease for lease in leases}
-    for hint in hints:
-        if hint not in found:
-            for lease in await _claim(pool, [hint], worker_id, lease_seconds):
-                found[hint] = lease
-    return [found.get(hint) for hint in hints]
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
+        free = {row["row_id"] for row in await conn.fetch(_SQL.lock_free, [hint.row_id for hint in hints])}
+        once = {hint.row_id: hint for hint in hints if hint.row_id in free}
+        leases = await _claim(conn, list(once.values()), worker_id, lease_seconds)
+    found = {once[lease.row_id]: lease for lease in leases}
+    return [found.pop(hint, None) for hint in hints]  # the same hint twice is one lease
 
 
 async def claim(pool: asyncpg.Pool, hint: Hint, *, worker_id: WorkerId, lease_seconds: float) -> Lease | None:
-    """`claim_all` for one: in one statement."""
-    [lease] = await claim_all(pool, [hint], worker_id=worker_id, lease_seconds=lease_seconds)
-    return lease
+    """`claim_all` for one, in one statement, which waits for whoever has its row locked."""
+    leases = await _claim(pool, [hint], worker_id, lease_seconds)
+    return leases[0] if leases else None
 
 
 async def _claim(conn: Any, hints: Sequence[Hint], worker_id: WorkerId, lease_seconds: float) -> list[Lease]:

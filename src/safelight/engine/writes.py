@@ -52,7 +52,8 @@ class Writes:
         )
 
     async def claim(self, hint: Hint) -> Lease | None:
-        return await self._claims(None, hint)
+        """Who has to wait for the image's row waits alone."""
+        return await self._claims(None, hint) or await self._claim(hint)
 
     @told_as(SpanName.COMMIT)
     async def open_attempt(self, call: PlannedCall) -> Opened | Released | Ended | LeaseLost:
@@ -70,7 +71,12 @@ class Writes:
     async def complete(self, image: Finished) -> Ended | LeaseLost:
         return await self._ends(image.lease.job_id, image)
 
+    async def _claim(self, hint: Hint) -> Lease | None:
+        return await lease.claim(self._pool, hint, worker_id=self._worker_id, lease_seconds=self._timing.lease_seconds)
+
     async def _claim_all(self, _key: None, hints: Sequence[Hint]) -> Sequence[Lease | None]:
+        if len(hints) == 1:
+            return [await self._claim(hints[0])]
         return await lease.claim_all(
             self._pool, hints, worker_id=self._worker_id, lease_seconds=self._timing.lease_seconds
         )

@@ -91,7 +91,7 @@ SET status = 'uploading', failures = 0, broken_steps = 0,
 FROM unnest($1::bigint[], $2::text[], $3::uuid[]) AS a (row_id, status, token)
 WHERE i.row_id = a.row_id AND i.status = a.status AND i.claim_token = a.token
   AND i.status IN ('processing', 'generating') AND i.stop IS NULL
-RETURNING i.row_id;
+RETURNING i.claim_token;
 
 -- name: receive
 -- The receipts of attempts, unique per attempt: whoever inserts one first, from the answer or from a staged sidecar.

@@ -7,12 +7,12 @@ WITH completed AS (
         failure_stage = NULL, failures = 0, completed_at = safelight.now(), changed_at = safelight.now()
     FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS a (row_id, token, attempt_id)
     WHERE i.row_id = a.row_id AND i.status = 'uploading' AND i.claim_token = a.token
-    RETURNING i.row_id, a.attempt_id
+    RETURNING i.row_id, a.token, a.attempt_id
 ), settled AS (
     UPDATE attempts AS t SET status = 'settled' FROM completed AS c
     WHERE t.id = c.attempt_id AND t.status = 'received' AND t.image_row_id = c.row_id
 )
-SELECT row_id FROM completed;
+SELECT token FROM completed;
 
 -- name: is_settled
 SELECT status = 'settled' FROM attempts WHERE id = $1;
