@@ -54,8 +54,8 @@ _FOR_QUEUES: Final = {
     "plan_cache_mode": "force_generic_plan",
     # A plan that is made while a table is small is used when it has grown.
     "enable_seqscan": "off",
-    # Rows that are wanted for a moment leave dead entries in their indexes: an index scan marks those that it meets, and
-    # a bitmap scan meets them every time.
+    # Rows that are wanted for a moment leave dead entries in their indexes: an index scan marks those that it meets,
+    # and a bitmap scan meets them every time.
     "enable_bitmapscan": "off",
 }
 
