@@ -29,6 +29,8 @@ VENDOR_KEYS = {
 """Where each kind's key is found when its settings hold none: the names that its users have set already."""
 
 PLACEHOLDER = "placeholder"
+RESTORING = "restoring"
+"""A file of the home while a backup is brought into it."""
 MOST_WORKERS = 64
 
 

@@ -111,6 +111,19 @@ WRONG = {
         "might still answer",
         {"attempts": but(2, sent_at=at(5)), "bill": but(3, started_at=at(5.1))},
     ),
+    "bought while a job of the vendor's was still asked after": (
+        REBOUGHT,
+        "might still answer",
+        {
+            "attempts": lambda rows: [
+                replace(rows[0], has_handle=True, ended_at=at(9)),
+                attempt(1, 2, "settled", begins=3),
+                *rows[1:],
+            ],
+            "bill": with_more(call(5, "a", arrives=3.1)),
+            "sightings": without(0),
+        },
+    ),
     "bought more often than allowed": (
         REBOUGHT,
         "2 calls, 1 allowed",
@@ -176,6 +189,7 @@ WRONG = {
     "a picture does not decode": (UNSERVED, "does not decode", {"objects": but(0, mime=None)}),
     "a picture is of another type": (UNSERVED, "is image/png", {"objects": but(0, mime="image/png")}),
     "a completed image has none": (UNSERVED, "has no rendition", {"renditions": without(0)}),
+    "nobody fetched it": (UNSERVED, "nobody fetched it", {"served": without(0)}),
     "it was not served": (UNSERVED, "was answered with 404", {"served": but(0, status=404)}),
     "other bytes were served": (UNSERVED, "and is not", {"served": but(0, sha256="0" * 64)}),
     "it was called something else": (UNSERVED, "and is not", {"served": but(0, content_type="image/png")}),

@@ -83,7 +83,10 @@ def of_kubernetes() -> Iterator[Program]:
             yield Program(
                 where=f"deploy/kubernetes {document['kind']} {document['metadata']['name']}",
                 words=tuple(container["args"]),
-                environment={**shared, **{each["name"]: each["value"] for each in container.get("env", ())}},
+                environment={
+                    **shared,
+                    **{each["name"]: each["value"] for each in container.get("env", ()) if "value" in each},
+                },
                 probes=tuple(each["path"] for each in probes),
                 port=port,
                 stops_after_seconds=pod.get("terminationGracePeriodSeconds"),
@@ -156,6 +159,23 @@ def test_probes_ask_for_what_is_answered_where_it_is_answered(program: Program) 
     else:
         assert port == API_PORT
         assert program.environment.get("SAFELIGHT_BIND", of_the_image("SAFELIGHT_BIND")) == f"0.0.0.0:{port}"
+
+
+def test_whoever_scrapes_a_pod_by_its_address_is_let_in() -> None:
+    [api] = [each for each in MANIFESTS if (each["kind"], each["metadata"]["name"]) == ("Deployment", "safelight-api")]
+    assert api["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
+    environment = api["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}} in environment
+    [program] = [each for each in of_kubernetes() if each.words == ("api",)]
+    assert "$(POD_IP)" in program.environment["SAFELIGHT_ALLOWED_HOSTS"].split(",")
+
+
+def test_a_database_whose_certificate_is_checked_is_told_by_which_authority() -> None:
+    for program in of_kubernetes():
+        dsn = program.environment["SAFELIGHT_DATABASE_URL"]
+        assert ("verify" in dsn) == (
+            "sslrootcert=/" in dsn
+        )  # else a file below the home is looked for, and is not there
 
 
 @names([each for each in LONG if each.words == ("worker",)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from safelight.chaos.evidence import Evidence
+from safelight.chaos.evidence import Attempt, Evidence
 from safelight.chaos.two_books import Pair, TwoBooks, allowed_calls
 
 _USED = frozenset({"settled", "received", "no_image"})
@@ -40,13 +40,10 @@ def overtaking(books: TwoBooks) -> list[str]:
     for tried in books.by_image():
         for pair in tried:
             attempt = pair.attempt
-            if attempt.has_handle:
-                continue  # asked after until it ends, or its run does
             found += [
                 f"begun while #{attempt.number} might still answer: {later}"
                 for later in _later(tried, pair)
-                if later.attempt.sent_at < attempt.resolve_at
-                and (attempt.ended_at is None or attempt.ended_at > later.attempt.sent_at)
+                if later.attempt.sent_at < attempt.resolve_at and _might_answer(attempt, later.attempt)
             ]
     return found
 
@@ -100,6 +97,13 @@ def unused(evidence: Evidence) -> list[str]:
         elif attempt.status not in _USED and attempt.image_row_id not in crashed:
             found.append(f"attempt {attempt_id} had its picture staged, and is `{attempt.status}`")
     return found
+
+
+def _might_answer(attempt: Attempt, later: Attempt) -> bool:
+    """At the time that the later one began."""
+    if attempt.has_handle:  # asked after until it ends, or its run does, or the vendor knows it no more
+        return later.run == attempt.run and attempt.ended_at is not None and attempt.ended_at > later.sent_at
+    return attempt.ended_at is None or attempt.ended_at > later.sent_at
 
 
 def _later(tried: Sequence[Pair], pair: Pair) -> list[Pair]:

@@ -57,7 +57,13 @@ def _not_served(evidence: Evidence) -> list[str]:
         return []
     by_image = _by_image(evidence)
     rows = {(image.job_id, image.id): image for image in evidence.images}
-    found = []
+    removed = {job.id for job in evidence.jobs if job.is_removed}
+    fetched = {(each.job_id, each.image_id) for each in evidence.served}
+    found = [
+        f"{image.job_id} {image.id} is completed, and nobody fetched it"
+        for image in evidence.images
+        if image.status == "completed" and image.job_id not in removed and (image.job_id, image.id) not in fetched
+    ]
     for each in evidence.served:
         image = rows.get((each.job_id, each.image_id))
         known = [] if image is None else by_image[image.row_id]

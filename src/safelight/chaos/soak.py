@@ -63,11 +63,15 @@ async def soak(plan: Plan, *, home: Path, say: Say) -> Outcome:
             open_images=lambda: watch.open_images,
         )
         say(f"{plan.minutes:g} minutes of storm, seed {plan.seed}, in {home}")
-        await _storm(plan, client, monkey, installation, say)
+        is_answered = await _storm(plan, client, monkey, installation, say)
         receiver.is_faulty = False
         quiet_seconds, left = await _quiet(plan, watch, say)
         await monkey.settled()
-        is_idle = await installation.vendors_are_idle(_IDLE_SECONDS)
+        left |= await watch.given_up()
+        if not is_answered:
+            left["client"] = 1
+        if not await installation.vendors_are_idle(_IDLE_SECONDS):
+            left["vendors' calls"] = 1
         await _fetch(installation, watch, evidence)
         await installation.stop_workers()
         await installation.stop_apis()
@@ -86,13 +90,13 @@ async def soak(plan: Plan, *, home: Path, say: Say) -> Outcome:
         back_at=monkey.back_at,
         began=began,
         quiet_seconds=quiet_seconds,
-        left=left if is_idle else {**left, "vendors' calls": 1},
+        left=left,
         swept=swept,
     )
 
 
-async def _storm(plan: Plan, client: Client, monkey: Monkey, installation: Installation, say: Say) -> None:
-    """Orders come and things break; at the end everything stands again, and the last orders are answered."""
+async def _storm(plan: Plan, client: Client, monkey: Monkey, installation: Installation, say: Say) -> bool:
+    """Orders come and things break; at the end everything stands again: whether the last orders are answered then."""
     ordering = asyncio.create_task(client.run(plan.seconds))
     telling = asyncio.create_task(_tell(client, monkey, say))
     try:
@@ -107,6 +111,7 @@ async def _storm(plan: Plan, client: Client, monkey: Monkey, installation: Insta
         await asyncio.wait([ordering, telling])
     if not ordering.cancelled():
         ordering.result()  # raises what ended it
+    return not ordering.cancelled()
 
 
 async def _tell(client: Client, monkey: Monkey, say: Say) -> None:

@@ -74,9 +74,21 @@ class Watch:
         found = await self.ask(_SQL.unfinished)
         return {name: count for name, count in found[0].items() if count} if found else None
 
+    async def given_up(self) -> dict[str, int]:
+        """Messages that nobody tries to deliver any more. The receiver takes each at the third time: there are none."""
+        [row] = await self._asked(_SQL.given_up)
+        return {name: count for name, count in row.items() if count}
+
     async def completed(self) -> list[tuple[str, str]]:
         """Job and image of every picture that can be fetched."""
-        return [(row["job_id"], row["id"]) for row in await self.ask(_SQL.completed) or ()]
+        return [(row["job_id"], row["id"]) for row in await self._asked(_SQL.completed)]
+
+    async def _asked(self, statement: str) -> list[asyncpg.Record]:
+        """Raises TimeoutError when the database stays away."""
+        async with asyncio.timeout(_FOLLOW_SECONDS):
+            while (rows := await self.ask(statement)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_SECONDS)
+            return rows
 
     async def ask(self, statement: str, *values: Any) -> list[asyncpg.Record] | None:
         """None when the database is away; it is asked anew the next time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sys
@@ -15,6 +14,7 @@ from safelight.chaos.plan import Plan
 from safelight.chaos.report import soak_text, write_page
 from safelight.chaos.soak import soak
 from safelight.cli.complaint import Complaint
+from safelight.cli.running import run
 from safelight.db.embedded import EmbeddedServer
 
 
@@ -39,10 +39,17 @@ def chaos(plan: Plan, *, as_json: bool, keep: Path | None, page: Path | None) ->
 
 
 def _run(plan: Plan, home: Path) -> Outcome:
+    outcomes: list[Outcome] = []
+
+    async def command() -> int:
+        outcomes.append(await soak(plan, home=home, say=_say))
+        return 0
+
     try:
-        return asyncio.run(soak(plan, home=home, say=_say))
+        run(command())
     except NotReady as error:
         raise Complaint(str(error)) from error
+    return outcomes[0]
 
 
 def _write(page: Path, outcome: Outcome) -> None:

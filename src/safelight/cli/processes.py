@@ -29,7 +29,7 @@ from safelight.db.keys import has_keys
 from safelight.db.migrate import migrate
 from safelight.db.provide import Database, provide_database
 from safelight.logs import configure_logging
-from safelight.settings import Settings, child_environment
+from safelight.settings import RESTORING, Settings, child_environment
 
 if TYPE_CHECKING:
     from safelight.engine.restore import Restored
@@ -103,6 +103,8 @@ def _settings(**overrides: object) -> Settings:
         _ = settings.place
     except ValueError as error:
         raise CannotStart(str(error)) from error
+    if (settings.home / RESTORING).exists():  # buying may not be paused yet
+        raise CannotStart(f"`safelight restore` broke off in `{settings.home}`: run it again first")
     return settings
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from safelight.db.placement import wheel_binaries
 
@@ -42,7 +42,13 @@ def _run(program: str, *words: str, dsn: str) -> None:
     environment = _ENVIRONMENT | ({"PGPASSWORD": password} if password else {})
     command = [str(wheel_binaries() / program), "--no-password", f"--dbname={address}", *words]
     done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=0o077,  # a dump holds prompts and the hashes of keys
     )
     if done.returncode != 0:
         raise DumpFailed(f"{program}: {done.stderr.strip()[-2000:] or f'exit status {done.returncode}'}")
@@ -51,8 +57,12 @@ def _run(program: str, *words: str, dsn: str) -> None:
 def _without_password(dsn: str) -> tuple[str, str | None]:
     """The address as others may read it in the list of processes, and the password."""
     parts = urlsplit(dsn)
-    if parts.password is None:
-        return dsn, None
-    user = quote(unquote(parts.username or ""), safe="")
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}@{host}")), unquote(parts.password)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    password = next((value for name, value in options if name == "password"), None)
+    if password is not None:
+        kept = [(name, value) for name, value in options if name != "password"]
+        parts = parts._replace(query=urlencode(kept, quote_via=quote))
+    if parts.password is not None:
+        user, host = quote(unquote(parts.username or ""), safe=""), parts.netloc.rpartition("@")[2]
+        password, parts = unquote(parts.password), parts._replace(netloc=f"{user}@{host}")
+    return (dsn, None) if password is None else (urlunsplit(parts), password)

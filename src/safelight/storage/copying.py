@@ -1,7 +1,7 @@
 """Copies of what lies in folders that others write to meanwhile: staged pictures, and the pictures of a store.
 
 Nothing in either is ever written to twice: a file appears whole under its name, and goes. So a copy of the same length
-is the same file.
+is the same file. What people write, such as recipes, is another matter: see `Present`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,21 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from safelight.storage.durable import PART_SUFFIX
 from safelight.storage.local import PARTS
 from safelight.storage.local_staging import MARKER
 from safelight.storage.staging import BYTES, SIDECAR
+
+
+class Present(Enum):
+    """What becomes of a file that lies in the copy already."""
+
+    SAME_IF_AS_LONG = auto()
+    REPLACED = auto()
+    KEPT = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +51,14 @@ def copy_staged(root: Path, into: Path) -> frozenset[str]:
     return frozenset(sidecar.stem for sidecar in into.glob(f"*{SIDECAR}"))
 
 
-def copy_files(root: Path, into: Path) -> Copied:
+def copy_files(root: Path, into: Path, *, present: Present = Present.SAME_IF_AS_LONG) -> Copied:
     """Every file below `root` that is whole lies in `into`, under its path. Those that go meanwhile may be missing, and
-    what lies there already is kept. Blocks. Symbolic links are not followed."""
+    what lies in `into` alone is kept. Blocks. Symbolic links are not followed."""
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = copied = copied_bytes = 0
     for path in _files_below(root):
         with suppress(FileNotFoundError):
-            length = _copy(root / path, into / path)
+            length = _copy(root / path, into / path, present)
             if path.name.startswith("."):
                 continue  # the mark of the store
             files += 1
@@ -67,11 +76,12 @@ def _files_below(root: Path) -> Iterator[Path]:
                 yield path.relative_to(root)
 
 
-def _copy(source: Path, target: Path) -> int | None:
+def _copy(source: Path, target: Path, present: Present = Present.SAME_IF_AS_LONG) -> int | None:
     """How many bytes were copied; None for what is there already. Raises FileNotFoundError for what is gone."""
     length = source.stat().st_size
     with suppress(FileNotFoundError):
-        if target.stat().st_size == length:
+        is_as_long = target.stat().st_size == length
+        if present is Present.KEPT or (present is Present.SAME_IF_AS_LONG and is_as_long):
             return None
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = target.with_name(target.name + PART_SUFFIX)

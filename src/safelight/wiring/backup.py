@@ -27,18 +27,19 @@ from safelight import __version__
 from safelight.db.dump import SCHEMA, DumpFailed, dump, restore
 from safelight.db.embedded import EmbeddedServer
 from safelight.db.migrate import migrate
+from safelight.db.placement import lock_at_once
 from safelight.db.statements import load
 from safelight.domain.errors import SafelightError
 from safelight.engine.restore import Restored
-from safelight.settings import Settings
-from safelight.storage.copying import Copied, copy_files, copy_staged
+from safelight.settings import RESTORING, Settings
+from safelight.storage.copying import Copied, Present, copy_files, copy_staged
 from safelight.storage.place import Folder
+from safelight.storage.staging import SIDECAR
 from safelight.wiring.parts import take_stock
 
 _FORMAT = 1
 _DUMP, _SHEET = "database.dump", "backup.json"
 _TRIES = 5
-_RESTORING = "restoring"
 
 _SQL = load("restore")
 
@@ -67,6 +68,13 @@ async def back_up(settings: Settings, folder: Path, *, with_pictures: bool = Tru
     """`folder` is a backup of this moment, durably. One that holds an earlier backup is brought up to date: pictures
     that lie there are not copied again. Whoever works meanwhile is not disturbed. Raises BackupFailed and OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock_at_once(folder) as lock:
+        if lock is None:
+            raise BackupFailed(f"another backup into `{folder}` is under way")
+        return await _back_up(settings, folder, with_pictures=with_pictures)
+
+
+async def _back_up(settings: Settings, folder: Path, *, with_pictures: bool) -> Backup:
     if not (folder / _SHEET).exists() and any(folder.iterdir()):
         raise BackupFailed(f"`{folder}` is neither empty nor an earlier backup: choose another folder")
     async with _database(settings) as dsn, _connection(dsn) as conn:
@@ -77,7 +85,7 @@ async def back_up(settings: Settings, folder: Path, *, with_pictures: bool = Tru
     if with_pictures and isinstance(place := settings.place, Folder):
         pictures = await asyncio.to_thread(copy_files, place.root, folder / "blobs")
     if (settings.home / "recipes").is_dir():
-        await asyncio.to_thread(copy_files, settings.home / "recipes", folder / "recipes")
+        await asyncio.to_thread(copy_files, settings.home / "recipes", folder / "recipes", present=Present.REPLACED)
     backup = replace(moment, pictures=pictures)
     await asyncio.to_thread(_put_in_place, folder, backup)
     return backup
@@ -89,14 +97,16 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
 
     Raises BackupFailed and OSError.
     """
-    if _sheet(folder).get("format") != _FORMAT:
+    sheet = _sheet(folder)
+    if sheet.get("format") != _FORMAT:
         raise BackupFailed(f"`{folder}` holds no backup that is whole: there is no `{_SHEET}` that this version reads")
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    under_way = settings.home / _RESTORING
+    under_way = settings.home / RESTORING
     async with _database(settings) as dsn:
         async with _connection(dsn) as conn:
             is_there = await conn.fetchval("SELECT to_regnamespace($1) IS NOT NULL", SCHEMA)
-        if is_there and not under_way.exists():
+            is_ours = is_there and under_way.exists() and await _holds(conn, sheet)
+        if is_there and not is_ours:
             raise BackupFailed("there is a database already: restore into a new SAFELIGHT_HOME, or an empty database")
         under_way.touch()
         await asyncio.to_thread(_bring_files, settings, folder)
@@ -109,6 +119,14 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
         found = await take_stock(settings, dsn)
         under_way.unlink()
     return found
+
+
+async def _holds(conn: asyncpg.Connection, sheet: dict[str, Any]) -> bool:
+    """Whether a restore that broke off has brought this backup here: nobody else has made the database meanwhile."""
+    if await conn.fetchval("SELECT to_regclass('safelight.migrations')") is None:
+        return False
+    row = await conn.fetchrow(_SQL.moment_of_backup)
+    return row is not None and row["jobs"] == sheet["jobs"] and row["migration"] >= sheet["migration"]
 
 
 async def _save_moment(conn: asyncpg.Connection, dsn: str, settings: Settings, folder: Path) -> Backup:
@@ -147,23 +165,35 @@ async def _save_moment(conn: asyncpg.Connection, dsn: str, settings: Settings, f
 
 
 def _put_in_place(folder: Path, backup: Backup) -> None:
+    """Wherever it breaks off, there is a dump, and all that lay staged at its moment: what is staged besides is either
+    of the other moment, and used if it is not finished, or left alone."""
     os.sync()
-    shutil.rmtree(folder / "staging", ignore_errors=True)
-    (folder / "staging.new").rename(folder / "staging")
+    new, staging = folder / "staging.new", folder / "staging"
+    staging.mkdir(mode=0o700, exist_ok=True)
+    staged = sorted(new.iterdir(), key=lambda path: path.suffix == SIDECAR)  # a receipt has its picture
+    for path in staged:
+        path.replace(staging / path.name)
+    os.sync()
     (folder / f"{_DUMP}.new").rename(folder / _DUMP)
     sheet = folder / f"{_SHEET}.new"
     sheet.write_text(json.dumps({"format": _FORMAT, **asdict(backup)}, indent=2) + "\n", encoding="utf-8")
     sheet.rename(folder / _SHEET)
     os.sync()
+    names = {path.name for path in staged}
+    for path in sorted(staging.iterdir(), key=lambda path: path.suffix != SIDECAR):
+        if path.name not in names:
+            path.unlink()
+    new.rmdir()
 
 
 def _bring_files(settings: Settings, folder: Path) -> None:
     place = settings.place
     if isinstance(place, Folder) and (folder / "blobs").is_dir():
         copy_files(folder / "blobs", place.root)
-    for name in ("staging", "recipes"):
-        if (folder / name).is_dir():
-            copy_files(folder / name, settings.home / name)
+    if (folder / "staging").is_dir():
+        copy_files(folder / "staging", settings.home / "staging")
+    if (folder / "recipes").is_dir():
+        copy_files(folder / "recipes", settings.home / "recipes", present=Present.KEPT)
     os.sync()
 
 

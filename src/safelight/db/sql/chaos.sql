@@ -21,6 +21,9 @@ SELECT (SELECT count(*) FROM jobs WHERE status IN ('pending', 'generating', 'can
        (SELECT count(*) FROM deliveries WHERE status = 'pending') AS messages,
        (SELECT count(*) FROM pgqueuer) AS "queue rows";
 
+-- name: given_up
+SELECT count(*) AS "messages given up" FROM deliveries WHERE status = 'dead';
+
 -- name: completed
 -- What can be fetched.
 SELECT i.job_id, i.id FROM images AS i JOIN jobs AS j ON j.id = i.job_id
