@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from benchmarks import memory
@@ -97,7 +98,7 @@ async def _vendor(config: SandboxConfig, folder: Path | None) -> AsyncIterator[R
         bill.unlink(missing_ok=True)
 
 
-def _provider(name: str, vendor: RunningSandbox) -> dict[str, object]:
+def _provider(name: str, vendor: RunningSandbox) -> dict[str, Any]:
     fields = {
         "kind": "gemini",
         "model": _MODEL,

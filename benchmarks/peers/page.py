@@ -1,4 +1,4 @@
-"""What was measured against peers, as two tables: for a terminal, and for the page."""
+"""What was measured against peers, as three tables: for a terminal, and for the page."""
 
 from __future__ import annotations
 
@@ -21,10 +21,31 @@ def sections(rows: Sequence[Row] | None, bought: Mapping[str, Sequence[faulty.Bo
     """Of what was measured."""
     made: list[str] = []
     if rows is not None:
-        made += ["### Three durable changes for each image", orchestration(rows)]
+        made += ["### Three durable changes for each image", summary(rows)]
+        for title, keeps in (("The same work: everybody keeps the picture", True), ("Peers without pictures", False)):
+            if chosen := [row for row in rows if row.contestant.module is None or row.contestant.keeps == keeps]:
+                made += [f"**{title}**", orchestration(chosen)]
     if bought is not None:
         made += ["### Fourteen pictures from a vendor that fails", faulty.markdown(bought)]
     return made
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Who is faster, by the medians of this run."""
+    told: list[str] = []
+    for where, keeps in (("keep the picture, as Safelight does", True), ("handle no picture", False)):
+        ratios = [
+            (row.contestant.what.partition(", and keeps")[0], statistics.median(row.ratio))
+            for row in rows
+            if row.contestant.module is not None and row.contestant.keeps == keeps and row.ratio
+        ]
+        faster = [name for name, ratio in ratios if ratio < 1]
+        if ratios:
+            names = f": {'; '.join(faster)}" if faster else ""
+            told.append(
+                f"Of the peers that {where}, {len(faster)} of {len(ratios)} were faster than Safelight{names}."
+            )
+    return " ".join(told) or "No peer was measured beside Safelight."
 
 
 def orchestration(rows: Sequence[Row]) -> str:
