@@ -93,9 +93,9 @@ async def _peer(
     arguments = ["--dsn", await stage.fresh_database(contestant.name), "--processes", str(contestant.workers)]
     if redis:
         arguments += ["--broker", redis.url]
-    pictures = None
+    pictures, picture = None, b""
     if kept:
-        picture = await _picture()
+        picture = await vendors_picture()
         (vendor := kept / "vendor").write_bytes(picture)
         (pictures := kept / "pictures").mkdir()
         arguments += ["--keep", str(pictures), "--picture", str(vendor), "--remove-from", str(FIRST_MEASURED)]
@@ -107,7 +107,7 @@ async def _peer(
         await _ready(submitter)
         await _submitted(submitter, first=1, images=WARM_UP_IMAGES, keeps=contestant.keeps)
         if pictures:
-            await asyncio.to_thread(_check_pictures, pictures, picture)
+            await asyncio.to_thread(check_pictures, pictures, picture)
         process = psutil.Process(worker.pid)
         before = (cpu_seconds(process), _store_seconds(stage, redis))
         rate = await _submitted(submitter, first=FIRST_MEASURED, images=images, keeps=contestant.keeps)
@@ -119,13 +119,13 @@ async def _peer(
     return Run(images_per_second=rate, worker_ms=own, store_ms=store)
 
 
-async def _picture() -> bytes:
+async def vendors_picture() -> bytes:
     """What the vendor of the measured Safelight answers with."""
     asked = ImageRequest(model=MODEL, prompt="a square", attempt_key="peers", timeout_seconds=30.0)
     return (await InstantProvider().submit(asked)).data
 
 
-def _check_pictures(folder: Path, picture: bytes) -> None:
+def check_pictures(folder: Path, picture: bytes) -> None:
     """Raises RuntimeError unless each image of the warm-up has its picture, whole, and a receipt that agrees; and
     nobody else has."""
     wanted = range(1, WARM_UP_IMAGES + 1)

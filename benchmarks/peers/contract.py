@@ -5,8 +5,8 @@
     python -m benchmarks.peers.PEER submit --dsn DSN     says `ready`; for a line `FIRST COUNT` of stdin submits these
                                                          images, and says a line of JSON when all have ended
 
-With `--keep FOLDER --picture FILE` the worker keeps each picture in FOLDER, FILE being the one that the provider answers
-with; those of images from `--remove-from NUMBER` on are removed when the image has ended.
+With `--keep FOLDER --picture FILE` the worker keeps each picture in FOLDER; FILE has the one that the provider answers
+with. Those of images from `--remove-from NUMBER` on are removed when the image has ended.
 
 Runs in the peers' own environment, where there is no Safelight.
 """
@@ -129,9 +129,7 @@ def main(kind: type[Peer]) -> None:
     chosen = parser.parse_args()
     keeping = None
     if chosen.keep:
-        keeping = Keeping(
-            folder=chosen.keep, picture=chosen.picture.read_bytes(), removes_from=chosen.remove_from
-        )
+        keeping = Keeping(folder=chosen.keep, picture=chosen.picture.read_bytes(), removes_from=chosen.remove_from)
     peer = kind(Options(dsn=chosen.dsn, broker=chosen.broker, processes=chosen.processes, keeping=keeping))
     if chosen.role == "prepare":
         uvloop.run(_prepare(peer))
@@ -149,8 +147,8 @@ async def open_pool(dsn: str, size: int) -> AsyncIterator[asyncpg.Pool]:
 
 
 async def change(pool: asyncpg.Pool, image: int, keeping: Keeping | None) -> None:
-    """An image's whole life, over a pool of asyncpg's: three commits around a call. A picture is kept in a thread of the
-    loop's own. Raises RuntimeError if another had its hands in it."""
+    """An image's whole life, over a pool of asyncpg's: three commits around a call. A picture is kept in a
+    thread of the loop's. Raises RuntimeError if another had its hands in it."""
     before, received, completed = CHANGES
     await _once(pool, before, image)
     if keeping is None:

@@ -3,7 +3,8 @@
 
 DBOS records what a step returned, and a workflow's start and end: these are the durable changes, and no rows of ours
 come on top. A job's workflows are enqueued in one transaction. The queue is looked at every 50 ms instead of every
-second. A picture is kept in the second step, which returns its name, and removed when the third is on record.
+second; 64 workflows run at once, over 20 connections. A picture is kept in the second step, which returns its name,
+and removed when the third is on record.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sqlalchemy
 from dbos import DBOS, DBOSClient, DBOSConfig
 
 from benchmarks.peers.contract import Peer, Progress, Submit, main, provider
-from benchmarks.peers.keeping import Keeping, picture_name
+from benchmarks.peers.keeping import Keeping
 
 POLL_SECONDS = 0.05
 WORKFLOWS = 64
@@ -62,10 +63,16 @@ class Dbos(Peer):
         """,
         outcome="""
             SELECT count(*) FILTER (WHERE status = 'SUCCESS' AND steps = 3) AS images,
+                   count(*) FILTER (WHERE status = 'SUCCESS' AND keeps) AS kept,
                    to_timestamp(max(updated_at) / 1000.0) AS ended_at
               FROM (SELECT workflow.status, workflow.updated_at,
                            (SELECT count(*) FROM dbos.operation_outputs AS step
-                             WHERE step.workflow_uuid = workflow.workflow_uuid AND step.error IS NULL) AS steps
+                             WHERE step.workflow_uuid = workflow.workflow_uuid AND step.error IS NULL) AS steps,
+                           EXISTS (SELECT FROM dbos.operation_outputs AS step
+                                    WHERE step.workflow_uuid = workflow.workflow_uuid
+                                      AND step.function_name = 'received'
+                                      AND position(convert_to(substr(step.workflow_uuid, 7) || '.png', 'UTF8')
+                                                   IN decode(step.output, 'base64')) > 0) AS keeps
                       FROM dbos.workflow_status AS workflow
                      WHERE workflow_uuid = ANY (SELECT 'image-' || n
                                                   FROM generate_series($1::bigint, $2::bigint) AS n)) AS workflows

@@ -23,8 +23,10 @@ def sections(rows: Sequence[Row] | None, bought: Mapping[str, Sequence[faulty.Bo
     if rows is not None:
         made += ["### Three durable changes for each image", summary(rows)]
         for title, keeps in (("The same work: everybody keeps the picture", True), ("Peers without pictures", False)):
-            if chosen := [row for row in rows if row.contestant.module is None or row.contestant.keeps == keeps]:
-                made += [f"**{title}**", orchestration(chosen)]
+            theirs = [row for row in rows if row.contestant.module and row.contestant.keeps == keeps]
+            if theirs or keeps:
+                ours = [row for row in rows if row.contestant.module is None]
+                made += [f"**{title}**", orchestration([*ours, *theirs])]
     if bought is not None:
         made += ["### Fourteen pictures from a vendor that fails", faulty.markdown(bought)]
     return made
@@ -42,9 +44,7 @@ def summary(rows: Sequence[Row]) -> str:
         faster = [name for name, ratio in ratios if ratio < 1]
         if ratios:
             names = f": {'; '.join(faster)}" if faster else ""
-            told.append(
-                f"Of the peers that {where}, {len(faster)} of {len(ratios)} were faster than Safelight{names}."
-            )
+            told.append(f"Of the peers that {where}, {len(faster)} of {len(ratios)} were faster than Safelight{names}.")
     return " ".join(told) or "No peer was measured beside Safelight."
 
 

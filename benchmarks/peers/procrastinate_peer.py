@@ -2,9 +2,9 @@
 """Procrastinate's asynchronous worker, and three updates of our own for each image.
 
 As its guides have it: asynchronous tasks with a concurrency above 1, a pool with a connection for each of them and
-for the listener, notices on. It looks for work every 100 ms besides its notices: with the default of 5 s, runs here were
-seen to stand still for seconds with tasks left to do, for a reason that was not looked into. A job's tasks are deferred
-as one batch, in the transaction of its rows; finished ones stay in its table, as by default.
+for the listener, notices on. It looks for work every 100 ms besides its notices: with the default of 5 s, short
+runs took longer in a small trial, for a reason that was not looked into. A job's tasks are deferred as one batch, in
+the transaction of its rows; finished ones stay in its table, as by default.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ import pytest
 
 from benchmarks import profile, table
 from benchmarks.peers import page
-from benchmarks.peers.contest import PYTHON, Run
-from benchmarks.peers.faulty import IMAGES, Bought, markdown
-from benchmarks.peers.orchestration import CONTESTANTS, GOALS, SAFELIGHT, TWO_WORKERS, figures, rows
+from benchmarks.peers.contest import PYTHON, WARM_UP_IMAGES, Run, check_pictures, vendors_picture
+from benchmarks.peers.faulty import IMAGES, WAYS, Bought, markdown
+from benchmarks.peers.keeping import Keeping, picture_name, receipt_name
+from benchmarks.peers.orchestration import CONTESTANTS, GOALS, KEEPERS, QUEUES, SAFELIGHT, TWO_WORKERS, figures, rows
 from benchmarks.peers.stage import has_redis
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,52 @@ def test_who_could_not_be_measured_is_named_with_the_reason() -> None:
     assert [each.name for each in figures(made)] == ["peer_safelight", "peer_safelight_worker", "peer_safelight_store"]
 
 
+def test_the_page_says_above_its_tables_who_was_faster_with_and_without_pictures() -> None:
+    chosen = [SAFELIGHT, *(CONTESTANTS[name] for name in ("celery_keeps", "dbos_keeps", "celery", "dbos"))]
+    rates = {"safelight": 200, "celery_keeps": 150, "dbos_keeps": 210, "celery": 600, "dbos": 300}
+    told = page.sections(rows(chosen, {name: [_run(rate)] for name, rate in rates.items()}), None)
+    assert told[1] == (
+        "Of the peers that keep the picture, as Safelight does, 1 of 2 were faster than Safelight: DBOS Transact. "
+        "Of the peers that handle no picture, 2 of 2 were faster than Safelight: Celery, threads; DBOS Transact."
+    )
+    kept, bare = told[3].splitlines()[2:], told[5].splitlines()[2:]
+    assert [line.split(" | ")[0] for line in kept] == [
+        "| Safelight",
+        "| Celery, threads, and keeps the picture",
+        "| DBOS Transact, and keeps the picture",
+    ]
+    assert [line.split(" | ")[0] for line in bare] == ["| Safelight", "| Celery, threads", "| DBOS Transact"]
+
+
+async def test_a_peer_that_did_not_keep_every_picture_is_found_out(tmp_path: Path) -> None:
+    picture = await vendors_picture()
+    keeping = Keeping(folder=tmp_path, picture=picture, removes_from=WARM_UP_IMAGES + 1)
+    for image in range(1, WARM_UP_IMAGES + 1):
+        keeping.keep(image, picture)
+        keeping.remove(image)
+    check_pictures(tmp_path, picture)
+
+    (tmp_path / picture_name(7)).write_bytes(picture[:-20])
+    with pytest.raises((RuntimeError, OSError)):
+        check_pictures(tmp_path, picture)
+    (tmp_path / picture_name(7)).unlink()
+    with pytest.raises(RuntimeError, match="other pictures"):
+        check_pictures(tmp_path, picture)
+
+
+async def test_a_peer_keeps_no_half_picture_and_removes_what_it_kept(tmp_path: Path) -> None:
+    picture = await vendors_picture()
+    keeping = Keeping(folder=tmp_path, picture=picture, removes_from=1)
+    with pytest.raises((OSError, SyntaxError)):
+        keeping.keep(1, picture[: len(picture) // 2])
+    assert list(tmp_path.iterdir()) == []
+
+    assert keeping.keep(1, picture) == picture_name(1)
+    assert {each.name for each in tmp_path.iterdir()} == {picture_name(1), receipt_name(1)}
+    keeping.remove(1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_was_paid_for_nothing_is_what_was_billed_beyond_the_pictures() -> None:
     bought = [Bought(seconds=3.0, delivered=13, paid=15), Bought(seconds=5.0, delivered=14, paid=14)]
     assert [each.for_nothing for each in bought] == [2, 0]
@@ -64,6 +111,8 @@ def test_what_was_paid_for_nothing_is_what_was_billed_beyond_the_pictures() -> N
 def test_every_peer_has_a_goal_and_is_a_module_of_its_own() -> None:
     peers = [each for each in CONTESTANTS.values() if each.module]
     assert {each.name for each in peers} == set(GOALS)
+    assert {each.name for each in KEEPERS} == {f"{each.name}_keeps" for each in QUEUES}
+    assert all(GOALS[f"{each.name}_keeps"] == GOALS[each.name] for each in QUEUES)
     assert all((ROOT / "benchmarks" / "peers" / f"{each.module}.py").is_file() for each in peers)
 
 
@@ -100,5 +149,7 @@ async def test_a_quick_run_measures_everybody_and_leaves_nothing_behind(open_fol
     measured = [each for each in CONTESTANTS.values() if has_redis() or not each.wants_redis]
     assert all(told[f"peer_{each.name}"] > 0 for each in measured)
     assert all(0 <= told[f"faulty_{way}_delivered"] <= IMAGES for way in ("batches", "gather", "safelight"))
-    assert len([line for line in shown.decode().splitlines() if line.startswith("| ")]) == 2 + len(CONTESTANTS) + 3
+    ours_in_both_tables = 2
+    lines = 3 + len(CONTESTANTS) + ours_in_both_tables + len(WAYS)
+    assert len([line for line in shown.decode().splitlines() if line.startswith("| ")]) == lines
     assert list(open_folder.iterdir()) == []
