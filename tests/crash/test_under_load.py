@@ -49,6 +49,7 @@ async def through(dsn: str, pool: asyncpg.Pool, home: Path, trouble: Trouble, *,
     return told
 
 
+@pytest.mark.slow
 async def test_every_session_is_ended_again_and_again_under_load(
     database: str, pool: asyncpg.Pool, tmp_path: Path
 ) -> None:

@@ -35,7 +35,10 @@ SLOTS = {DIRECT: 4, REMOTE: 4}
 _BROKEN = ("an image's step broke off", "a rule of the sweep failed")
 
 _STOPPED_SWEEP_SECONDS = 60.0
-_CLOSE_IDLE_GUARDS = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+_CLOSE_IDLE_GUARDS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 """What the server does by its own clock to a session that is left idle in the middle of a sweep."""
 
 _NAPS = 60
