@@ -173,6 +173,8 @@ class Worker:
             log.error("an image's step broke off", image_row=hint.row_id, **log_fields(lease), exc_info=error)
         finally:
             self._at_work[hint.row_id] -= 1
+            if not self._at_work[hint.row_id]:
+                del self._at_work[hint.row_id]
             images_at_work.dec()
             self._admission.nudge()
 
