@@ -156,7 +156,8 @@ class Notifier:
             except Exception as error:  # what was claimed comes again when its lease ends
                 log.warning("could not send alerts", error=type(error).__name__)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), _POLL_SECONDS)
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._awake.wait()
             self._awake.clear()
 
     async def send_due(self) -> int:

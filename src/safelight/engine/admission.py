@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,7 +246,7 @@ class Admission:
                 log.warning("admission failed", error=type(error).__name__)
                 await asyncio.sleep(min(self._timing.admission_seconds, 0.2))
             await asyncio.sleep(_GAP_SECONDS)
-            try:
-                await asyncio.wait_for(self._nudged.wait(), self._timing.admission_seconds)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                # Not `wait_for`: before Python 3.12 it takes a nudge that comes with a cancellation for the answer to it.
+                async with asyncio.timeout(self._timing.admission_seconds):
+                    await self._nudged.wait()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import asyncpg
@@ -108,10 +109,9 @@ class Courier:
 
     async def _rest(self) -> None:
         await asyncio.sleep(_GAP_SECONDS)
-        try:
-            await asyncio.wait_for(self._nudged.wait(), self._route.pace.poll_seconds)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._route.pace.poll_seconds):
+                await self._nudged.wait()
 
 
 async def forget_old(pool: asyncpg.Pool, *, older_than: timedelta = _KEEP) -> int:
