@@ -17,7 +17,7 @@ async def test_a_nudge_at_the_moment_of_its_end_does_not_keep_it_alive(queue: as
     admission = Admission(queue, max_concurrency={}, timing=Timing(admission_seconds=60.0))
     loop = asyncio.create_task(admission.run())
     async with asyncio.timeout(20):
-        while not admission._nudged._waiters:  # noqa: ASYNC110  # pyright: ignore[reportAttributeAccessIssue]
+        while not admission._nudged._waiters:  # noqa: ASYNC110 - it waits for a nudge
             await asyncio.sleep(0.01)
     admission.nudge()
     for _ in range(turns):
