@@ -247,6 +247,6 @@ class Admission:
                 await asyncio.sleep(min(self._timing.admission_seconds, 0.2))
             await asyncio.sleep(_GAP_SECONDS)
             with suppress(TimeoutError):
-                # Not `wait_for`: before Python 3.12 it takes a nudge that comes with a cancellation for the answer to it.
+                # Not `wait_for`: before Python 3.12 a nudge that comes with a cancellation makes it forget that one.
                 async with asyncio.timeout(self._timing.admission_seconds):
                     await self._nudged.wait()
