@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from safelight.db.embedded import EmbeddedServer
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.ids import JobId
 from safelight.engine.sweep import sweep
@@ -26,6 +27,12 @@ from tests.fork_server import DEVNULL, Process, start
 from tests.orders import attempts_of, images_of, until
 
 MODEL = "gemini-3.1-flash-lite-image"
+
+END_EVERY_SESSION = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name LIKE 'safelight%'"
+)
+"""Of this database's own processes; how many there were."""
 OTHER_VENDORS = ("openai", "replicate", "fal")
 LEASE_SECONDS = 1.0
 GRACE_SECONDS = 0.5
@@ -37,6 +44,15 @@ def defaults() -> dict[str, str]:
     timed = ("lease", "grace", "sweep", "admission", "dequeue", "retry_unit", "poll")
     names = [f"{name}_seconds" for name in timed]
     return {f"SAFELIGHT_{name.upper()}": str(Settings.model_fields[name].default) for name in names}
+
+
+@pytest.fixture
+async def own_server(open_folder: Path) -> AsyncIterator[EmbeddedServer]:
+    """A PostgreSQL that a test may stop and kill."""
+    server = EmbeddedServer(open_folder)
+    await asyncio.to_thread(server.start)
+    yield server
+    await asyncio.to_thread(server.destroy)
 
 
 @pytest.fixture

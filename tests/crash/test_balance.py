@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from safelight.chaos.checker import judge
 from safelight.chaos.collect import sightings
 from safelight.chaos.evidence import Sighting
+from safelight.chaos.plan import FAULT_RATES, TROUBLED_JOBS
 from safelight.chaos.report import text
 from safelight.chaos.two_books import compare
 from safelight.db.statements import load
@@ -40,29 +41,6 @@ MODELS = {
     "replicate": "black-forest-labs/flux-schnell",
     "fal": "fal-ai/flux/dev",
 }
-FAULTS = "429 1=0.03,500=0.02,503=0.02,504=0.02,cut=0.02,reset=0.015,hang 60=0.01,garbage=0.03"
-OWN_FAULTS = {
-    "gemini": "refuse=0.015,no-image=0.02",
-    "openai": "refuse=0.02,empty=0.015",
-    "replicate": "refuse=0.015,failed=0.01,canceled=0.01",
-    "fal": "nsfw=0.015,failed=0.01,refuse=0.01",
-}
-"""With the common ones a fifth of the calls."""
-
-TROUBLED_JOBS = (
-    "poll 503 x2",
-    "poll cut x1",
-    "poll 429 1 x1",
-    "poll hang 0.5 x1",
-    "poll html x1",
-    "result 500 x1",
-    "file 503 x1",
-    "file cut x1",
-    "file half-body x1",
-    "file 404",
-)
-"""Beside the rates, every fifth image of a vendor of jobs meets one of these."""
-
 WORKERS = 3
 TIMEOUT_SECONDS = 6.0
 
@@ -71,7 +49,7 @@ TIMEOUT_SECONDS = 6.0
 async def sandbox(tmp_path: Path) -> AsyncIterator[RunningSandbox]:
     config = SandboxConfig(
         latency=Latency(p50_seconds=0.5, p95_seconds=1.5),
-        vendor_fault_rates={vendor: parse_fault_rates(f"{FAULTS},{own}") for vendor, own in OWN_FAULTS.items()},
+        vendor_fault_rates={vendor: parse_fault_rates(rates) for vendor, rates in FAULT_RATES.items()},
         pictures=1,
     )
     async with running_sandbox(config, bill_path=tmp_path / "bill.jsonl") as running:
@@ -168,6 +146,7 @@ async def some_images(count: int) -> list[ImageOrder]:
         vendor, nth = vendors[number % len(vendors)], number // len(vendors)
         script = ""
         if vendor in ("replicate", "fal") and nth % 5 == 0:
+            # Beside the rates, every fifth image of a vendor of jobs meets one of these.
             script = f" [[sandbox: {TROUBLED_JOBS[nth // 5 % len(TROUBLED_JOBS)]}]]"
         found.append(
             image(

@@ -4,7 +4,6 @@ twice."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -17,7 +16,7 @@ from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.submit import submit
 from safelight.sandbox.server import RunningSandbox
-from tests.crash.conftest import MODEL, Fleet
+from tests.crash.conftest import END_EVERY_SESSION, MODEL, Fleet
 from tests.orders import attempts_of, ended, image, order, until
 
 IMAGES = 6
@@ -99,19 +98,8 @@ async def test_every_listen_connection_is_killed(fleet: Fleet) -> None:
 async def test_every_session_of_the_worker_is_killed(fleet: Fleet) -> None:
     await fleet.start()
     job_id = await job_in_full_swing(fleet)
-    await fleet.pool.fetchval(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND application_name LIKE 'safelight%'"
-    )
+    await fleet.pool.fetchval(END_EVERY_SESSION)
     await completes_without_a_second_purchase(fleet, job_id)
-
-
-@pytest.fixture
-async def own_server(open_folder: Path) -> AsyncIterator[EmbeddedServer]:
-    server = EmbeddedServer(open_folder)
-    await asyncio.to_thread(server.start)
-    yield server
-    await asyncio.to_thread(server.destroy)
 
 
 async def test_postgres_is_restarted_in_mid_job(

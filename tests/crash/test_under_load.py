@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from safelight.db.embedded import EmbeddedServer
 from safelight.db.migrate import migrate
 from safelight.db.pool import close_pool, open_pool
+from tests.crash.conftest import END_EVERY_SESSION
 from tests.crash.load import Told, assert_kept_once, ordering
 from tests.crash.processes import api, started
 from tests.orders import until
@@ -23,10 +24,6 @@ from tests.orders import until
 FIRST_SUCCESS_SECONDS = 5.0
 """Promised: so long after PostgreSQL answers again, an order is accepted."""
 
-END_EVERY_SESSION = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND application_name LIKE 'safelight%'"
-)
 ALL_ENDED = "SELECT count(*) = 0 FROM jobs WHERE completed_at IS NULL"
 
 Trouble = Callable[[Told], Awaitable[None]]
@@ -62,14 +59,6 @@ async def test_every_session_is_ended_again_and_again_under_load(
 
     await through(database, pool, tmp_path, trouble, clients=2, workers=1)
     assert min(ended) > 0
-
-
-@pytest.fixture
-async def own_server(open_folder: Path) -> AsyncIterator[EmbeddedServer]:
-    server = EmbeddedServer(open_folder)
-    await asyncio.to_thread(server.start)
-    yield server
-    await asyncio.to_thread(server.destroy)
 
 
 @pytest.mark.slow

@@ -33,8 +33,8 @@ from safelight.storage.local import LocalBlobStore
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt, Staging
 from safelight.wiring.parts import catalog_of, fetch_of, timing_of
-from tests.engine.test_claim import register
-from tests.orders import order
+from tests.engine.test_claim import register, take
+from tests.orders import image, order
 
 LONG_LEASE_SECONDS = 15.0
 
@@ -139,3 +139,13 @@ async def swept(settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool) -> 
     found = await sweep(pool, queue, staging_of(settings), timing=patient(settings))
     assert found is not None
     return found
+
+
+async def lost_lease(pool: asyncpg.Pool, queue: asyncpg.Pool) -> tuple[JobId, Lease]:
+    """What the first of two workers still holds of the only image of a job, which the second has claimed by now."""
+    first, second = await register(pool), await register(pool)
+    job_id, hint = await admitted_one(pool, queue, image("img"))
+    stale = await take(pool, hint, first)
+    assert stale is not None
+    assert await take(pool, hint, second) is not None
+    return job_id, stale

@@ -9,7 +9,8 @@ import asyncpg
 
 from safelight.domain.lifecycle import ImageStatus, JobStatus
 from safelight.engine import settle
-from safelight.engine.settle import BROKEN_STEPS_LIMIT, Ended, Released
+from safelight.engine.outcome import Ended, Released
+from safelight.engine.settle import BROKEN_STEPS_LIMIT
 from safelight.engine.submit import submit
 from safelight.engine.worker import Worker
 from safelight.sandbox.server import RunningSandbox

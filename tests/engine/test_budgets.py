@@ -20,7 +20,7 @@ from safelight.engine.accounts import account_of, set_daily_budget
 from safelight.engine.control import CancelMode, cancel, retry
 from safelight.engine.journal import locked_job
 from safelight.engine.lease import Lease, claim
-from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict
+from safelight.engine.outcome import AttemptEnd, End, Ended, ImageError, Opened, TryAgain, Verdict
 from safelight.engine.submit import submit
 from tests.engine import alone
 from tests.engine.books import (
@@ -56,7 +56,7 @@ async def taken(pool: asyncpg.Pool, queue: asyncpg.Pool) -> Lease:
 async def opened(pool: asyncpg.Pool, lease: Lease) -> tuple[Lease, AttemptId]:
     attempt_id = new_attempt_id()
     answer = await alone.open_attempt(pool, lease, attempt_id, call_seconds=60.0, grace_seconds=5.0)
-    assert isinstance(answer, settle.Opened), answer
+    assert isinstance(answer, Opened), answer
     return lease.moved(ImageStatus.GENERATING), attempt_id
 
 
@@ -109,7 +109,7 @@ async def test_a_second_call_that_finds_no_room_ends_its_image_as_budget(
     await concluded(pool, call, paid)
     lease = await taken(pool, queue)
     answer = await alone.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
-    assert answer == settle.Ended(ImageStatus.FAILED)
+    assert answer == Ended(ImageStatus.FAILED)
     [row] = await images_of(pool, job_id)
     assert (row["error"]["kind"], row["error"]["code"], row["error"]["billed"]) == ("BUDGET", "DAILY_BUDGET", "yes")
     assert await pool.fetchval("SELECT count(*) FROM attempts") == 1
@@ -149,7 +149,7 @@ async def test_a_budget_that_is_lowered_stops_what_waits(pool: asyncpg.Pool, que
     await set_daily_budget(pool, PAYER, 0)
     lease = await taken(pool, queue)
     answer = await alone.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
-    assert answer == settle.Ended(ImageStatus.FAILED)
+    assert answer == Ended(ImageStatus.FAILED)
     assert (await images_of(pool, job_id))[0]["error"]["kind"] == "BUDGET"
     assert await day_of(pool) == (0, 0, 0)
 
@@ -216,7 +216,7 @@ async def test_a_call_that_finds_no_room_tells_what_is_used_without_it(pool: asy
     lease = await taken(pool, queue)
     await ordered(pool, "two", estimate=7 * E)
     answer = await alone.open_attempt(pool, lease, new_attempt_id(), call_seconds=60.0, grace_seconds=5.0)
-    assert answer == settle.Ended(ImageStatus.FAILED)
+    assert answer == Ended(ImageStatus.FAILED)
     assert await told(pool) == [(PAYER, 50), (PAYER, 50), (PAYER, 100)]
     data = await pool.fetchval("SELECT data FROM notices ORDER BY id DESC LIMIT 1")
     assert (data["budget_usd"], data["used_usd"]) == ("0.400", "0.280")

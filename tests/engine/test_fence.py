@@ -13,11 +13,11 @@ from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus
 from safelight.engine import provider_book, settle
-from safelight.engine.lease import LEASE_LOST, Lease, claim
+from safelight.engine.lease import LEASE_LOST, Lease
 from safelight.engine.outcome import End, ImageError, TryAgain, no_answer
 from safelight.settings import Settings
 from tests.engine import alone
-from tests.engine.by_hand import admitted_one, picture, pipeline_of, receipt_of
+from tests.engine.by_hand import admitted_one, lost_lease, picture, pipeline_of, receipt_of
 from tests.engine.test_claim import register, take
 from tests.orders import attempts_of, image, images_of
 
@@ -140,11 +140,7 @@ async def test_a_receipt_is_neither_written_twice_nor_closed_by_a_late_failure(
 async def test_a_sweep_that_saw_an_earlier_owner_takes_nothing_from_the_present_one(
     pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:
-    first, second = await register(pool), await register(pool)
-    job_id, hint = await admitted_one(pool, queue, image("img"))
-    seen = await take(pool, hint, first)
-    assert seen is not None
-    assert await claim(pool, hint, worker_id=second, lease_seconds=15) is not None
+    job_id, seen = await lost_lease(pool, queue)
     before = await everything_but_attempts(pool, job_id)
     assert await pool.fetchval(load("sweep").requeue_orphan, seen.row_id, "processing", seen.token) is None
     assert await everything_but_attempts(pool, job_id) == before

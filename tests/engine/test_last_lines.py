@@ -15,8 +15,7 @@ from safelight.engine import settle
 from safelight.engine.lease import LEASE_LOST
 from safelight.engine.submit import submit
 from tests.engine.books import PAYER, assert_books_balance, balance, billed_order, open_account
-from tests.engine.by_hand import admitted_one
-from tests.engine.test_claim import register, take
+from tests.engine.by_hand import lost_lease
 from tests.orders import image, images_of, until
 
 SPENT = GiveUp(ErrorKind.TEMPORARY, "VENDOR_FAILING", "Said no.", at_provider=True)
@@ -84,11 +83,7 @@ async def test_of_two_orders_that_look_at_a_budget_at_once_one_waits_for_the_oth
 async def test_whoever_lost_its_lease_sends_the_image_to_no_other_provider(
     pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:
-    first, second = await register(pool), await register(pool)
-    job_id, hint = await admitted_one(pool, queue, image("img"))
-    stale = await take(pool, hint, first)
-    assert stale is not None
-    assert await take(pool, hint, second) is not None
+    job_id, stale = await lost_lease(pool, queue)
     targets = [{"provider": "placeholder", "model": "placeholder-1", "options": {}, "timeout_seconds": 10.0}] * 2
     await pool.execute("UPDATE images SET targets = $1", targets)
     before = await images_of(pool, job_id)
@@ -97,11 +92,7 @@ async def test_whoever_lost_its_lease_sends_the_image_to_no_other_provider(
 
 
 async def test_whoever_lost_its_lease_hands_nothing_back(pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:
-    first, second = await register(pool), await register(pool)
-    job_id, hint = await admitted_one(pool, queue, image("img"))
-    stale = await take(pool, hint, first)
-    assert stale is not None
-    assert await take(pool, hint, second) is not None
+    job_id, stale = await lost_lease(pool, queue)
     before = await images_of(pool, job_id)
     assert await settle.hand_back(pool, stale, retry_unit_seconds=1) is LEASE_LOST
     assert await images_of(pool, job_id) == before

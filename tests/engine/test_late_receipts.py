@@ -10,8 +10,8 @@ from safelight.domain.attempts import OnUncertain
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.lifecycle import ImageStatus
 from safelight.engine import provider_book, settle
-from safelight.engine.outcome import ImageError
-from safelight.engine.settle import BROKEN_STEPS_LIMIT, Ended
+from safelight.engine.outcome import Ended, ImageError
+from safelight.engine.settle import BROKEN_STEPS_LIMIT
 from safelight.engine.sweep import Findings
 from safelight.settings import Settings
 from tests.engine.by_hand import picture, receipt_of, swept

@@ -30,7 +30,7 @@ from safelight.engine.accounts import account_of, set_daily_budget
 from safelight.engine.control import CancelMode, cancel, retry
 from safelight.engine.lease import Hint, Lease, claim
 from safelight.engine.ledger import EntryKind, add_credit
-from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict, no_answer
+from safelight.engine.outcome import AttemptEnd, End, ImageError, Opened, TryAgain, Verdict, no_answer
 from safelight.engine.submit import submit
 from safelight.settings import Settings
 from tests.engine import alone
@@ -139,7 +139,7 @@ class World:
             return
         attempt_id = new_attempt_id()
         opened = await alone.open_attempt(self.pool, lease, attempt_id, call_seconds=60.0, grace_seconds=5.0)
-        if isinstance(opened, settle.Opened):
+        if isinstance(opened, Opened):
             self.calls.append((lease.moved(ImageStatus.GENERATING), attempt_id))
 
     async def complete(self, pick: int) -> None:

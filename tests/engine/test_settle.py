@@ -11,7 +11,7 @@ from safelight.domain.lifecycle import ImageStatus
 from safelight.engine import settle
 from safelight.engine.advance import StoredRendition
 from safelight.engine.lease import Lease
-from safelight.engine.outcome import Ended, ImageError
+from safelight.engine.outcome import Ended, ImageError, Opened
 from safelight.storage.staging import Receipt
 from tests.engine import alone
 from tests.engine.by_hand import admitted_one, receipt_of
@@ -101,7 +101,5 @@ async def generating(pool: asyncpg.Pool, queue: asyncpg.Pool) -> tuple[JobId, Le
     lease = await take(pool, hint, worker)
     assert lease is not None
     attempt_id = new_attempt_id()
-    assert isinstance(
-        await alone.open_attempt(pool, lease, attempt_id, call_seconds=10, grace_seconds=10), settle.Opened
-    )
+    assert isinstance(await alone.open_attempt(pool, lease, attempt_id, call_seconds=10, grace_seconds=10), Opened)
     return job_id, lease.moved(ImageStatus.GENERATING), receipt_of(lease, attempt_id, b"a picture")

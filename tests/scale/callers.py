@@ -57,16 +57,7 @@ class Witness:
 
     async def fetch(self, client: httpx2.AsyncClient, job_id: str, image_id: str) -> bytes:
         answer = await client.get(f"/v1/jobs/{job_id}/images/{image_id}")
-        self.served.append(
-            Served(
-                job_id=job_id,
-                image_id=image_id,
-                status=answer.status_code,
-                length=len(answer.content),
-                sha256=hashlib.sha256(answer.content).hexdigest(),
-                content_type=answer.headers["content-type"],
-            )
-        )
+        self.served.append(Served.as_answered(job_id, image_id, answer))
         return answer.content
 
     async def verdict(self, database: str, place: BucketPlace, *, bill: Path, folder: Path) -> Verdict:

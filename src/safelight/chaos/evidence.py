@@ -6,6 +6,7 @@ what depends on it is not judged; an empty file says that there was nothing. `bi
 
 from __future__ import annotations
 
+import hashlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import httpx2
 import orjson
 
 T = TypeVar("T")
@@ -73,6 +75,17 @@ class Served:
     length: int = 0
     sha256: str = ""
     content_type: str = ""
+
+    @classmethod
+    def as_answered(cls, job_id: str, image_id: str, answer: httpx2.Response) -> Served:
+        return cls(
+            job_id=job_id,
+            image_id=image_id,
+            status=answer.status_code,
+            length=len(answer.content),
+            sha256=hashlib.sha256(answer.content).hexdigest(),
+            content_type=answer.headers.get("content-type", ""),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 import time
 from collections import Counter
@@ -150,16 +149,7 @@ async def _fetch(installation: Installation, watch: Watch, evidence: Path) -> No
             except httpx2.TransportError:
                 served.append(Served(job_id=job_id, image_id=image_id, status=None))
                 return
-        served.append(
-            Served(
-                job_id=job_id,
-                image_id=image_id,
-                status=answer.status_code,
-                length=len(answer.content),
-                sha256=hashlib.sha256(answer.content).hexdigest(),
-                content_type=answer.headers.get("content-type", ""),
-            )
-        )
+        served.append(Served.as_answered(job_id, image_id, answer))
 
     async with (
         httpx2.AsyncClient(base_url=installation.urls[0], timeout=30, trust_env=False) as http,

@@ -24,10 +24,7 @@ from safelight.engine.journal import (
     reopen_job,
 )
 from safelight.engine.lease import LEASE_LOST, Lease, LeaseLost
-from safelight.engine.outcome import AttemptEnd, End, ImageError, TryAgain, Verdict, broken, stopped
-from safelight.engine.outcome import Ended as Ended  # what a write can end with is named here, whole
-from safelight.engine.outcome import Opened as Opened
-from safelight.engine.outcome import Released as Released
+from safelight.engine.outcome import AttemptEnd, End, Ended, ImageError, Released, TryAgain, Verdict, broken, stopped
 from safelight.engine.provider_book import close_attempt, database_now, next_step_of
 from safelight.engine.traces import told_as
 from safelight.tracing.spans import SpanName
