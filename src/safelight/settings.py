@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     """Pages for people at `/dashboard`."""
     max_streams: int = Field(default=2000, ge=0, le=3000)
     """Open event streams per API process, which holds 4000 connections in all; further ones are refused."""
+    requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Requests a minute that one key, or one address where no key is needed, may make of each API process; further ones
+    are refused. Default: as many as come. See [request rate](#request-rate)."""
     url: str = "http://127.0.0.1:8420"
     """The API that the command line talks to."""
     api_key: SecretStr | None = None

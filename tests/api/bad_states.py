@@ -179,6 +179,13 @@ BAD_STATES: dict[str, tuple[BadState, ...]] = {
                 "streams_beyond_the_limit_are_refused_until_one_ends",
             ),
             (
+                "a request beyond what a key, or an address where no key is needed, may make in a minute",
+                429,
+                "rate-limited",
+                "api/test_request_rate.py",
+                "requests_beyond_the_rate_of_their_key_are_refused_before_their_body_is_read",
+            ),
+            (
                 "a job beyond what may wait",
                 503,
                 "queue-full",

@@ -18,6 +18,7 @@ from safelight.api.edge.closing import closing_of
 from safelight.api.edge.gate import Gate, stopping
 from safelight.api.edge.measured import Measured
 from safelight.api.edge.openapi import Application
+from safelight.api.edge.rate import RequestRate
 from safelight.api.edge.request_id import RequestIds
 from safelight.api.edge.session import Sessions
 from safelight.api.following.routes import event_routes
@@ -123,7 +124,12 @@ def create_app(deps: ApiDependencies) -> Application:
     app.include_router(service_routes(deps))
     app.include_router(metrics_routes(deps))
     failures.install(app)
-    app.add_middleware(Authentication, keyring=keyring, sessions=Sessions(deps.vault, clock=deps.clock))
+    app.add_middleware(
+        Authentication,
+        keyring=keyring,
+        sessions=Sessions(deps.vault, clock=deps.clock),
+        rate=RequestRate(deps.requests_per_minute),
+    )
     app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)
     app.add_middleware(RequestIds, failed=failures.internal_error, cut_off=stopping)
     app.add_middleware(ErrorForm)

@@ -28,17 +28,17 @@ class ApiDependencies:
     answer requests, and raises when it cannot. `body_seconds` is the time a request's body may take to arrive,
     `acquire_seconds` the time that one waits for a free connection. `allowed_hosts` are the names that clients may call
     the service by, `*` any; `max_waiting` is how many requests may wait for a job at a time, `max_streams` how many may
-    stream its events. `vault` seals webhooks' secrets, and `check_url` says whether an address that a caller names may
-    be asked. A worker is alive `lease_seconds` after its last sign. Forecasts go by a backlog that was looked at
-    `traffic_seconds` ago at most, and by calls as they were `history_seconds` ago. `may_run_open`: only this machine
-    reaches the service, which needs no keys until the first one is made. `require_idempotency_key`: a submit without
-    one is refused. A request in OpenAI's form waits `openai_wait_seconds` for its pictures, and may call a model by
-    one of `openai_aliases`, which lead to what it is called here. `renderer` decodes what is uploaded, at most
-    `max_uploads` at a time; uploads are kept for `upload_retention_days`. Signed links are good for
-    `url_expiry_seconds` by `clock`, in seconds since 1970; with `redirect_downloads` pictures come from the storage
-    itself where it can. A job is removed `image_retention_days` after its end, None: never. `depth` says how much may
-    wait. With `metrics` figures are told to whoever asks, which are `scrape_fresh_seconds` old at most; an image is
-    stuck that has stood still for `stuck_seconds`.
+    stream its events, `requests_per_minute` how many requests a minute one caller may make, None: any number. `vault`
+    seals webhooks' secrets, and `check_url` says whether an address that a caller names may be asked. A worker is alive
+    `lease_seconds` after its last sign. Forecasts go by a backlog that was looked at `traffic_seconds` ago at most, and
+    by calls as they were `history_seconds` ago. `may_run_open`: only this machine reaches the service, which needs no
+    keys until the first one is made. `require_idempotency_key`: a submit without one is refused. A request in OpenAI's
+    form waits `openai_wait_seconds` for its pictures, and may call a model by one of `openai_aliases`, which lead to
+    what it is called here. `renderer` decodes what is uploaded, at most `max_uploads` at a time; uploads are kept for
+    `upload_retention_days`. Signed links are good for `url_expiry_seconds` by `clock`, in seconds since 1970; with
+    `redirect_downloads` pictures come from the storage itself where it can. A job is removed `image_retention_days`
+    after its end, None: never. `depth` says how much may wait. With `metrics` figures are told to whoever asks, which
+    are `scrape_fresh_seconds` old at most; an image is stuck that has stood still for `stuck_seconds`.
     """
 
     pool: asyncpg.Pool
@@ -57,6 +57,7 @@ class ApiDependencies:
     allowed_hosts: Collection[str] = LOOPBACK_HOSTS
     max_waiting: int = 1000
     max_streams: int = 2000
+    requests_per_minute: int | None = None
     lease_seconds: float = 15.0
     traffic_seconds: float = 2.0
     history_seconds: float = 5.0

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,19 +41,45 @@ def enter_folder(name: str, *, parent: int) -> int:
 
 def write_part(data: bytes, *, folder: int) -> str:
     """A new file with these bytes, on disk, under a fresh name that no reader looks at."""
-    name = f".{secrets.token_hex(8)}{PART_SUFFIX}"
-    file = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+    [name] = write_parts([[data]], folder=folder)
+    return name
+
+
+def write_parts(contents: Sequence[Sequence[bytes]], *, folder: int) -> list[str]:
+    """A new file for each content, whose pieces follow each other in it; all on disk, or OSError and none is there."""
+    files: dict[str, int] = {}
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(file, rest) :]
-        sync(file)
+        for pieces in contents:
+            name = f".{secrets.token_hex(8)}{PART_SUFFIX}"
+            files[name] = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
+            for piece in pieces:
+                _write(piece, files[name])
+        if len(files) > 1:  # on their way together, the first sync takes most of them along
+            for file in files.values():
+                _begin_writing(file)
+        for file in files.values():
+            sync(file)
     except OSError:
-        os.unlink(name, dir_fd=folder)
+        for name in files:
+            os.unlink(name, dir_fd=folder)
         raise
     finally:
-        os.close(file)
-    return name
+        for file in files.values():
+            os.close(file)
+    return list(files)
+
+
+def _write(data: bytes, file: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _begin_writing(file: int) -> None:
+    """What was written is on its way to the medium, where the system can be told so: Linux, in whose page cache it is
+    not kept then. A hint."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def removed(name: str, *, folder: int) -> bool:

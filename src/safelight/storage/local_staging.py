@@ -1,7 +1,8 @@
 """Attempts staged in a folder that all workers of an installation share.
 
-An attempt's bytes are on the medium under their name before its sidecar gets one. Small attempts that come while others
-are being staged share a thread and the syncs of the folder with each other.
+A staged attempt is one file, `{attempt_id}.staged`: a line with its receipt, then the vendor's bytes. It is on the
+medium before it gets its name, so that whatever has a name is whole. Small attempts that come while others are being
+staged share a thread and syncs with each other. Release 0.1 staged two files for an attempt: see `staged_pairs`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,11 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from safelight.storage import durable
+from safelight.storage import durable, staged_pairs
 from safelight.storage.staging import (
-    BYTES,
-    SIDECAR,
     BroughtBack,
     Receipt,
     Staged,
@@ -36,6 +35,9 @@ _log = logging.getLogger(__name__)
 
 MARKER = ".safelight-staging"
 """The file that tells this folder from every other."""
+STAGED = ".staged"
+
+_LONGEST_RECEIPT_BYTES = 1 << 20
 
 _SMALL_BYTES = 256 << 10
 _MOST_TOGETHER = 16
@@ -116,89 +118,50 @@ class LocalStaging:
         new: dict[str, tuple[Receipt, bytes]] = {}
         for receipt, data in attempts:
             new.setdefault(checked(receipt, data), (receipt, data))
-        earlier = {attempt_id: found for attempt_id in new if (found := self._earlier(attempt_id))}
-        for attempt_id in earlier:
-            del new[attempt_id]
         with self._opened() as folder:
+            earlier = {attempt_id: found for attempt_id in new if (found := _earlier(attempt_id, folder))}
+            for attempt_id in earlier:
+                del new[attempt_id]
             if earlier:
                 durable.sync(folder)  # its writer may not have come that far
-            _place({attempt_id + BYTES: data for attempt_id, (_, data) in new.items()}, folder=folder)
-            _place({attempt_id + SIDECAR: encode(receipt) for attempt_id, (receipt, _) in new.items()}, folder=folder)
+            _place(new, folder)
         staged = {attempt_id: receipt for attempt_id, (receipt, _) in new.items()} | earlier
         return [_outcome(receipt, staged[receipt.attempt_id]) for receipt, _ in attempts]
 
-    def _earlier(self, attempt_id: str) -> Receipt | None:
-        """The receipt of what is staged already; None when that is damaged, so that it is replaced."""
-        try:
-            found = self._load(attempt_id)
-        except StagedCorrupt:
-            return None
-        return found[0] if found is not None else None
-
     def _scan(self) -> tuple[list[Receipt], list[str]]:
-        receipts: list[Receipt] = []
+        receipts: dict[str, Receipt] = {}
         corrupt: list[str] = []
         with self._opened() as folder:
             for name in durable.list_names(folder):
-                if not name.endswith(SIDECAR):
+                attempt_id, dot, suffix = name.rpartition(".")
+                read = _READERS.get(dot + suffix)
+                if read is None:
                     continue
                 try:
-                    receipt = self._read_receipt(name.removesuffix(SIDECAR), folder)
-                    if receipt is not None:
-                        receipts.append(receipt)
+                    receipt = read(attempt_id, folder)
                 except (StagedCorrupt, OSError):  # one bad file does not hide the others
                     corrupt.append(name)
-        return by_age(receipts), corrupt
+                else:
+                    if receipt is not None:
+                        receipts[attempt_id] = receipt
+        return by_age(list(receipts.values())), corrupt
 
     def _load(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
         with self._opened() as folder:
-            receipt = self._read_receipt(attempt_id, folder)
-            if receipt is None:
-                return None
-            try:
-                data = durable.read_file(attempt_id + BYTES, folder=folder)
-            except FileNotFoundError:
-                return self._gone(attempt_id, folder)
-        return matched(receipt, data)
-
-    def _read_receipt(self, attempt_id: str, folder: int) -> Receipt | None:
-        """None when nothing is staged. Looks at the bytes' length, not at the bytes."""
-        try:
-            receipt = decode(durable.read_file(attempt_id + SIDECAR, folder=folder), attempt_id=attempt_id)
-        except FileNotFoundError:
-            return None
-        try:
-            length = os.stat(attempt_id + BYTES, dir_fd=folder, follow_symlinks=False).st_size
-        except FileNotFoundError:
-            return self._gone(attempt_id, folder)
-        if length != receipt.length:
-            raise StagedCorrupt(f"attempt `{attempt_id}`: {length} bytes are staged, not {receipt.length}")
-        return receipt
-
-    def _gone(self, attempt_id: str, folder: int) -> None:
-        """Bytes that went with their sidecar were discarded meanwhile; else the sidecar has lost them."""
-        with suppress(FileNotFoundError):
-            os.stat(attempt_id + SIDECAR, dir_fd=folder, follow_symlinks=False)
-            raise StagedCorrupt(f"attempt `{attempt_id}`: the receipt is there, its bytes are not")
+            return _load(attempt_id, folder)
 
     def _discard(self, attempt_ids: Sequence[str]) -> list[None]:
         with self._opened() as folder:
-            sidecars = [durable.removed(attempt_id + SIDECAR, folder=folder) for attempt_id in attempt_ids]
-            if any(sidecars):
-                durable.sync(folder)
             for attempt_id in attempt_ids:
-                durable.removed(attempt_id + BYTES, folder=folder)
+                durable.removed(attempt_id + STAGED, folder=folder)
+                staged_pairs.discard(attempt_id, folder)
         return [None] * len(attempt_ids)
 
     def _remove_incomplete(self, older_than_seconds: float) -> int:
         with self._opened() as folder:
-            names = set(durable.list_names(folder))
-            incomplete = [
-                name
-                for name in sorted(names)
-                if name.endswith(durable.PART_SUFFIX)
-                or (name.endswith(BYTES) and name.removesuffix(BYTES) + SIDECAR not in names)
-            ]
+            names = durable.list_names(folder)
+            incomplete = [name for name in names if name.endswith(durable.PART_SUFFIX)]
+            incomplete += staged_pairs.incomplete(names)
             return durable.remove_old(folder, incomplete, older_than_seconds=older_than_seconds)
 
     @contextmanager
@@ -210,20 +173,55 @@ class LocalStaging:
             os.close(folder)
 
 
-def _place(files: Mapping[str, bytes], *, folder: int) -> None:
+def _place(attempts: Mapping[str, tuple[Receipt, bytes]], folder: int) -> None:
     """Each is whole under its name, by one sync of the folder for all; or OSError is raised."""
-    parts: dict[str, str] = {}
+    if not attempts:
+        return
+    contents = [(encode(receipt), b"\n", data) for receipt, data in attempts.values()]
+    parts = durable.write_parts(contents, folder=folder)
+    for attempt_id, part in zip(attempts, parts, strict=True):
+        os.rename(part, attempt_id + STAGED, src_dir_fd=folder, dst_dir_fd=folder)
+    durable.sync(folder)
+
+
+def _earlier(attempt_id: str, folder: int) -> Receipt | None:
+    """The receipt of what is staged already; None when that is damaged, so that it is replaced."""
     try:
-        for name, data in files.items():
-            parts[name] = durable.write_part(data, folder=folder)
-    except OSError:
-        for part in parts.values():
-            durable.removed(part, folder=folder)
-        raise
-    for name, part in parts.items():
-        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
-    if parts:
-        durable.sync(folder)
+        found = _load(attempt_id, folder)
+    except StagedCorrupt:
+        return None
+    return found[0] if found is not None else None
+
+
+def _load(attempt_id: str, folder: int) -> tuple[Receipt, bytes] | None:
+    try:
+        content = durable.read_file(attempt_id + STAGED, folder=folder)
+    except FileNotFoundError:
+        return staged_pairs.load(attempt_id, folder)
+    line, _, data = content.partition(b"\n")
+    return matched(decode(line, attempt_id=attempt_id), data)
+
+
+def _read_receipt(attempt_id: str, folder: int) -> Receipt | None:
+    """None when nothing is staged. Looks at the bytes' length, not at the bytes."""
+    try:
+        descriptor = durable.open_file(attempt_id + STAGED, folder=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            line = file.readline(_LONGEST_RECEIPT_BYTES)
+        length = os.fstat(descriptor).st_size - len(line)
+    finally:
+        os.close(descriptor)
+    receipt = decode(line, attempt_id=attempt_id)
+    if length != receipt.length:
+        raise StagedCorrupt(f"attempt `{attempt_id}`: {length} bytes are staged, not {receipt.length}")
+    return receipt
+
+
+_READERS = {STAGED: _read_receipt, staged_pairs.SIDECAR: staged_pairs.read_receipt}
+"""Of what has a name that ends so, in the order in which they are read: what is staged as one file counts."""
 
 
 def _outcome(asked: Receipt, kept: Receipt) -> Staged | StagedConflict:

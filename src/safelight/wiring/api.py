@@ -68,6 +68,7 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
                 upload_retention_days=settings.upload_retention_days,
                 allowed_hosts=LOOPBACK_HOSTS | own_hosts(settings),
                 max_streams=settings.max_streams,
+                requests_per_minute=settings.requests_per_minute,
                 lease_seconds=settings.lease_seconds,
                 may_run_open=settings.is_local,
                 url_expiry_seconds=settings.url_expiry_seconds,

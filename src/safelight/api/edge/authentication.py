@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from safelight.api.access import NO_KEY, caller_in, set_caller
 from safelight.api.edge.failures import answer_to
 from safelight.api.edge.origin import is_from_here
+from safelight.api.edge.rate import RequestRate
 from safelight.api.edge.session import SESSION_COOKIE, Sessions
 from safelight.api.pictures.passes import bears_link
 from safelight.domain.access import ANYBODY, Caller
@@ -36,12 +37,16 @@ class Authentication:
     alone, which is how a browser follows a stream or saves a table; where there is a link, that counts. The dashboard
     itself sends away whom it does not know, and has found out on whose behalf it asks. Where nobody needs a key, every
     page on the web can make a browser of this machine call: from there nothing is taken that is more than a look.
+
+    Whoever has been let in is counted by `rate`, and sent away with one request too many. What the dashboard asks for
+    somebody is not counted.
     """
 
-    def __init__(self, app: ASGIApp, *, keyring: Keyring, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, *, keyring: Keyring, sessions: Sessions, rate: RequestRate) -> None:
         self._app = app
         self._keyring = keyring
         self._sessions = sessions
+        self._rate = rate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or is_open(scope["path"]) or caller_in(scope) is not None:
@@ -52,11 +57,12 @@ class Authentication:
             caller = await self._keyring.caller(self._key_of(request))
             if not in_dashboard(scope["path"]):
                 _require_leave(request, caller)
+            if caller is not None:  # else the route finds out whether the link is good
+                set_caller(scope, caller)
+                await self._rate.require_room(request, caller)
         except Exception as error:  # the routes' own net is not around us: what it does not know is raised again
             await answer_to(request, error)(scope, receive, send)
             return
-        if caller is not None:  # else the route finds out whether the link is good
-            set_caller(scope, caller)
         await self._app(scope, receive, send)
 
     def _key_of(self, request: Request) -> str | None:

@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from safelight.api import schemas
 from safelight.api.edge.next_steps import tell_of_next_steps
 from safelight.api.edge.problems import MEDIA_TYPE
+from safelight.api.edge.rate import is_counted
 from safelight.api.schemas import openai
 
 _REF = "#/components/schemas/{model}"
@@ -120,11 +121,15 @@ def request_body(
 
 
 def _tell_of_keys(document: dict[str, Any]) -> None:
-    """What needs a key is refused without one, without its scope, and for an account that is another's."""
+    """What needs a key is refused without one, without its scope, for an account that is another's, and, where requests
+    are counted, too often."""
     refusals = {str(status): answer for status, answer in problems(401, 403, 404).items()}
-    for operation in (each for methods in document["paths"].values() for each in methods.values()):
-        if "security" in operation:
-            operation["responses"] = dict(sorted((refusals | operation["responses"]).items()))
+    too_often = {str(status): answer for status, answer in problems(429).items()}
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            if "security" in operation:
+                all_refusals = refusals | too_often if is_counted(path) else refusals
+                operation["responses"] = dict(sorted((all_refusals | operation["responses"]).items()))
 
 
 def _remove_foreign_errors(document: dict[str, Any]) -> None:

@@ -272,6 +272,13 @@ PROBLEMS: Mapping[str, ProblemType] = {
         "job's events page by page.",
         is_retryable=True,
     ),
+    "rate-limited": ProblemType(
+        429,
+        "Too many requests",
+        "The key, or the address where no key is needed, has made more requests of this process than it may "
+        "(`SAFELIGHT_REQUESTS_PER_MINUTE`). Nothing was done. Send it again after `Retry-After`.",
+        is_retryable=True,
+    ),
     "internal-error": ProblemType(
         500,
         "Internal error",

@@ -68,11 +68,15 @@ class Pass:
 def bears_link(request: Request) -> bool:
     """Whether a route that knows of links is asked, with one and without a key. Nothing else may be let in for it."""
     return (
-        request.method in ("GET", "HEAD")
-        and _PATHS.fullmatch(request.scope["path"]) is not None
+        may_have_link(request)
         and "authorization" not in request.headers
         and not {SIGNATURE, LINK}.isdisjoint(request.query_params.keys())
     )
+
+
+def may_have_link(request: Request) -> bool:
+    """Whether it asks for what links are made for: a picture, or a job's archive."""
+    return request.method in ("GET", "HEAD") and _PATHS.fullmatch(request.scope["path"]) is not None
 
 
 def reach_with(viewer: Caller | Pass) -> str | None:
