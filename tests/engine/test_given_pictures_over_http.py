@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from safelight.wiring.api import api_of
 from tests.api.conftest import _Server
 from tests.engine.conftest import running
 from tests.engine.test_given_pictures import ANYWHERE_HERE, at, mask_png, png
+from tests.listening import listening_socket
 from tests.net.loopback_site import open_site, whole
 
 
@@ -26,7 +26,7 @@ from tests.net.loopback_site import open_site, whole
 async def service(settings: Settings) -> AsyncIterator[SafelightClient]:
     """A client of the API of this installation."""
     assert settings.database_url is not None
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening_socket()
     async with api_of(settings, settings.database_url) as app:
         server = _Server(ServerConfig(app, head_seconds=30.0, stop_seconds=2, stall_seconds=30.0))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -80,7 +80,7 @@ async def test_while_the_bucket_is_away_bytes_are_staged_on_this_host_and_it_is_
     hosts.trouble.go_away()
     staged = await a.stage(receipt_for(), BYTES)
     assert staged.only_in
-    assert hosts.disk("a") == {"att_1.staged"}
+    assert hosts.disk("a") == {"att_1.bin", "att_1.json"}
     assert await a.load("att_1") == (receipt_for(), BYTES)
     assert (a.free_bytes() or 0) > 0, "the disk counts now"
     assert await a.bring_back() == BroughtBack(stranded=(receipt_for(),), here=staged.only_in)

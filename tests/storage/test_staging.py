@@ -68,8 +68,8 @@ async def test_a_staged_attempt_is_found_by_another_process_with_all_its_receipt
     assert await restarted.load("att_1") == (_receipt(), BYTES)
     assert _receipt().cost == Cost(39_000, CostBasis.USAGE, "gemini@2026-11")
     assert staged == Staged(receipt=_receipt(), only_in=None)
-    assert (tmp_path / "att_1.staged").read_bytes().endswith(b"}\n" + BYTES)
-    assert [path.name for path in tmp_path.iterdir()] == ["att_1.staged"]
+    assert (tmp_path / "att_1.bin").read_bytes() == BYTES
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["att_1.bin", "att_1.json"]
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
 
 
@@ -138,34 +138,47 @@ def test_an_amount_without_a_basis_is_no_receipt() -> None:
         _receipt(cost_microusd=None)
 
 
-async def test_parts_are_never_listed_and_go_when_they_are_old(staging: LocalStaging, tmp_path: Path) -> None:
+async def test_parts_and_bytes_without_a_sidecar_are_never_listed(staging: LocalStaging, tmp_path: Path) -> None:
+    (tmp_path / "att_1.bin").write_bytes(BYTES)
     (tmp_path / ".0123~part").write_bytes(BYTES[:100])
+
     assert await staging.pending() == []
     assert await staging.corrupt() == []
+    assert await staging.load("att_1") is None
 
     await staging.stage(_receipt(), BYTES)
+    assert await staging.load("att_1") == (_receipt(), BYTES)
+
+
+async def test_leftovers_are_removed_when_they_are_old_and_complete_attempts_never(
+    staging: LocalStaging, tmp_path: Path
+) -> None:
+    await staging.stage(_receipt(), BYTES)
+    (tmp_path / "att_2.bin").write_bytes(BYTES)
+    (tmp_path / ".0123~part").write_bytes(b"")
+
     assert await staging.remove_incomplete(older_than_seconds=3600) == 0
-    assert await staging.remove_incomplete(older_than_seconds=0) == 1
+    assert await staging.remove_incomplete(older_than_seconds=0) == 2
     assert await staging.load("att_1") == (_receipt(), BYTES)
 
 
 async def test_corrupt_attempts_are_told_by_name_and_do_not_hide_the_others(
     staging: LocalStaging, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for attempt_id in ("good", "torn", "cut", "short", "bare", "swapped"):
+    for attempt_id in ("good", "torn", "lost", "short", "bare", "swapped"):
         await staging.stage(_receipt(attempt_id=attempt_id), BYTES)
-    for name, length in (("torn", 100), ("cut", 0), ("short", -1)):
-        file = tmp_path / f"{name}.staged"
-        file.write_bytes(file.read_bytes()[:length])
-    (tmp_path / "bare.staged").write_bytes(b"[]\n" + BYTES)
-    (tmp_path / "swapped.staged").write_bytes((tmp_path / "good.staged").read_bytes())
-    (tmp_path / "folder.staged").mkdir()
+    (tmp_path / "torn.json").write_bytes((tmp_path / "torn.json").read_bytes()[:100])
+    (tmp_path / "lost.bin").unlink()
+    (tmp_path / "short.bin").write_bytes(BYTES[:-1])
+    (tmp_path / "bare.json").write_text("[]")
+    (tmp_path / "swapped.json").write_bytes((tmp_path / "good.json").read_bytes())
+    (tmp_path / "folder.json").mkdir()
 
-    names = [f"{name}.staged" for name in ("bare", "cut", "folder", "short", "swapped", "torn")]
+    names = ["bare.json", "folder.json", "lost.json", "short.json", "swapped.json", "torn.json"]
     assert await staging.pending() == [_receipt(attempt_id="good")]
     assert await staging.corrupt() == names
     assert all(name in caplog.text for name in names)
-    for name in ("torn", "cut", "short", "bare", "swapped"):
+    for name in ("torn", "lost", "short", "bare", "swapped"):
         with pytest.raises(StagedCorrupt):
             await staging.load(name)
 
@@ -174,8 +187,7 @@ async def test_bytes_that_rotted_are_found_by_their_digest_and_may_be_staged_ane
     staging: LocalStaging, tmp_path: Path
 ) -> None:
     await staging.stage(_receipt(), BYTES)
-    file = tmp_path / "att_1.staged"
-    file.write_bytes(file.read_bytes()[:-1] + b"X")
+    (tmp_path / "att_1.bin").write_bytes(b"X" + BYTES[1:])
     with pytest.raises(StagedCorrupt):
         await staging.load("att_1")
 
@@ -184,22 +196,12 @@ async def test_bytes_that_rotted_are_found_by_their_digest_and_may_be_staged_ane
     assert await staging.load("att_1") == (_receipt(), BYTES)
 
 
-async def test_a_receipt_of_a_later_version_is_still_read(staging: LocalStaging, tmp_path: Path) -> None:
+async def test_a_sidecar_of_a_later_version_is_still_read(staging: LocalStaging, tmp_path: Path) -> None:
     await staging.stage(_receipt(), BYTES)
-    file = tmp_path / "att_1.staged"
-    line, _, data = file.read_bytes().partition(b"\n")
-    file.write_bytes(json.dumps({**json.loads(line), "version": 2, "added": True}).encode() + b"\n" + data)
+    sidecar = tmp_path / "att_1.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "version": 2, "added": True}))
 
     assert await staging.pending() == [_receipt()]
-    assert await staging.load("att_1") == (_receipt(), BYTES)
-
-
-async def test_a_picture_may_have_any_bytes(staging: LocalStaging) -> None:
-    for attempt_id, data in (("empty", b""), ("lines", b"\n{}\n\n"), ("zeros", bytes(7))):
-        receipt = _receipt(data, attempt_id=attempt_id)
-        await staging.stage(receipt, data)
-        assert await staging.load(attempt_id) == (receipt, data)
-    assert len(await staging.pending()) == 3
 
 
 def test_free_space_is_told_in_bytes(staging: LocalStaging) -> None:
@@ -243,8 +245,8 @@ async def test_wherever_a_writer_is_killed_the_attempt_is_whole_or_not_listed(tm
 
         await staging.stage(_receipt(), BYTES)
         await staging.remove_incomplete(older_than_seconds=0)
-        assert [path.name for path in root.iterdir()] == ["att_1.staged"]
-    assert runs > 2
+        assert sorted(path.name for path in root.iterdir()) == ["att_1.bin", "att_1.json"]
+    assert runs > 4
     assert listed >= 1
 
 
@@ -258,7 +260,7 @@ async def test_wherever_a_writer_of_several_is_killed_each_that_is_listed_is_who
         for receipt in pending:
             assert await staging.load(receipt.attempt_id) == (receipt, BYTES)
         counts.add(len(pending))
-    assert counts == {0, 1, 2, 3}, "killed between one and the next, too"
+    assert counts == {0, 1, 2, 3}, "killed between one sidecar and the next, too"
 
 
 async def test_one_of_several_that_cannot_be_staged_keeps_no_other_from_it(staging: LocalStaging) -> None:
@@ -278,7 +280,7 @@ async def test_one_of_several_that_cannot_be_staged_keeps_no_other_from_it(stagi
     assert {each.attempt_id for each in await staging.pending()} == {"att_1", "att_2", "att_4"}
 
 
-async def test_wherever_a_discard_is_killed_the_attempt_is_whole_or_gone(tmp_path: Path) -> None:
+async def test_wherever_a_discard_is_killed_no_sidecar_is_left_without_its_bytes(tmp_path: Path) -> None:
     gone = 0
     for root, finished in killed_at_each_step(tmp_path, PREAMBLE, DISCARD):
         staging = LocalStaging(root)
@@ -287,7 +289,11 @@ async def test_wherever_a_discard_is_killed_the_attempt_is_whole_or_gone(tmp_pat
         assert not (finished and pending)
         assert await staging.load("att_1") == ((_receipt(), BYTES) if pending else None)
         gone += not pending
-    assert gone >= 1
+
+        await staging.discard("att_1")
+        await staging.remove_incomplete(older_than_seconds=0)
+        assert list(root.iterdir()) == []
+    assert gone >= 2, "killed between the sidecar and the bytes, too"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads descriptors' paths from /proc")
@@ -295,14 +301,24 @@ def test_each_step_is_on_disk_before_the_next_begins(tmp_path: Path) -> None:
     assert trace_of(tmp_path / "staging", PREAMBLE, STAGE) == [
         "fsync .",
         "fsync part",
-        "rename att_1.staged",
+        "fsync part",
+        "rename att_1.bin",
+        "fsync staging",
+        "rename att_1.json",
         "fsync staging",
     ]
     assert trace_of(tmp_path / "group", PREAMBLE, STAGE_TOGETHER) == [
         "fsync .",
-        *["fsync part"] * 3,
-        *[f"rename att_{n}.staged" for n in (1, 2, 3)],
+        *["fsync part"] * 6,
+        *[f"rename att_{n}.bin" for n in (1, 2, 3)],
         "fsync group",
+        *[f"rename att_{n}.json" for n in (1, 2, 3)],
+        "fsync group",
+    ]
+    assert trace_of(tmp_path / "staging", PREAMBLE, DISCARD)[-3:] == [
+        "unlink att_1.json",
+        "fsync staging",
+        "unlink att_1.bin",
     ]
 
 

@@ -21,7 +21,8 @@ def settings_of(home: Path, dsn: str) -> Settings:
 
 def stage(home: Path, name: str) -> None:
     (home / "staging").mkdir(exist_ok=True)
-    (home / "staging" / f"{name}.staged").write_text("x")
+    for suffix in (".bin", ".json"):
+        (home / "staging" / f"{name}{suffix}").write_text("x")
 
 
 async def test_an_update_of_a_backup_that_breaks_off_leaves_what_was_staged(
@@ -43,7 +44,7 @@ async def test_an_update_of_a_backup_that_breaks_off_leaves_what_was_staged(
     with pytest.raises(KeyboardInterrupt):
         await back_up(settings, folder)
 
-    assert sorted(path.name for path in (folder / "staging").iterdir()) == ["att_1.staged"]
+    assert sorted(path.name for path in (folder / "staging").iterdir()) == ["att_1.bin", "att_1.json"]
     monkeypatch.undo()
     await back_up(settings, folder)
     assert not list((folder / "staging").iterdir())

@@ -65,14 +65,17 @@ async def append_events(conn: asyncpg.Connection, job_id: JobId, events: Sequenc
     tell does."""
     if not events:
         return
-    last_seq: int | None = await conn.fetchval(
+    types = [event.type.value for event in events]
+    row = await conn.fetchrow(
         _SQL.append_events,
         job_id,
-        [event.type.value for event in events],
+        types,
         [event.image_id for event in events],
         [dict(event.data) for event in events],
     )
-    assert last_seq is not None, "the job's row is locked by this transaction"
+    assert row is not None, "the job's row is locked by this transaction"
+    if row["is_listened_to"]:
+        await conn.execute(_SQL.post_events, job_id, types, row["seq"] - len(events))
 
 
 async def append_event(

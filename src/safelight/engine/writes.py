@@ -20,8 +20,8 @@ from safelight.tracing.spans import SpanName
 _MOST_CLAIMS = 32
 _MOST_IMAGES = 64
 """In one transaction, which holds their job's lock. Chosen: few milliseconds."""
-_LINGER_SECONDS = 0.02
-"""Of what has come from a vendor, where more than fifty come a second. Chosen: nothing beside the seconds that each of
+_LINGER_SECONDS = 0.05
+"""Of what has come from a vendor, where more than twenty come a second. Chosen: little beside the seconds that each of
 them took, and enough for several to share a transaction."""
 
 

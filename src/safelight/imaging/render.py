@@ -35,9 +35,10 @@ Size = tuple[int, int]
 def examine(data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, list[Rendered]]:
     """Decodes every row once, then renders from memory. Raises NotAnImage."""
     format_ = sniff(data)
-    verified, size = _verified(_open(data, format_), format_)
+    header = _open(data, format_)
+    verified, size = _verified(header, format_)
     shrink = _shrink(size, renditions) if format_ == "jpeg" else 1
-    picture = _decode(data, format_, shrink)
+    picture = _decoded(header if shrink == 1 else _open(data, format_, shrink=shrink), format_)
     if not renditions:
         return verified, []
     if all(_is_it(format_, size, rendition) for rendition in renditions):
@@ -52,8 +53,9 @@ def examine(data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, lis
 def pixels_of(data: bytes) -> tuple[Verified, pyvips.Image]:
     """The whole picture, upright and in sRGB; with a fourth band where something is transparent. Raises NotAnImage."""
     format_ = sniff(data)
-    verified, _ = _verified(_open(data, format_), format_)
-    return verified, _to_srgb(_decode(data, format_, 1))
+    header = _open(data, format_)
+    verified, _ = _verified(header, format_)
+    return verified, _to_srgb(_decoded(header, format_))
 
 
 def encoded(picture: pyvips.Image, format_: Format, quality: int | None) -> bytes:
@@ -73,7 +75,7 @@ def _open(data: bytes, format_: Format, **options: int) -> pyvips.Image:
     if header.width * header.height > MAX_PIXELS:
         size = f"{header.width} × {header.height} px"
         raise NotAnImage("too-large", f"{size} is more than {MAX_PIXELS // 1_000_000} megapixels")
-    if "n-pages" in header.get_fields() and header.get("n-pages") != 1:
+    if header.get_typeof("n-pages") and header.get("n-pages") != 1:
         raise NotAnImage("animated", f"the picture has {header.get('n-pages')} frames")
     return header
 
@@ -84,8 +86,12 @@ def _verified(header: pyvips.Image, format_: Format) -> tuple[Verified, Size]:
 
 
 def _size_shown(header: pyvips.Image) -> Size:
-    upright = header.autorot()
+    upright = header.autorot() if _is_turned(header) else header
     return upright.width, upright.height
+
+
+def _is_turned(picture: pyvips.Image) -> bool:
+    return bool(picture.get_typeof("orientation") and picture.get("orientation") != 1)
 
 
 def _shrink(size: Size, renditions: Sequence[Rendition]) -> int:
@@ -99,11 +105,10 @@ def _shrink(size: Size, renditions: Sequence[Rendition]) -> int:
     return next((shrink for shrink in (8, 4, 2) if scale * shrink * 2 <= 1), 1)
 
 
-def _decode(data: bytes, format_: Format, shrink: int) -> pyvips.Image:
+def _decoded(header: pyvips.Image, format_: Format) -> pyvips.Image:
     """All of its pixels in memory, as they are stored."""
-    picture = _open(data, format_, shrink=shrink) if shrink > 1 else _open(data, format_)
     try:
-        return picture.copy_memory()
+        return header.copy_memory()
     except pyvips.Error as error:
         raise _damaged(format_, error) from error
 
@@ -116,7 +121,7 @@ def _damaged(format_: Format, error: pyvips.Error) -> NotAnImage:
 def _to_srgb(picture: pyvips.Image) -> pyvips.Image:
     """Upright, in memory, 8 bits of sRGB; with a fourth band only where something is transparent."""
     converted = picture
-    if picture.get_typeof("orientation") and picture.get("orientation") != 1:
+    if _is_turned(picture):
         converted = converted.autorot()
     if picture.get_typeof("icc-profile-data"):
         with suppress(pyvips.Error):  # a profile that cannot be read changes colours, not content

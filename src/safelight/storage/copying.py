@@ -16,7 +16,7 @@ from pathlib import Path
 
 from safelight.storage.durable import PART_SUFFIX
 from safelight.storage.local import PARTS
-from safelight.storage.local_staging import MARKER, STAGED
+from safelight.storage.local_staging import MARKER
 from safelight.storage.staging import BYTES, SIDECAR
 
 
@@ -43,15 +43,12 @@ def copy_staged(root: Path, into: Path) -> frozenset[str]:
     if root.is_dir():
         with suppress(FileNotFoundError):
             _copy(root / MARKER, into / MARKER)
-        for whole in sorted(root.glob(f"*{STAGED}")):
-            with suppress(FileNotFoundError):  # it was finished meanwhile, and its picture is in the store
-                _copy(whole, into / whole.name)
         for sidecar in sorted(root.glob(f"*{SIDECAR}")):
             picture = sidecar.with_suffix(BYTES)
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # it was finished meanwhile, and its picture is in the store
                 _copy(picture, into / picture.name)
                 _copy(sidecar, into / sidecar.name)
-    return frozenset(each.stem for suffix in (STAGED, SIDECAR) for each in into.glob(f"*{suffix}"))
+    return frozenset(sidecar.stem for sidecar in into.glob(f"*{SIDECAR}"))
 
 
 def copy_files(root: Path, into: Path, *, present: Present = Present.SAME_IF_AS_LONG) -> Copied:

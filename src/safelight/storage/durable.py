@@ -41,20 +41,19 @@ def enter_folder(name: str, *, parent: int) -> int:
 
 def write_part(data: bytes, *, folder: int) -> str:
     """A new file with these bytes, on disk, under a fresh name that no reader looks at."""
-    [name] = write_parts([[data]], folder=folder)
+    [name] = write_parts([data], folder=folder)
     return name
 
 
-def write_parts(contents: Sequence[Sequence[bytes]], *, folder: int) -> list[str]:
-    """A new file for each content, whose pieces follow each other in it; all on disk, or OSError and none is there."""
+def write_parts(contents: Sequence[bytes], *, folder: int) -> list[str]:
+    """A new file for each content; all on disk, or OSError and none is there."""
     files: dict[str, int] = {}
     try:
-        for pieces in contents:
+        for data in contents:
             name = f".{secrets.token_hex(8)}{PART_SUFFIX}"
             files[name] = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
-            for piece in pieces:
-                _write(piece, files[name])
-        if len(files) > 1:  # on their way together, the first sync takes most of them along
+            _write(data, files[name])
+        if len(files) > 1:  # a sync waits for all that is on its way already, and the next finds little to do
             for file in files.values():
                 _begin_writing(file)
         for file in files.values():

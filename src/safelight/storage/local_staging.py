@@ -1,8 +1,7 @@
 """Attempts staged in a folder that all workers of an installation share.
 
-A staged attempt is one file, `{attempt_id}.staged`: a line with its receipt, then the vendor's bytes. It is on the
-medium before it gets its name, so that whatever has a name is whole. Small attempts that come while others are being
-staged share a thread and syncs with each other. Release 0.1 staged two files for an attempt: see `staged_pairs`.
+An attempt's bytes are on the medium under their name before its sidecar gets one. Small attempts that come while others
+are being staged share a thread with each other, and what a sync takes along: see `durable.write_parts`.
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safelight.storage import durable, staged_pairs
+from safelight.storage import durable
 from safelight.storage.staging import (
+    BYTES,
+    SIDECAR,
     BroughtBack,
     Receipt,
     Staged,
@@ -35,9 +36,6 @@ _log = logging.getLogger(__name__)
 
 MARKER = ".safelight-staging"
 """The file that tells this folder from every other."""
-STAGED = ".staged"
-
-_LONGEST_RECEIPT_BYTES = 1 << 20
 
 _SMALL_BYTES = 256 << 10
 _MOST_TOGETHER = 16
@@ -118,50 +116,88 @@ class LocalStaging:
         new: dict[str, tuple[Receipt, bytes]] = {}
         for receipt, data in attempts:
             new.setdefault(checked(receipt, data), (receipt, data))
+        earlier = {attempt_id: found for attempt_id in new if (found := self._earlier(attempt_id))}
+        for attempt_id in earlier:
+            del new[attempt_id]
         with self._opened() as folder:
-            earlier = {attempt_id: found for attempt_id in new if (found := _earlier(attempt_id, folder))}
-            for attempt_id in earlier:
-                del new[attempt_id]
             if earlier:
                 durable.sync(folder)  # its writer may not have come that far
             _place(new, folder)
         staged = {attempt_id: receipt for attempt_id, (receipt, _) in new.items()} | earlier
         return [_outcome(receipt, staged[receipt.attempt_id]) for receipt, _ in attempts]
 
+    def _earlier(self, attempt_id: str) -> Receipt | None:
+        """The receipt of what is staged already; None when that is damaged, so that it is replaced."""
+        try:
+            found = self._load(attempt_id)
+        except StagedCorrupt:
+            return None
+        return found[0] if found is not None else None
+
     def _scan(self) -> tuple[list[Receipt], list[str]]:
-        receipts: dict[str, Receipt] = {}
+        receipts: list[Receipt] = []
         corrupt: list[str] = []
         with self._opened() as folder:
             for name in durable.list_names(folder):
-                attempt_id, dot, suffix = name.rpartition(".")
-                read = _READERS.get(dot + suffix)
-                if read is None:
+                if not name.endswith(SIDECAR):
                     continue
                 try:
-                    receipt = read(attempt_id, folder)
+                    receipt = self._read_receipt(name.removesuffix(SIDECAR), folder)
+                    if receipt is not None:
+                        receipts.append(receipt)
                 except (StagedCorrupt, OSError):  # one bad file does not hide the others
                     corrupt.append(name)
-                else:
-                    if receipt is not None:
-                        receipts[attempt_id] = receipt
-        return by_age(list(receipts.values())), corrupt
+        return by_age(receipts), corrupt
 
     def _load(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
         with self._opened() as folder:
-            return _load(attempt_id, folder)
+            receipt = self._read_receipt(attempt_id, folder)
+            if receipt is None:
+                return None
+            try:
+                data = durable.read_file(attempt_id + BYTES, folder=folder)
+            except FileNotFoundError:
+                return self._gone(attempt_id, folder)
+        return matched(receipt, data)
+
+    def _read_receipt(self, attempt_id: str, folder: int) -> Receipt | None:
+        """None when nothing is staged. Looks at the bytes' length, not at the bytes."""
+        try:
+            receipt = decode(durable.read_file(attempt_id + SIDECAR, folder=folder), attempt_id=attempt_id)
+        except FileNotFoundError:
+            return None
+        try:
+            length = os.stat(attempt_id + BYTES, dir_fd=folder, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return self._gone(attempt_id, folder)
+        if length != receipt.length:
+            raise StagedCorrupt(f"attempt `{attempt_id}`: {length} bytes are staged, not {receipt.length}")
+        return receipt
+
+    def _gone(self, attempt_id: str, folder: int) -> None:
+        """Bytes that went with their sidecar were discarded meanwhile; else the sidecar has lost them."""
+        with suppress(FileNotFoundError):
+            os.stat(attempt_id + SIDECAR, dir_fd=folder, follow_symlinks=False)
+            raise StagedCorrupt(f"attempt `{attempt_id}`: the receipt is there, its bytes are not")
 
     def _discard(self, attempt_ids: Sequence[str]) -> list[None]:
         with self._opened() as folder:
+            sidecars = [durable.removed(attempt_id + SIDECAR, folder=folder) for attempt_id in attempt_ids]
+            if any(sidecars):
+                durable.sync(folder)
             for attempt_id in attempt_ids:
-                durable.removed(attempt_id + STAGED, folder=folder)
-                staged_pairs.discard(attempt_id, folder)
+                durable.removed(attempt_id + BYTES, folder=folder)
         return [None] * len(attempt_ids)
 
     def _remove_incomplete(self, older_than_seconds: float) -> int:
         with self._opened() as folder:
-            names = durable.list_names(folder)
-            incomplete = [name for name in names if name.endswith(durable.PART_SUFFIX)]
-            incomplete += staged_pairs.incomplete(names)
+            names = set(durable.list_names(folder))
+            incomplete = [
+                name
+                for name in sorted(names)
+                if name.endswith(durable.PART_SUFFIX)
+                or (name.endswith(BYTES) and name.removesuffix(BYTES) + SIDECAR not in names)
+            ]
             return durable.remove_old(folder, incomplete, older_than_seconds=older_than_seconds)
 
     @contextmanager
@@ -174,54 +210,16 @@ class LocalStaging:
 
 
 def _place(attempts: Mapping[str, tuple[Receipt, bytes]], folder: int) -> None:
-    """Each is whole under its name, by one sync of the folder for all; or OSError is raised."""
+    """Each is whole under its names, first all bytes and then all sidecars; or OSError is raised."""
     if not attempts:
         return
-    contents = [(encode(receipt), b"\n", data) for receipt, data in attempts.values()]
-    parts = durable.write_parts(contents, folder=folder)
-    for attempt_id, part in zip(attempts, parts, strict=True):
-        os.rename(part, attempt_id + STAGED, src_dir_fd=folder, dst_dir_fd=folder)
-    durable.sync(folder)
-
-
-def _earlier(attempt_id: str, folder: int) -> Receipt | None:
-    """The receipt of what is staged already; None when that is damaged, so that it is replaced."""
-    try:
-        found = _load(attempt_id, folder)
-    except StagedCorrupt:
-        return None
-    return found[0] if found is not None else None
-
-
-def _load(attempt_id: str, folder: int) -> tuple[Receipt, bytes] | None:
-    try:
-        content = durable.read_file(attempt_id + STAGED, folder=folder)
-    except FileNotFoundError:
-        return staged_pairs.load(attempt_id, folder)
-    line, _, data = content.partition(b"\n")
-    return matched(decode(line, attempt_id=attempt_id), data)
-
-
-def _read_receipt(attempt_id: str, folder: int) -> Receipt | None:
-    """None when nothing is staged. Looks at the bytes' length, not at the bytes."""
-    try:
-        descriptor = durable.open_file(attempt_id + STAGED, folder=folder)
-    except FileNotFoundError:
-        return None
-    try:
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            line = file.readline(_LONGEST_RECEIPT_BYTES)
-        length = os.fstat(descriptor).st_size - len(line)
-    finally:
-        os.close(descriptor)
-    receipt = decode(line, attempt_id=attempt_id)
-    if length != receipt.length:
-        raise StagedCorrupt(f"attempt `{attempt_id}`: {length} bytes are staged, not {receipt.length}")
-    return receipt
-
-
-_READERS = {STAGED: _read_receipt, staged_pairs.SIDECAR: staged_pairs.read_receipt}
-"""Of what has a name that ends so, in the order in which they are read: what is staged as one file counts."""
+    pictures = {attempt_id + BYTES: data for attempt_id, (_, data) in attempts.items()}
+    sidecars = {attempt_id + SIDECAR: encode(receipt) for attempt_id, (receipt, _) in attempts.items()}
+    parts = iter(durable.write_parts([*pictures.values(), *sidecars.values()], folder=folder))
+    for names in (pictures, sidecars):
+        for name in names:
+            os.rename(next(parts), name, src_dir_fd=folder, dst_dir_fd=folder)
+        durable.sync(folder)
 
 
 def _outcome(asked: Receipt, kept: Receipt) -> Staged | StagedConflict:

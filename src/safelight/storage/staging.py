@@ -1,9 +1,8 @@
 """Paid bytes, made durable before anything else touches them.
 
-What is staged for an attempt is the vendor's bytes and their receipt, with which a restart can adopt a paid picture
-although the database never heard of it. In a folder the two are one file. In a bucket they are two objects, of which
-the receipt, or *sidecar*, is written last and removed first: wherever a crash falls, a sidecar means that its bytes
-are there.
+A staged attempt is two things: `{attempt_id}.bin`, the vendor's bytes, and `{attempt_id}.json`, its receipt or
+*sidecar*. That one is written last and removed first, so that wherever a crash falls, a sidecar means that
+its bytes are there. With it a restart can adopt a paid picture although the database never heard of it.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ class Staging(Protocol):
         ...
 
     async def corrupt(self) -> list[str]:
-        """Names of the files and sidecars that `pending` leaves out."""
+        """Names of the sidecars that `pending` leaves out."""
         ...
 
     async def load(self, attempt_id: str) -> tuple[Receipt, bytes] | None:
@@ -104,12 +103,15 @@ class Staging(Protocol):
         ...
 
     async def discard(self, attempt_id: str) -> None:
-        """Afterwards nothing is staged for the attempt, whether or not there was. A power cut may bring it back, whole:
-        the sweep removes what is needed no more."""
+        """Afterwards nothing is staged for the attempt, whether or not there was.
+
+        The sidecar goes first, and durably so, before the bytes do: the other order could leave a sidecar
+        that promises bytes which are gone. A crash in between leaves bytes that nothing lists.
+        """
         ...
 
     async def remove_incomplete(self, *, older_than_seconds: float) -> int:
-        """Deletes parts, and bytes without a receipt, of writers that died; returns how many files that was.
+        """Deletes parts, and bytes without a sidecar, of writers that died; returns how many files that was.
 
         Choose an age that no write reaches.
         """

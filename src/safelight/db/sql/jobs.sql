@@ -8,10 +8,7 @@ FROM jobs WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: append_events
 -- The next events of a locked job, in order: types, the images that they are about, and data. seq comes from the job's row,
--- so the log has no gap and no duplicate; the answer is the last one.
---
--- Whoever wants to hear of them by webhook has a message for each from the same moment on, in the lane of the endpoint and
--- the job; and where an image has ended, a wish for a job.progress. A lane that rests after a failure is not hastened.
+-- so the log has no gap and no duplicate; the answer is the last one, and whether somebody wants to hear of them by webhook.
 WITH told AS (
     SELECT * FROM unnest($2::text[], $3::text[], $4::jsonb[]) WITH ORDINALITY AS t (type, image_id, data, nth)
 ), counted AS (
@@ -21,9 +18,23 @@ WITH told AS (
     INSERT INTO events (job_id, seq, account, type, image_id, data, created_at)
     SELECT c.id, c.seq_before + t.nth, c.account, t.type, t.image_id, t.data, safelight.now()
     FROM counted AS c, told AS t ORDER BY t.nth
+)
+SELECT seq, EXISTS (SELECT FROM webhook_endpoints AS e
+                    WHERE e.account = counted.account AND e.job_id IS NULL AND e.disabled_at IS NULL AND e.deleted_at IS NULL)
+            OR EXISTS (SELECT FROM webhook_endpoints AS e
+                       WHERE e.job_id = counted.id AND e.disabled_at IS NULL AND e.deleted_at IS NULL) AS is_listened_to
+FROM counted;
+
+-- name: post_events
+-- Whoever wants to hear of a job's last events ($2 = types, in order; the first has seq $3 + 1) by webhook has a message for
+-- each, from the moment that the event is there, in the lane of the endpoint and the job; and where an image has ended, a wish
+-- for a job.progress. A lane that rests after a failure is not hastened.
+WITH told AS (
+    SELECT * FROM unnest($2::text[]) WITH ORDINALITY AS t (type, nth)
 ), listening AS (
-    SELECT e.id, e.account, e.site, e.events FROM counted JOIN webhook_endpoints AS e ON e.account = counted.account
-    WHERE e.job_id IS NULL AND e.disabled_at IS NULL AND e.deleted_at IS NULL
+    SELECT e.id, e.account, e.site, e.events
+    FROM jobs AS j JOIN webhook_endpoints AS e ON e.account = j.account
+    WHERE j.id = $1 AND e.job_id IS NULL AND e.disabled_at IS NULL AND e.deleted_at IS NULL
     UNION ALL
     SELECT e.id, e.account, e.site, e.events FROM webhook_endpoints AS e
     WHERE e.job_id = $1 AND e.disabled_at IS NULL AND e.deleted_at IS NULL
@@ -34,26 +45,24 @@ WITH told AS (
     FROM listening AS l, told AS t
 ), posted AS (
     INSERT INTO deliveries (account, endpoint_id, lane, type, job_id, seq, created_at, wanted_at, due_at)
-    SELECT a.account, a.id, c.id, a.type, c.id, c.seq_before + a.nth, safelight.now(), safelight.now(), safelight.now()
-    FROM addressed AS a, counted AS c WHERE a.wants_event ORDER BY a.nth, a.id
+    SELECT a.account, a.id, $1, a.type, $1, $3 + a.nth, safelight.now(), safelight.now(), safelight.now()
+    FROM addressed AS a WHERE a.wants_event ORDER BY a.nth, a.id
 ), wishes AS (
     SELECT id, site, bool_or(wants_event) AS wants_event, bool_or(wants_progress) AS wants_progress
     FROM addressed GROUP BY id, site
-), laned AS (
-    INSERT INTO webhook_lanes AS l (endpoint_id, lane, site, next_at, progress_due_at)
-    SELECT a.id, $1, a.site, CASE WHEN a.wants_event THEN safelight.now() ELSE soon.at END,
-           CASE WHEN a.wants_progress THEN soon.at END
-    FROM wishes AS a LEFT JOIN webhook_lanes AS w ON w.endpoint_id = a.id AND w.lane = $1,
-         LATERAL (SELECT greatest(safelight.now(), w.progress_again_at) AS at) AS soon
-    WHERE a.wants_event OR a.wants_progress
-    ORDER BY a.id
-    ON CONFLICT (endpoint_id, lane) DO UPDATE
-    SET revision = l.revision + 1, site = EXCLUDED.site,
-        progress_due_at = coalesce(l.progress_due_at, EXCLUDED.progress_due_at),
-        next_at = CASE WHEN l.claim_token IS NULL AND l.failing_since IS NULL THEN least(l.next_at, EXCLUDED.next_at)
-                       ELSE coalesce(l.next_at, EXCLUDED.next_at) END
 )
-SELECT seq FROM counted;
+INSERT INTO webhook_lanes AS l (endpoint_id, lane, site, next_at, progress_due_at)
+SELECT a.id, $1, a.site, CASE WHEN a.wants_event THEN safelight.now() ELSE soon.at END,
+       CASE WHEN a.wants_progress THEN soon.at END
+FROM wishes AS a LEFT JOIN webhook_lanes AS w ON w.endpoint_id = a.id AND w.lane = $1,
+     LATERAL (SELECT greatest(safelight.now(), w.progress_again_at) AS at) AS soon
+WHERE a.wants_event OR a.wants_progress
+ORDER BY a.id
+ON CONFLICT (endpoint_id, lane) DO UPDATE
+SET revision = l.revision + 1, site = EXCLUDED.site,
+    progress_due_at = coalesce(l.progress_due_at, EXCLUDED.progress_due_at),
+    next_at = CASE WHEN l.claim_token IS NULL AND l.failing_since IS NULL THEN least(l.next_at, EXCLUDED.next_at)
+                   ELSE coalesce(l.next_at, EXCLUDED.next_at) END;
 
 -- name: start_job
 -- moves job: pending -> generating
