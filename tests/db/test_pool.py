@@ -8,7 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from safelight.db.pool import _FOR_QUEUES, _SETTINGS, close_pool, connect, open_pool
+from safelight.db.pool import _FOR_HINTS, _FOR_QUEUES, _SETTINGS, close_pool, connect, open_pool
+from safelight.wiring.parts import pools
 
 
 async def test_json_goes_in_and_out_as_python_values(pool: asyncpg.Pool):
@@ -99,9 +100,17 @@ async def test_nothing_is_compiled_however_dear_a_switched_off_scan_is_said_to_b
             await close_pool(pool)
 
 
+async def test_only_hints_may_be_lost_in_a_power_cut(database: str, pool: asyncpg.Pool) -> None:
+    name = await pool.fetchval("SELECT current_database()")
+    await pool.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    async with pools(database, name="worker", size=1, works=True) as databases:
+        assert await databases.pool.fetchval("SHOW synchronous_commit") == "on", "whatever the server's default is"
+        assert await databases.queue.fetchval("SHOW synchronous_commit") == "off"
+
+
 def test_a_pooler_is_told_of_every_setting_that_a_connection_begins_with() -> None:
     told = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
     (line,) = [each for each in told.splitlines() if each.startswith("ignore_startup_parameters = ")]
     ignored = set(line.removeprefix("ignore_startup_parameters = ").split(","))
     known_to_poolers = {"timezone", "application_name"}
-    assert {*_SETTINGS, *_FOR_QUEUES} - known_to_poolers <= ignored
+    assert {*_SETTINGS, *_FOR_HINTS, *_FOR_QUEUES} - known_to_poolers <= ignored

@@ -45,6 +45,8 @@ _SETTINGS: Final = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
+    # Whatever the server's own default is: what was answered is kept.
+    "synchronous_commit": "on",
     # Until PostgreSQL 17 a scan that is switched off costs 10^10, which has every statement that cannot do without one
     # compiled each time it is run: hundreds of milliseconds for reading one row of `installation`.
     "jit": "off",
@@ -59,6 +61,12 @@ _FOR_QUEUES: Final = {
     "enable_bitmapscan": "off",
 }
 
+_FOR_HINTS: Final = {
+    # A power cut may take the last moments of these commits along, never one without all that came after it: whatever
+    # was built on them and is durable has them.
+    "synchronous_commit": "off",
+}
+
 
 async def open_pool(
     dsn: str,
@@ -68,11 +76,13 @@ async def open_pool(
     application_name: str,
     jsonb_as_values: bool = True,
     for_queues: bool = False,
+    for_hints: bool = False,
 ) -> asyncpg.Pool:
     """A pool with `min_size` connections open. `jsonb` is a Python value on both sides.
 
     PgQueuer encodes its own JSON: its connections need `jsonb_as_values=False`. `for_queues`: for the
-    same few statements all the time, about few rows that come and go; each is planned once per connection.
+    same few statements all the time, about few rows that come and go; each is planned once per connection. `for_hints`:
+    its commits are not waited for until they are on the medium. Only for what is done again if it is lost.
     """
     return await asyncpg.create_pool(
         dsn,
@@ -82,7 +92,9 @@ async def open_pool(
         connection_class=_Connection,
         init=_jsonb_as_values if jsonb_as_values else None,
         reset=_reset,
-        server_settings=_settings(application_name) | (_FOR_QUEUES if for_queues else {}),
+        server_settings=_settings(application_name)
+        | (_FOR_QUEUES if for_queues else {})
+        | (_FOR_HINTS if for_hints else {}),
     )
 
 

@@ -155,6 +155,7 @@ class Dispatcher:
                 application_name=self._application_name,
                 jsonb_as_values=False,
                 for_queues=True,
+                for_hints=True,
             )
             try:
                 await self._manage(pool, intake)

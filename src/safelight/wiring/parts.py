@@ -148,6 +148,7 @@ async def pools(dsn: str, *, name: str, size: int, works: bool = False) -> Async
         application_name=f"safelight {name} queue",
         jsonb_as_values=False,
         for_queues=True,
+        for_hints=True,
     )
     try:
         yield Databases(dsn=dsn, pool=pool, queue=queue)
