@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Where PYTHONDONTWRITEBYTECODE is set, every process would compile all of it again.
-COMPILE := $(BIN)/python -m compileall -q src
+COMPILE := $(BIN)/python -m compileall -q src examples
+BYTECODE := PYTHONDONTWRITEBYTECODE=
 JOBS ?= 3
 MINUTES ?= 10
 SEED ?= 0
@@ -45,11 +46,11 @@ serve: install ## database, API and worker on 127.0.0.1:8420
 
 test: install ## every test that fits in eight minutes
 	@$(COMPILE)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs -m "not slow"
+	$(BYTECODE) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs -m "not slow"
 
 proof: install ## the long versions as well
 	@$(COMPILE)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs
+	$(BYTECODE) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs
 
 mutants: install ## switch safety lines off, one at a time: a test has to notice each
 	$(BIN)/python -m pytest tests/mutations -v

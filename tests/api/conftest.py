@@ -37,6 +37,7 @@ from safelight.providers.provider import (
 )
 from safelight.storage.local import LocalBlobStore
 from tests.api.names import resolve_scripted
+from tests.listening import listening_socket
 
 
 class PickyProvider(ImageProvider):
@@ -133,7 +134,7 @@ async def listening(
     send_buffer_bytes: int | None = None,
 ) -> AsyncIterator[str]:
     """The address of the application, which answers for as long as the block lasts."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening_socket()
     if send_buffer_bytes is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     server = _Server(ServerConfig(app, head_seconds=head_seconds, stop_seconds=2, stall_seconds=stall_seconds))

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import io
 import json
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,6 +23,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from safelight.delivery.frames import frame
+from tests.listening import listening_socket
 
 JOB_ID = "job_01JDTEST000000000000000000"
 SCRIPT = {
@@ -189,7 +189,7 @@ def problem(status: int, slug: str, detail: str, **more: Any) -> Response:
 @asynccontextmanager
 async def opened(desk: FrontDesk) -> AsyncIterator[FrontDesk]:
     """The desk answers at its `base_url` inside of the block."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening_socket()
     desk.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(desk.app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
     server = _Server(config)

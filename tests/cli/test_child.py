@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from safelight.settings import child_environment
+from tests.fork_server import DEVNULL, PIPE, start
 
 
 @pytest.mark.parametrize("module", ["safelight", "safelight.cli.child"])
@@ -17,12 +18,13 @@ async def test_a_process_says_in_one_line_what_an_operator_has_to_put_right(
     module: str, process: str, database: str, tmp_path: Path
 ) -> None:
     settings = {"home": tmp_path, "database_url": database, "providers__x__kind": "nobodys"}
-    started = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, process),
-        env=child_environment(settings),
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    environment = child_environment(settings)
+    if module == "safelight":
+        started = await start(process, env=environment, stdin=DEVNULL, stderr=PIPE)
+    else:
+        started = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, process), env=environment, stdin=DEVNULL, stderr=PIPE
+        )
     _, said = await started.communicate()
 
     assert started.returncode == 1

@@ -24,8 +24,10 @@ async def fill(
     name: str | None = None,
     priority: int = 1,
     account: str = "default",
+    is_due: bool = True,
 ) -> None:
-    """Jobs of `images` each, a second after one another, all due."""
+    """Jobs of `images` each, a second after one another, all due; or else every other one in a day, while the rest
+    await pictures."""
     name = name or model
     await pool.execute(
         "INSERT INTO jobs (id, request_fingerprint, outputs, metadata, deadline_seconds, on_deadline, run_started_at,"
@@ -36,20 +38,22 @@ async def fill(
         jobs,
         name,
     )
-    for row in await pool.fetch("SELECT id FROM jobs WHERE id LIKE 'job_' || $1 || '%'", name):
-        await pool.execute(
-            "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
-            " timeout_seconds, max_attempts, max_rebuys, on_uncertain, priority, not_before, created_at, changed_at,"
-            " account)"
-            " SELECT j.id, p, 'img-' || p, 'g', 'placeholder', $3, 'a prompt of some length ' || p, '{}', 'f', 60,"
-            " 3, 1, 'retry_once', $4, j.run_started_at, now(), now(), $5"
-            " FROM jobs AS j, generate_series(0, $2 - 1) AS p WHERE j.id = $1",
-            row["id"],
-            images,
-            model,
-            priority,
-            account,
-        )
+    await pool.execute(
+        "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
+        " timeout_seconds, max_attempts, max_rebuys, on_uncertain, priority, not_before, created_at, changed_at,"
+        " account, awaits_parents)"
+        " SELECT j.id, p, 'img-' || p, 'g', 'placeholder', $3, 'a prompt of some length ' || p, '{}', 'f', 60,"
+        " 3, 1, 'retry_once', $4,"
+        " CASE WHEN $6 OR p % 2 = 1 THEN j.run_started_at ELSE j.run_started_at + interval '1 day' END,"
+        " now(), now(), $5, NOT $6 AND p % 2 = 1"
+        " FROM jobs AS j, generate_series(0, $2 - 1) AS p WHERE j.id LIKE 'job_' || $1 || '%' ORDER BY j.id, p",
+        name,
+        images,
+        model,
+        priority,
+        account,
+        is_due,
+    )
 
 
 async def test_the_next_of_ten_thousand_images_are_found_by_index_and_in_order(
@@ -174,9 +178,7 @@ async def test_a_hundred_thousand_urgent_images_that_are_not_due_or_await_pictur
     await pool.execute("ALTER TABLE images SET (autovacuum_enabled = false)")
     if statistics == "of an empty table":
         await pool.execute("ANALYZE")
-    await fill(pool, jobs=200, images=500, name="urgent", priority=0)
-    await pool.execute("UPDATE images SET not_before = not_before + interval '1 day' WHERE position % 2 = 0")
-    await pool.execute("UPDATE images SET awaits_parents = true WHERE position % 2 = 1")
+    await fill(pool, jobs=200, images=500, name="urgent", priority=0, is_due=False)
     await fill(pool, jobs=1, images=20, name="idle", priority=2)
     await fill(pool, jobs=1, images=20, name="usual", priority=1)
     await fill(pool, jobs=1, images=20, name="late", priority=3)

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.lifecycle import ImageStatus, JobStatus
-from safelight.engine import control, provider_book, settle
+from safelight.engine import control, provider_book, remote, settle
 from safelight.engine.attempt import CRASH_LIMIT
 from safelight.engine.control import CancelMode
 from safelight.engine.failpoints import Failpoints
@@ -106,9 +106,10 @@ async def test_a_vendor_that_asks_for_patience_holds_neither_a_slot_nor_a_cancel
 
 
 async def test_a_handle_outlasts_a_database_that_is_gone(
-    settings: Settings, database: str, pool: asyncpg.Pool, queue: asyncpg.Pool
+    settings: Settings, database: str, pool: asyncpg.Pool, queue: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ):
     """It lies nowhere but in memory; without it the job is paid for and lost."""
+    monkeypatch.setattr(remote, "_HANDLE_PAUSE_SECONDS", 0.02)
     worker = await register(pool)
     job_id, hint = await admitted_one(pool, queue, image("img"))
     lease = await take(pool, hint, worker)

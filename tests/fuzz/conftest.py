@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from safelight.settings import ProviderSettings, Settings
 from safelight.wiring.api import api_of
 from tests.api.doors import admin_key
 from tests.engine.conftest import running
+from tests.listening import listening_socket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ async def service(tmp_path: Path, database: str, pool: asyncpg.Pool) -> AsyncIte
         providers={"placeholder": ProviderSettings(kind="placeholder", model="placeholder-1")},
         default_provider="placeholder",
     )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening_socket() as listener:
         async with api_of(settings, database) as app, running(settings):
             server = ApiServer(ServerConfig(app, stop_seconds=2))
             serving = asyncio.create_task(server.serve(sockets=[listener]))

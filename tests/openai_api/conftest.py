@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import ProviderSettings, Settings
 from safelight.wiring.api import api_of
 from tests.engine.conftest import running
+from tests.listening import listening_socket
 
 OPENAI = "gpt-image-1-mini"
 GEMINI = "gemini-3.1-flash-lite-image"
@@ -58,7 +58,7 @@ def settings(tmp_path: Path, database: str, sandbox: RunningSandbox) -> Settings
 async def front_door(settings: Settings) -> AsyncIterator[str]:
     """The address of an API that listens for as long as the block lasts."""
     assert settings.database_url is not None
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening_socket() as listener:
         async with api_of(settings, settings.database_url) as app:
             server = ApiServer(ServerConfig(app, stop_seconds=2))
             task = asyncio.create_task(server.serve(sockets=[listener]))

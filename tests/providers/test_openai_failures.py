@@ -27,6 +27,7 @@ from openai_wire import (
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.money import FREE, UNKNOWN_COST, Cost
+from safelight.net import billable
 from safelight.net.billable import MAX_ANSWER_BYTES, billable_call
 from safelight.providers.openai import OpenAIProvider
 from safelight.providers.provider import ProviderError
@@ -297,7 +298,8 @@ async def test_a_refused_connection_is_proven_unbilled(is_in_a_call: bool) -> No
     assert failure.cost == FREE
 
 
-async def test_a_server_that_speaks_no_tls_is_proven_unbilled(vendor: Vendor) -> None:
+async def test_a_server_that_speaks_no_tls_is_proven_unbilled(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(billable, "CONNECT_TIMEOUT_SECONDS", 0.2)
     vendor.says(200, answer(picture()))
     url = vendor.url.replace("http:", "https:") + "/v1"
     provider = OpenAIProvider.from_config("openai", config(api_key=KEY, base_url=url))
