@@ -109,16 +109,16 @@ async def test_who_does_not_wait_any_more_spoils_nothing_for_the_others(desk: De
         await leaving
 
 
-async def test_writes_in_quick_succession_wait_for_company(desk: Desk):
+async def test_a_stream_of_writes_waits_for_company_and_a_few_at_once_do_not(desk: Desk):
     together = Together(desk.write, most=9, shared=(), linger_seconds=0.5)
-    for _ in range(2):
+    for _ in range(5):
         desk.let.release()
-    assert await together("a", 1) == "a1", "the first does not"
-    second = asyncio.create_task(together("a", 2))
+    assert [await together("a", item) for item in (1, 2, 3, 4)] == ["a1", "a2", "a3", "a4"]
+    fifth = asyncio.create_task(together("a", 5))
     for _ in range(3):  # it is waiting by then
         await asyncio.sleep(0)
-    assert await asyncio.gather(second, together("a", 3)) == ["a2", "a3"]
-    assert desk.groups == [[1], [2, 3]]
+    assert await asyncio.gather(fifth, together("a", 6)) == ["a5", "a6"]
+    assert desk.groups == [[1], [2], [3], [4], [5, 6]]
 
 
 async def test_a_write_that_is_broken_off_leaves_nobody_waiting(desk: Desk):

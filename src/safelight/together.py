@@ -7,9 +7,14 @@ a transaction with its lock, a sync of the disk.
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
+
+_OFTEN = 4
+"""How many writes in a row tell how often they come. Chosen: a few pictures that come at the same moment are no stream."""
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -23,7 +28,7 @@ class Together(Generic[Key, Item, Answer]):
     One of `shared` goes to all of them: whether anything was written, nobody knows. When any other exception breaks a
     write of several, which must have left nothing then, each is written by itself, so that nobody fails for another.
 
-    Writes that come within `linger_seconds` of the beginning of another one wait that long for company.
+    Where writes begin more often than every `linger_seconds`, and not by chance, they wait that long for company.
     """
 
     def __init__(
@@ -38,7 +43,7 @@ class Together(Generic[Key, Item, Answer]):
         self._most = most
         self._shared = shared
         self._linger_seconds = linger_seconds
-        self._began_at = -linger_seconds
+        self._began_at = deque([-math.inf] * _OFTEN, maxlen=_OFTEN)
         self._waiting: dict[Key, list[tuple[Item, asyncio.Future[Answer]]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -58,7 +63,8 @@ class Together(Generic[Key, Item, Answer]):
 
     async def _write_all(self, key: Key) -> None:
         now = asyncio.get_running_loop().time()
-        is_busy, self._began_at = now - self._began_at < self._linger_seconds, now
+        is_busy = now - self._began_at[0] < _OFTEN * self._linger_seconds
+        self._began_at.append(now)
         try:
             if is_busy:
                 await asyncio.sleep(self._linger_seconds)
