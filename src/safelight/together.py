@@ -14,7 +14,7 @@ from contextvars import Context
 from typing import Generic, TypeVar
 
 _OFTEN = 4
-"""How many writes in a row tell how often they come. Chosen: a few pictures that come at the same moment are no stream."""
+"""How many writes in a row tell how often they come. Chosen: a few pictures that come at one moment are no stream."""
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
