@@ -183,11 +183,16 @@ def _server() -> str:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    _kept.append(process)  # its standard input is closed when this process ends
+    atexit.register(_end, process)
     return address
 
 
-_kept: list[subprocess.Popen[bytes]] = []
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """With its standard input closed it goes, and takes along what it has started."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
 
 
 def _serve(address: str) -> None:

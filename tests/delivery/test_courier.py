@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from safelight.db.pool import close_pool, open_pool
+from safelight.db.statements import load
 from safelight.delivery.webhooks import deliveries as sent
 from safelight.delivery.webhooks.endpoints import DEFAULT, Endpoints
 from safelight.delivery.webhooks.vault import Vault, new_key
@@ -425,3 +427,15 @@ async def test_an_event_that_is_too_long_keeps_its_ids(pool: asyncpg.Pool, recei
     assert message.document["data"] == {
         "job_id": job_id, "seq": 2, "job_url": f"https://images.example/v1/jobs/{job_id}", "is_shortened": True
     }  # fmt: skip
+
+
+async def test_who_listens_is_found_without_a_look_at_jobs(database: str) -> None:
+    """Planned while there are few, as by a new installation's worker, it would read all that come, for each event."""
+    pool = await open_pool(database, min_size=1, max_size=1, application_name="tests", for_queues=True)
+    try:
+        async with pool.acquire() as conn:
+            await conn.execute(f"PREPARE post AS {load('jobs').post_events}")
+            plan = await conn.fetch("EXPLAIN EXECUTE post('job_1', ARRAY['image.completed'], 3, 'default')")
+    finally:
+        await close_pool(pool)
+    assert " on jobs" not in "\n".join(row[0] for row in plan)

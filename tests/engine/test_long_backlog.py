@@ -38,22 +38,25 @@ async def fill(
         jobs,
         name,
     )
-    await pool.execute(
-        "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
-        " timeout_seconds, max_attempts, max_rebuys, on_uncertain, priority, not_before, created_at, changed_at,"
-        " account, awaits_parents)"
-        " SELECT j.id, p, 'img-' || p, 'g', 'placeholder', $3, 'a prompt of some length ' || p, '{}', 'f', 60,"
-        " 3, 1, 'retry_once', $4,"
-        " CASE WHEN $6 OR p % 2 = 1 THEN j.run_started_at ELSE j.run_started_at + interval '1 day' END,"
-        " now(), now(), $5, NOT $6 AND p % 2 = 1"
-        " FROM jobs AS j, generate_series(0, $2 - 1) AS p WHERE j.id LIKE 'job_' || $1 || '%' ORDER BY j.id, p",
-        name,
-        images,
-        model,
-        priority,
-        account,
-        is_due,
-    )
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL statement_timeout = '60s'")
+        await conn.execute(
+            "INSERT INTO images (job_id, position, id, image_group, provider, model, prompt, options, fingerprint,"
+            " timeout_seconds, max_attempts, max_rebuys, on_uncertain, priority, not_before, created_at, changed_at,"
+            " account, awaits_parents)"
+            " SELECT j.id, p, 'img-' || p, 'g', 'placeholder', $3, 'a prompt of some length ' || p, '{}', 'f', 60,"
+            " 3, 1, 'retry_once', $4,"
+            " CASE WHEN $6 OR p % 2 = 1 THEN j.run_started_at ELSE j.run_started_at + interval '1 day' END,"
+            " now(), now(), $5, NOT $6 AND p % 2 = 1"
+            " FROM jobs AS j, generate_series(0, $2 - 1) AS p WHERE j.id LIKE 'job_' || $1 || '%' ORDER BY j.id, p",
+            name,
+            images,
+            model,
+            priority,
+            account,
+            is_due,
+            timeout=60,
+        )
 
 
 async def test_the_next_of_ten_thousand_images_are_found_by_index_and_in_order(

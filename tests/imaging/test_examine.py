@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import struct
 import sys
+import weakref
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pyvips
@@ -14,6 +16,7 @@ from children import rendering_children
 from pictures import decoded, encoded, noise, png_chunk, png_of_header_only, with_png_chunk
 from PIL import Image, PngImagePlugin
 
+from safelight.imaging import render
 from safelight.imaging.pool import MAX_INPUT_BYTES, RenderPool
 from safelight.imaging.rendition import DEFAULT_QUALITY, MIME, NotAnImage, Rendition, Verified
 
@@ -338,3 +341,36 @@ def test_a_rendition_outside_of_its_bounds_cannot_be_made(fields: dict[str, obje
 def _near(pixel: object, colour: tuple[int, int, int]) -> bool:
     assert isinstance(pixel, tuple)
     return all(abs(have - want) <= 12 for have, want in zip(pixel, colour, strict=True))
+
+
+@pytest.mark.parametrize("way", ["examine", "pixels_of"])
+def test_what_a_picture_was_decoded_from_is_gone_before_it_is_worked_on(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interlaced PNG's loader holds all of its pixels: with them a large one does not fit into a child."""
+    opened: list[weakref.ref[_Mark]] = []
+    really_open, really_in_srgb = render._open, render._to_srgb
+
+    def opening(*args: Any, **options: Any) -> pyvips.Image:
+        header = really_open(*args, **options)
+        mark = _Mark()
+        header._references.append(mark)  # an image takes no weak reference itself
+        opened.append(weakref.ref(mark))
+        return header
+
+    def in_srgb(picture: pyvips.Image) -> pyvips.Image:
+        assert [each for each in opened if each() is not None] == []
+        return really_in_srgb(picture)
+
+    monkeypatch.setattr(render, "_open", opening)
+    monkeypatch.setattr(render, "_to_srgb", in_srgb)
+    data = pyvips.Image.black(64, 48, bands=3).copy(interpretation="srgb").pngsave_buffer(interlace=True)
+    if way == "examine":
+        render.examine(data, [Rendition(name="card", width_px=32, height_px=32)])
+    else:
+        render.pixels_of(data)
+    assert opened
+
+
+class _Mark:
+    """Lives as long as the image that it is put on."""

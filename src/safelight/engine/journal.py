@@ -75,7 +75,7 @@ async def append_events(conn: asyncpg.Connection, job_id: JobId, events: Sequenc
     )
     assert row is not None, "the job's row is locked by this transaction"
     if row["is_listened_to"]:
-        await conn.execute(_SQL.post_events, job_id, types, row["seq"] - len(events))
+        await conn.execute(_SQL.post_events, job_id, types, row["seq"] - len(events), row["account"])
 
 
 async def append_event(

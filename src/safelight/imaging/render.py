@@ -39,6 +39,7 @@ def examine(data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, lis
     verified, size = _verified(header, format_)
     shrink = _shrink(size, renditions) if format_ == "jpeg" else 1
     picture = _decoded(header if shrink == 1 else _open(data, format_, shrink=shrink), format_)
+    del header  # it holds what it was decoded from: of an interlaced PNG all pixels, a second time
     if not renditions:
         return verified, []
     if all(_is_it(format_, size, rendition) for rendition in renditions):
@@ -55,7 +56,9 @@ def pixels_of(data: bytes) -> tuple[Verified, pyvips.Image]:
     format_ = sniff(data)
     header = _open(data, format_)
     verified, _ = _verified(header, format_)
-    return verified, _to_srgb(_decoded(header, format_))
+    picture = _decoded(header, format_)
+    del header  # as in `examine`
+    return verified, _to_srgb(picture)
 
 
 def encoded(picture: pyvips.Image, format_: Format, quality: int | None) -> bytes:

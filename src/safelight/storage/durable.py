@@ -60,7 +60,8 @@ def write_parts(contents: Sequence[bytes], *, folder: int) -> list[str]:
             sync(file)
     except OSError:
         for name in files:
-            os.unlink(name, dir_fd=folder)
+            with suppress(OSError):  # what went wrong first is told, and the others go all the same
+                os.unlink(name, dir_fd=folder)
         raise
     finally:
         for file in files.values():
@@ -78,7 +79,8 @@ def _begin_writing(file: int) -> None:
     """What was written is on its way to the medium, where the system can be told so: Linux, in whose page cache it is
     not kept then. A hint."""
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):  # a system may know of no hints (ENOSYS, EPERM): what counts is the sync
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def removed(name: str, *, folder: int) -> bool:
