@@ -109,16 +109,17 @@ async def test_who_does_not_wait_any_more_spoils_nothing_for_the_others(desk: De
         await leaving
 
 
-async def test_a_stream_of_writes_waits_for_company_and_a_few_at_once_do_not(desk: Desk):
-    together = Together(desk.write, most=9, shared=(), linger_seconds=0.5)
-    for _ in range(5):
+async def test_a_stream_waits_for_company_and_a_few_at_once_do_not(desk: Desk):
+    together = Together(desk.write, most=9, shared=(), linger_seconds=0.5, busy_per_second=0.1)
+    for _ in range(10):
         desk.let.release()
-    assert [await together("a", item) for item in (1, 2, 3, 4)] == ["a1", "a2", "a3", "a4"]
-    fifth = asyncio.create_task(together("a", 5))
+    few = [await together("a", item) for item in range(8)]
+    assert few == [f"a{item}" for item in range(8)]
+    next_one = asyncio.create_task(together("a", 8))
     for _ in range(3):  # it is waiting by then
         await asyncio.sleep(0)
-    assert await asyncio.gather(fifth, together("a", 6)) == ["a5", "a6"]
-    assert desk.groups == [[1], [2], [3], [4], [5, 6]]
+    assert await asyncio.gather(next_one, together("a", 9)) == ["a8", "a9"]
+    assert desk.groups == [*([item] for item in range(8)), [8, 9]]
 
 
 async def test_a_write_that_is_broken_off_leaves_nobody_waiting(desk: Desk):

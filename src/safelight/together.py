@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
-_OFTEN = 4
-"""How many writes in a row tell how often they come. Chosen: a few pictures that come at one moment are no stream."""
+_IN_A_ROW = 8
+"""How many items tell how fast they come. Chosen: a few pictures that come at one moment are no stream."""
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -28,7 +28,7 @@ class Together(Generic[Key, Item, Answer]):
     One of `shared` goes to all of them: whether anything was written, nobody knows. When any other exception breaks a
     write of several, which must have left nothing then, each is written by itself, so that nobody fails for another.
 
-    Where writes begin more often than every `linger_seconds`, and not by chance, they wait that long for company.
+    While items come faster than `busy_per_second`, a write waits `linger_seconds` for company before it begins.
     """
 
     def __init__(
@@ -38,18 +38,22 @@ class Together(Generic[Key, Item, Answer]):
         most: int,
         shared: tuple[type[Exception], ...],
         linger_seconds: float = 0.0,
+        busy_per_second: float = math.inf,
     ) -> None:
         self._write = write
         self._most = most
         self._shared = shared
         self._linger_seconds = linger_seconds
-        self._began_at = deque([-math.inf] * _OFTEN, maxlen=_OFTEN)
+        self._busy_seconds = _IN_A_ROW / busy_per_second
+        self._came_at = deque([-math.inf] * (_IN_A_ROW + 1), maxlen=_IN_A_ROW + 1)
         self._waiting: dict[Key, list[tuple[Item, asyncio.Future[Answer]]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, key: Key, item: Item) -> Answer:
         """Raises what the write of this item raised."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._came_at.append(loop.time())
+        answer: asyncio.Future[Answer] = loop.create_future()
         waiting = self._waiting.get(key)
         if waiting is not None:
             waiting.append((item, answer))
@@ -62,9 +66,7 @@ class Together(Generic[Key, Item, Answer]):
         return await answer
 
     async def _write_all(self, key: Key) -> None:
-        now = asyncio.get_running_loop().time()
-        is_busy = now - self._began_at[0] < _OFTEN * self._linger_seconds
-        self._began_at.append(now)
+        is_busy = self._came_at[-1] - self._came_at[0] < self._busy_seconds
         try:
             if is_busy:
                 await asyncio.sleep(self._linger_seconds)

@@ -20,9 +20,10 @@ from safelight.tracing.spans import SpanName
 _MOST_CLAIMS = 32
 _MOST_IMAGES = 64
 """In one transaction, which holds their job's lock. Chosen: few milliseconds."""
+_BUSY_PER_SECOND = 100.0
 _LINGER_SECONDS = 0.05
-"""Of what has come from a vendor, where more than twenty come a second. Chosen: little beside the seconds that each of
-them took, and enough for several to share a transaction."""
+"""Of what has come from a vendor, and only where it comes so fast. Chosen: little beside the seconds that each picture
+took, and enough for several to share a transaction."""
 
 
 class Writes:
@@ -42,13 +43,25 @@ class Writes:
             self._open_all, most=_MOST_IMAGES, shared=TRANSIENT
         )
         self._receipts: Together[JobId, Picture, Lease | Ended | LeaseLost] = Together(
-            self._receive_all, most=_MOST_IMAGES, shared=TRANSIENT, linger_seconds=_LINGER_SECONDS
+            self._receive_all,
+            most=_MOST_IMAGES,
+            shared=TRANSIENT,
+            linger_seconds=_LINGER_SECONDS,
+            busy_per_second=_BUSY_PER_SECOND,
         )
         self._whole: Together[JobId, Picture, Ended | LeaseLost] = Together(
-            self._whole_all, most=_MOST_IMAGES, shared=TRANSIENT, linger_seconds=_LINGER_SECONDS
+            self._whole_all,
+            most=_MOST_IMAGES,
+            shared=TRANSIENT,
+            linger_seconds=_LINGER_SECONDS,
+            busy_per_second=_BUSY_PER_SECOND,
         )
         self._ends: Together[JobId, Finished, Ended | LeaseLost] = Together(
-            self._complete_all, most=_MOST_IMAGES, shared=TRANSIENT, linger_seconds=_LINGER_SECONDS
+            self._complete_all,
+            most=_MOST_IMAGES,
+            shared=TRANSIENT,
+            linger_seconds=_LINGER_SECONDS,
+            busy_per_second=_BUSY_PER_SECOND,
         )
 
     async def claim(self, hint: Hint) -> Lease | None:

@@ -40,8 +40,9 @@ MARKER = ".safelight-staging"
 _SMALL_BYTES = 256 << 10
 _MOST_TOGETHER = 16
 """Chosen: a group takes no longer than a picture of some megabytes does."""
+_BUSY_PER_SECOND = 200.0
 _LINGER_SECONDS = 0.005
-"""Where more than two hundred are staged a second. Chosen."""
+"""Where so many are staged. Chosen."""
 
 
 class LocalStaging:
@@ -54,10 +55,18 @@ class LocalStaging:
         durable.make_folder(root)
         self._root = root
         self._small: Together[None, tuple[Receipt, bytes], Staged | StagedConflict] = Together(
-            self._stage_together, most=_MOST_TOGETHER, shared=(), linger_seconds=_LINGER_SECONDS
+            self._stage_together,
+            most=_MOST_TOGETHER,
+            shared=(),
+            linger_seconds=_LINGER_SECONDS,
+            busy_per_second=_BUSY_PER_SECOND,
         )
         self._unneeded: Together[None, str, None] = Together(
-            self._discard_together, most=_MOST_TOGETHER, shared=(), linger_seconds=4 * _LINGER_SECONDS
+            self._discard_together,
+            most=_MOST_TOGETHER,
+            shared=(),
+            linger_seconds=4 * _LINGER_SECONDS,
+            busy_per_second=_BUSY_PER_SECOND,
         )
 
     async def stage(self, receipt: Receipt, data: bytes) -> Staged:
