@@ -29,6 +29,26 @@ def test_a_break_below_the_http_client_is_one_of_the_connection(
 
 
 @pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (ValueError("no such size"), ErrorKind.PERMANENT, "INVALID_REQUEST"),
+        (TypeError("not a text"), ErrorKind.PERMANENT, "INVALID_REQUEST"),
+        (AttributeError("partially initialized module"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
+        (KeyError("backend"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
+        (RuntimeError("no running loop"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
+    ],
+)
+def test_a_client_that_breaks_before_it_sends_costs_nothing_and_is_permanent_only_by_the_requests_fault(
+    error: Exception, kind: ErrorKind, code: str
+) -> None:
+    with billable_call(timeout_seconds=60):
+        failure = failure_without_status(error, api_key="key", prompt="prompt")
+
+    assert not isinstance(failure, CallNotSent)
+    assert (failure.kind, failure.billed, failure.code) == (kind, Billed.NO, code)
+
+
+@pytest.mark.parametrize(
     ("word", "code"),
     [
         ("RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"),

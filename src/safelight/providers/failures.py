@@ -6,6 +6,7 @@ vendor's library says about it.
 
     no connection                                  TEMPORARY, unbilled
     the client refused to build the request        PERMANENT, unbilled
+    the client broke before it sent anything       TEMPORARY, unbilled
     cut / silent connection                        TEMPORARY / TIMEOUT, billed unknown
     an answer that cannot be read                  TEMPORARY, billed unknown
     an answer longer than is read                  INVALID_OUTPUT, billed unknown
@@ -139,8 +140,10 @@ def _meaning(error: Exception, *, never_left: bool) -> tuple[ErrorKind, str]:
     match error:
         case httpx2.HTTPError() | ssl.SSLError() if never_left:
             return ErrorKind.TEMPORARY, "CONNECT_FAILED"
-        case _ if never_left:
+        case httpx2.InvalidURL() | ValueError() | TypeError() if never_left:
             return ErrorKind.PERMANENT, "INVALID_REQUEST"
+        case _ if never_left:  # nothing that the request could be blamed for
+            return ErrorKind.TEMPORARY, "CLIENT_FAILED"
         case httpx2.TimeoutException():
             return ErrorKind.TIMEOUT, "NO_ANSWER"
         case AnswerTooLarge():
