@@ -48,7 +48,7 @@ test: install ## every test that fits in eight minutes
 	@$(COMPILE)
 	$(BYTECODE) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs -m "not slow"
 
-proof: install ## the long versions as well
+proof: install .venv-peers/installed ## the long versions as well
 	@$(COMPILE)
 	$(BYTECODE) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -rs
 

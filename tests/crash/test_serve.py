@@ -133,10 +133,9 @@ async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) 
     async with SafelightClient(service.url) as client:
         job = (await client.submit(six_images())).job
         assert await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
-        pids = {name: service.pid_of(name) for name in ("api", "worker-1")}
-        for pid in pids.values():
+        for name in ("api", "worker-1"):
+            pid = service.pid_of(name)
             os.kill(pid, signal.SIGKILL)
-        for name, pid in pids.items():
             await service.restarted(name, since=pid)
         vendor.release()
         async with asyncio.timeout(60):

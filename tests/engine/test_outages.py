@@ -123,7 +123,7 @@ async def test_a_key_or_balance_that_goes_mid_run_pauses_the_provider_once_and_f
         assert await ended(pool, await submitted(pool, vendor, 1)) is JobStatus.COMPLETED
         outage(sandbox, vendor, script)
         before = calls(sandbox)
-        job_id = await submitted(pool, vendor, 20)
+        job_id = await submitted(pool, vendor, 60)
         await at_rest(pool)
 
         assert calls(sandbox) - before <= CONCURRENCY, "what was under way together, and nobody after"

@@ -46,7 +46,7 @@ def ground(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
 
 
 def test_a_few_histories_keep_every_promise(ground: Ground) -> None:
-    explore(ground, 1, max_examples=5, stateful_step_count=20)
+    explore(ground, 1, max_examples=8, stateful_step_count=25)
 
 
 @pytest.mark.slow

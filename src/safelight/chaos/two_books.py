@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 from safelight.chaos.evidence import Attempt, Call, Image
 
-NOT_SENT = frozenset({"NOT_SENT", "CONNECT_FAILED", "CLIENT_FAILED"})
+NOT_SENT = frozenset({"NOT_SENT", "CONNECT_FAILED"})
 """What an attempt ends with that has sent nothing."""
 
 _OPEN = ("unknown", "sent", "submitted")
