@@ -194,6 +194,8 @@ def foreign_urls(vendor: JobVendor, elsewhere: JobVendor) -> list[object]:
         f"https://127.0.0.1:{port}{STATUS}",
         f"http://127.0.0.1:{port}@{elsewhere.url.removeprefix('http://')}{STATUS}",
         f"{vendor.url}{STATUS}?key={KEY}",
+        f"https://_xn--{STATUS}",
+        f"{vendor.url}{STATUS}/\ud800",
         STATUS,
         None,
     ]
@@ -352,6 +354,22 @@ async def test_a_model_sold_by_the_unit_costs_its_units(vendor: JobVendor, elsew
 
     assert isinstance(result, ImageResult)
     assert result.cost == Cost(625_000, CostBasis.USAGE, "settings")
+
+
+@pytest.mark.parametrize("sold_by", ["unit_usd", "megapixel_usd"])
+async def test_a_count_that_comes_to_more_than_any_call_costs_is_not_believed(
+    vendor: JobVendor, elsewhere: JobVendor, sold_by: str
+) -> None:
+    models = {"ada/painter": {"timeout_seconds": 60, "image_usd": "0.7", sold_by: "0.5"}}
+    provider = FalProvider.from_config("fal", config(vendor.url, models=models))
+    vendor.on("GET", STATUS, 200, completed())
+    vendor.on("GET", RESULT, 200, made(f"{elsewhere.url}/out.png"), headers={"x-fal-billable-units": "999999"})
+
+    result = await provider.poll(handle(vendor), request(model="ada/painter"))
+    await provider.aclose()
+
+    assert isinstance(result, ImageResult)
+    assert result.cost == Cost(700_000, CostBasis.TABLE, "settings")
 
 
 async def test_the_picture_of_a_model_that_is_configured_no_longer_still_counts(

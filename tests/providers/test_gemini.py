@@ -27,7 +27,7 @@ from gemini_wire import (
 from loopback_vendor import Vendor
 
 from safelight.domain.errors import Billed, ErrorKind
-from safelight.domain.money import FREE, Cost, CostBasis
+from safelight.domain.money import FREE, UNKNOWN_COST, Cost, CostBasis
 from safelight.net.billable import CallNotSent, billable_call
 from safelight.providers.gemini import GeminiProvider
 from safelight.providers.provider import ImageInput, ImageResult, InputRole, Refusal, UnknownModel
@@ -78,6 +78,7 @@ async def test_the_environment_redirects_nothing(vendor: Vendor, monkeypatch: py
         "GEMINI_API_KEY": "someone-else",
         "HTTP_PROXY": "http://127.0.0.1:9",
         "http_proxy": "http://127.0.0.1:9",
+        "SSL_CERT_FILE": "/nowhere/authorities.pem",
     }.items():
         monkeypatch.setenv(name, value)
     vendor.says(200, answer(picture_part(), usage=USAGE))
@@ -248,13 +249,33 @@ async def test_a_safety_finish_is_a_refusal(vendor: Vendor, gemini: GeminiProvid
     assert len(vendor.requests) == 1
 
 
-async def test_a_refusal_without_usage_was_not_charged(vendor: Vendor, gemini: GeminiProvider) -> None:
+async def test_a_blocked_prompt_that_counts_no_tokens_was_not_charged(vendor: Vendor, gemini: GeminiProvider) -> None:
     vendor.says(200, {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}})
 
     refusal = await gemini.submit(request())
 
     assert isinstance(refusal, Refusal)
     assert (refusal.billed, refusal.cost) == (Billed.NO, FREE)
+
+
+@pytest.mark.parametrize(
+    ("ran", "code"),
+    [
+        (answer(finish="IMAGE_SAFETY"), "IMAGE_SAFETY"),
+        (answer(picture_part(), finish="IMAGE_SAFETY"), "IMAGE_SAFETY"),
+        (answer({"text": "I would rather not."}), "TEXT_ONLY"),
+    ],
+    ids=["stopped", "stopped with a picture", "words only"],
+)
+async def test_a_refusal_by_the_model_that_counts_no_tokens_may_have_been_charged(
+    vendor: Vendor, gemini: GeminiProvider, ran: dict[str, Any], code: str
+) -> None:
+    vendor.says(200, ran)
+
+    refusal = await gemini.submit(request())
+
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.billed, refusal.cost) == (code, Billed.UNKNOWN, UNKNOWN_COST)
 
 
 async def test_words_in_place_of_a_picture_are_a_refusal(vendor: Vendor, gemini: GeminiProvider) -> None:

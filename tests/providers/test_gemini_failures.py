@@ -248,6 +248,25 @@ async def test_a_spent_daily_quota_concerns_the_whole_account(vendor: Vendor, ge
     assert len(vendor.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "billed"),
+    [
+        (400, ErrorKind.PERMANENT, Billed.NO),
+        (403, ErrorKind.AUTH_ERROR, Billed.NO),
+        (504, ErrorKind.TIMEOUT, Billed.UNKNOWN),
+    ],
+)
+async def test_a_daily_quota_that_is_no_rate_limits_is_not_waited_for(
+    vendor: Vendor, gemini: GeminiProvider, status: int, kind: ErrorKind, billed: Billed
+) -> None:
+    vendor.says(status, error(status, "FAILED_PRECONDITION", quota_failure("GenerateRequestsPerDayPerProject")))
+
+    failure = await failure_of(gemini)
+
+    assert (failure.kind, failure.billed, failure.code) == (kind, billed, "FAILED_PRECONDITION")
+    assert failure.quota_zone is None
+
+
 # Connections
 
 

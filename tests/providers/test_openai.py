@@ -115,6 +115,79 @@ async def test_a_single_reference_is_sent_as_a_list_too(vendor: Vendor, openai: 
     assert [part[0] for part in form_of(sent) if part[1] is not None] == ["image[]"]
 
 
+def test_a_call_while_another_thread_imports_the_older_http_client_is_sent() -> None:
+    """The SDK asks at every call whether `httpx` is loaded, and trips over one that is only half there."""
+    program = """
+import asyncio, importlib.abc, importlib.machinery, sys, threading
+from configs import config
+from loopback_vendor import Vendor
+from openai_wire import JSON, KEY, USAGE, answer, picture, request
+from safelight.net.billable import billable_call
+from safelight.providers.openai import OpenAIProvider
+half_way_or_done, go_on = threading.Event(), threading.Event()
+class Halt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "httpx._client":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        whole = spec.loader.exec_module
+        def half(module):
+            half_way_or_done.set()
+            assert go_on.wait(30)
+            whole(module)
+        spec.loader.exec_module = half
+        return spec
+def older():
+    import httpx
+    half_way_or_done.set()
+async def main():
+    vendor = Vendor()
+    vendor.says(200, answer(picture(), usage=USAGE), headers=JSON)
+    async with await asyncio.start_server(vendor.serve, "127.0.0.1", 0) as server:
+        url = "http://127.0.0.1:%d/v1" % server.sockets[0].getsockname()[1]
+        provider = OpenAIProvider.from_config("mine", config(api_key=KEY, base_url=url))
+        await provider.prepare()
+        sys.meta_path.insert(0, Halt())
+        loading = asyncio.create_task(asyncio.to_thread(older))
+        assert await asyncio.to_thread(half_way_or_done.wait, 30)
+        try:
+            with billable_call(timeout_seconds=30):
+                print(type(await provider.submit(request())).__name__)
+        finally:
+            go_on.set()
+            await loading
+        await provider.aclose()
+        await asyncio.gather(*vendor.serving)
+asyncio.run(main())
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (ran.stdout.strip(), ran.returncode) == ("ImageResult", 0), ran.stderr
+
+
+def test_the_first_call_imports_nothing_in_the_event_loop() -> None:
+    """What the client imports is imported with it, in a thread."""
+    program = """
+import sys
+import httpx2
+from safelight.providers.openai_client import OpenAIClient
+client = OpenAIClient(api_key="none", base_url="http://127.0.0.1:9/v1", http=httpx2.AsyncClient())
+before = set(sys.modules)
+client._sdk.images.generate
+print(sorted(set(sys.modules) - before))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ran.stdout.strip(), ran.returncode) == ("[]", 0), ran.stderr
+
+
 def test_the_environment_adds_and_redirects_nothing() -> None:
     """In a process of its own, so that the SDK is imported into that environment too."""
     program = """

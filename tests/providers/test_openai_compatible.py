@@ -31,6 +31,7 @@ from openai_wire import (
 
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
+from safelight.net.fetch import Fetched, FetchFailed
 from safelight.providers.openai import OpenAIProvider
 from safelight.providers.provider import ImageResult, Refusal
 from safelight.providers.registry import InvalidConfiguration
@@ -263,6 +264,30 @@ async def test_a_picture_that_cannot_be_fetched_was_paid_for(
     assert failure.cost == Cost(70_000, CostBasis.TABLE, "settings")
     assert failure.message == f"the picture was not fetched: {what}"
     assert sum(sent.method == "POST" for sent in vendor.requests) == 1
+
+
+async def test_a_picture_that_does_not_come_is_given_up_before_the_call_is_so_that_its_cost_is_told(
+    vendor: Vendor,
+) -> None:
+    allowed_seconds: list[float] = []
+
+    async def silent(url: str, *, max_bytes: int, timeout_seconds: float) -> Fetched:
+        allowed_seconds.append(timeout_seconds)
+        raise FetchFailed("no answer", is_final=False)
+
+    settings = replace(config(base_url=f"{vendor.url}/v1", models=MODELS), fetch=silent)
+    provider = OpenAIProvider.from_config("house", settings)
+    provider.fetch_pauses_seconds = (0.0, 3600.0)
+    vendor.says(200, answer({"url": "https://files.example/1.png"}), headers=JSON)
+
+    async with asyncio.timeout(30):
+        failure = await failure_of(provider, request(model="gpt-image-2", timeout_seconds=600.0))
+    await provider.aclose()
+
+    assert (failure.kind, failure.billed, failure.code) == (ErrorKind.TEMPORARY, Billed.YES, "PICTURE_NOT_FETCHED")
+    assert failure.cost == Cost(70_000, CostBasis.TABLE, "settings")
+    assert len(allowed_seconds) == 2, "the next pause would outlast the call"
+    assert max(allowed_seconds) < 60, "the call's deadline counts, of which some is left"
 
 
 # Prices

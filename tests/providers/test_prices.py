@@ -162,6 +162,12 @@ def test_an_estimate_counts_every_byte_of_the_prompt_as_a_token() -> None:
         ({"input_tokens": 0, "output_tokens": 0}, False),
         ({"input_tokens": 1}, True),
         ({"total_tokens": 1}, True),
+        ({"total_tokens": 1.0}, True),
+        ({"total_tokens": 2**70}, True),
+        ({"total_tokens": 0.5}, False),
+        ({"total_tokens": float("nan")}, False),
+        ({"total_tokens": float("inf")}, False),
+        ({"total_tokens": True}, False),
         ({"total_tokens": "1"}, False),
         ({"images": 1}, False),
     ],
@@ -262,6 +268,22 @@ def test_an_openai_picture_without_usable_usage_costs_the_table_price(usage: dic
     assert priced("gpt-image-2", usage) == Cost(240_720, CostBasis.TABLE, "safelight openai 2026-11")
 
 
+def test_tokens_that_are_written_as_decimals_cost_the_same() -> None:
+    decimals = {"input_tokens": 20.0, "output_tokens": 1056.0}
+
+    assert priced("gpt-image-2", decimals) == openai_wire.USAGE_COST
+
+
+@pytest.mark.parametrize("model", ["gpt-image-2", "gpt-image-2.6-flare"])
+@pytest.mark.parametrize("count", [10**12, 2**70, 1e300])
+def test_tokens_that_come_to_more_than_any_call_costs_are_not_believed(model: str, count: float) -> None:
+    usage = {"input_tokens": 20, "output_tokens": count}
+
+    assert priced(model, usage).basis is CostBasis.TABLE
+    assert priced(model, usage, has_image=False) == UNKNOWN_COST
+    assert has_charge(usage)
+
+
 @pytest.mark.parametrize("usage", [{}, {"total_tokens": 1076}, {"input_tokens": 0}])
 def test_no_openai_picture_and_no_usable_usage_is_unknown_and_not_free(usage: dict[str, Any]) -> None:
     assert priced("gpt-image-2", usage, has_image=False) == UNKNOWN_COST
@@ -326,7 +348,7 @@ def test_what_nobody_priced_or_measured_is_unknown_and_not_free(model: str, know
     assert paid(model, **known) == UNKNOWN_COST
 
 
-@pytest.mark.parametrize("count", [0, -1, float("nan"), float("inf"), Decimal("NaN")])
+@pytest.mark.parametrize("count", [0, -1, float("nan"), float("inf"), Decimal("NaN"), 10**9, 2**70, 1e300])
 def test_a_count_that_is_none_is_taken_for_missing(count: Any) -> None:
     assert paid("by-unit", units=count) == Cost(50_000, CostBasis.TABLE, "safelight house 7")
     assert paid("by-time", seconds=count) == Cost(30_000, CostBasis.TABLE, "safelight house 7")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 
 import pytest
 
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.net.billable import CallNotSent, billable_call
-from safelight.providers.failures import failure_without_status, vendor_code
+from safelight.providers.failures import CALL_FAILURES, failure_without_status, vendor_code
 
 
 @pytest.mark.parametrize(
@@ -36,16 +37,44 @@ def test_a_break_below_the_http_client_is_one_of_the_connection(
         (AttributeError("partially initialized module"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
         (KeyError("backend"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
         (RuntimeError("no running loop"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
+        (OSError(errno.EMFILE, "Too many open files"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
+        (
+            ExceptionGroup("connecting", [RuntimeError("the file descriptor is used")]),
+            ErrorKind.TEMPORARY,
+            "CLIENT_FAILED",
+        ),
+        (ImportError("half of a module"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
+        (MemoryError(), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
+        (AssertionError("never"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
+        (OverflowError("too large"), ErrorKind.TEMPORARY, "CLIENT_FAILED"),
     ],
 )
 def test_a_client_that_breaks_before_it_sends_costs_nothing_and_is_permanent_only_by_the_requests_fault(
     error: Exception, kind: ErrorKind, code: str
 ) -> None:
+    assert isinstance(error, CALL_FAILURES), "every adapter asks what it means"
     with billable_call(timeout_seconds=60):
         failure = failure_without_status(error, api_key="key", prompt="prompt")
 
     assert not isinstance(failure, CallNotSent)
     assert (failure.kind, failure.billed, failure.code) == (kind, Billed.NO, code)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), ErrorKind.TEMPORARY, "CONNECTION_LOST"),
+        (TimeoutError(), ErrorKind.TIMEOUT, "NO_ANSWER"),
+        (MemoryError(), ErrorKind.UNKNOWN, "CLIENT_FAILED"),
+    ],
+)
+def test_a_client_that_breaks_once_it_has_sent_may_have_cost(error: Exception, kind: ErrorKind, code: str) -> None:
+    with billable_call(timeout_seconds=60) as call:
+        call.check()
+        failure = failure_without_status(error, api_key="key", prompt="prompt")
+
+    assert not isinstance(failure, CallNotSent)
+    assert (failure.kind, failure.billed, failure.code) == (kind, Billed.UNKNOWN, code)
 
 
 @pytest.mark.parametrize(

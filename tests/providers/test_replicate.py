@@ -260,6 +260,8 @@ def foreign_urls(vendor: JobVendor, elsewhere: JobVendor) -> list[object]:
         f"{vendor.url}{JOB}?token={KEY}",
         f"//{elsewhere.url.removeprefix('http://')}{JOB}",
         "http://[::broken" + JOB,
+        f"https://_xn--{JOB}",
+        f"{vendor.url}{JOB}/\ud800",
         JOB,
         {"href": f"{vendor.url}{JOB}"},
         None,

@@ -22,6 +22,7 @@ from safelight.sandbox.faults import CHARGES_PICTURE, Fault
 from safelight.sandbox.gemini import FAULTS
 from safelight.sandbox.models import MODELS
 from safelight.sandbox.server import RunningSandbox, running_sandbox
+from tests.sandbox.test_gemini_contract import parts, picture
 
 Ask = Callable[..., Coroutine[Any, Any, types.GenerateContentResponse]]
 
@@ -75,14 +76,16 @@ async def test_a_picture_costs_what_the_price_list_says(ask: Ask, sandbox: Runni
 async def test_every_line_says_who_asked_what_when_and_for_how_much(
     ask: Ask, http: httpx2.AsyncClient, sandbox: RunningSandbox
 ) -> None:
-    await ask("a lighthouse")
+    response = await ask("a lighthouse")
 
     (line,) = lines(sandbox.bill_path)
     assert list(line) == [
         "call", "vendor", "model", "prompt_sha256", "started_at", "ended_at", "outcome", "cost_microusd",
+        "pictures_sha256",
     ]  # fmt: skip
     assert (line["call"], line["vendor"], line["outcome"]) == (1, "gemini", "ok")
     assert line["prompt_sha256"] == hashlib.sha256(b"a lighthouse").hexdigest()
+    assert line["pictures_sha256"] == [hashlib.sha256(picture(parts(response)[-1])).hexdigest()]
     assert line["started_at"] < line["ended_at"]
     shown = (await http.get("/bill")).json()
     assert shown["calls"] == [line]

@@ -32,6 +32,7 @@ from safelight.domain.attempts import Adopt, AttemptStatus, Buy, GiveUp, NextSte
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import AttemptId, ImageRowId, WorkerId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
+from safelight.domain.money import FREE
 from safelight.engine import gates, provider_book, settle
 from safelight.engine.addresses import Addresses
 from safelight.engine.advance import PlannedCall
@@ -285,6 +286,11 @@ class AttemptPipeline:
                 return submitted.result() if submitted.done() else _timed_out(call, sent.seconds)
             except CallNotSent as error:
                 return not_sent(str(error))
+            except Exception as error:
+                if call.has_left or isinstance(error, ProviderError):
+                    raise
+                log.error("a provider broke before it sent anything", provider=lease.provider, exc_info=error)
+                raise _broke_unsent(error) from None
             except asyncio.CancelledError:
                 if not submitted.cancelled():
                     raise
@@ -320,6 +326,13 @@ def _timed_out(call: BillableCall, seconds: float) -> tuple[AttemptEnd, Verdict]
         kind=ErrorKind.TIMEOUT,
         billed=Billed.UNKNOWN,
         code="TIMEOUT",
+    )
+
+
+def _broke_unsent(error: Exception) -> ProviderError:
+    """Without the error's own words, which may quote the prompt."""
+    return ProviderError(
+        type(error).__name__, kind=ErrorKind.TEMPORARY, billed=Billed.NO, code="CLIENT_FAILED", cost=FREE
     )
 
 

@@ -119,7 +119,7 @@ def judge_error(error: ProviderError) -> tuple[AttemptEnd, Verdict]:
         request_id=storable(error.request_id) if error.request_id else None,
         unbilled_by_policy=error.unbilled_by_policy,
     )
-    if error.quota_zone is not None:
+    if error.quota_zone is not None and error.kind is ErrorKind.RATE_LIMIT:
         return end, TryAgain(0.0, counts_as_failure=False)
     if error.kind is ErrorKind.RATE_LIMIT:
         return end, TryAgain(error.retry_after_seconds, counts_as_failure=error.retry_after_seconds is None)

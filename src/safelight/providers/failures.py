@@ -6,7 +6,7 @@ vendor's library says about it.
 
     no connection                                  TEMPORARY, unbilled
     the client refused to build the request        PERMANENT, unbilled
-    the client broke before it sent anything       TEMPORARY, unbilled
+    the client broke before it sent anything       TEMPORARY, unbilled: no file descriptor was left, say
     cut / silent connection                        TEMPORARY / TIMEOUT, billed unknown
     an answer that cannot be read                  TEMPORARY, billed unknown
     an answer longer than is read                  INVALID_OUTPUT, billed unknown
@@ -38,7 +38,8 @@ from safelight.providers.redaction import redact
 CALL_FAILURES = (
     httpx2.HTTPError,
     httpx2.InvalidURL,
-    ssl.SSLError,
+    OSError,  # of TLS, and of what else is opened on the way, when no file descriptor is left
+    ExceptionGroup,  # of an address that is tried in several ways at once
     AlreadySent,
     AnswerTooLarge,
     ValueError,
@@ -46,9 +47,14 @@ CALL_FAILURES = (
     AttributeError,
     LookupError,
     RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    MemoryError,
 )
-"""Everything a call was seen to raise that is no HTTP status: the HTTP client's errors, and what JSON and Pydantic say
-about a body of another shape. CallNotSent is not among them, and so passes through an `except CALL_FAILURES`."""
+"""Everything a call was seen to raise that is no HTTP status: the HTTP client's errors, what JSON and Pydantic say
+about a body of another shape, and what a process raises that has run out of something. CallNotSent is not among them,
+and so passes through an `except CALL_FAILURES`."""
 
 HTTP_PAYMENT_REQUIRED = 402
 
@@ -144,11 +150,11 @@ def _meaning(error: Exception, *, never_left: bool) -> tuple[ErrorKind, str]:
             return ErrorKind.PERMANENT, "INVALID_REQUEST"
         case _ if never_left:  # nothing that the request could be blamed for
             return ErrorKind.TEMPORARY, "CLIENT_FAILED"
-        case httpx2.TimeoutException():
+        case httpx2.TimeoutException() | TimeoutError():
             return ErrorKind.TIMEOUT, "NO_ANSWER"
         case AnswerTooLarge():
             return ErrorKind.INVALID_OUTPUT, "ANSWER_TOO_LARGE"
-        case ssl.SSLError():
+        case OSError():  # first, for a certificate's failure is a ValueError too
             return ErrorKind.TEMPORARY, "CONNECTION_LOST"
         case httpx2.DecodingError() | ValueError() | TypeError() | AttributeError() | LookupError():
             return ErrorKind.TEMPORARY, "UNREADABLE_ANSWER"

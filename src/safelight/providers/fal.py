@@ -51,7 +51,7 @@ from safelight.providers import retry_after
 from safelight.providers.configuration import checked_url, model_table, required_key
 from safelight.providers.failures import buyable, kind_of_status, refused_here, vendor_code
 from safelight.providers.models import Model
-from safelight.providers.prices import table_cost, table_estimate
+from safelight.providers.prices import MOST_USD, table_cost, table_estimate
 from safelight.providers.provider import (
     Capabilities,
     ImageRequest,
@@ -248,7 +248,8 @@ class FalProvider(RemoteProvider):
         price = model.price
         if not megapixels or price is None or price.megapixel_usd is None or price.unit_usd is not None:
             return None
-        return Cost(microusd(price.megapixel_usd * megapixels), basis, self._models.price_ref_of(model))
+        usd = price.megapixel_usd * megapixels
+        return Cost(microusd(usd), basis, self._models.price_ref_of(model)) if usd <= MOST_USD else None
 
     def _failed(self, result: Answer, status: Answer, remote_id: str, request: ImageRequest) -> Refusal:
         """The job's own failure, or PollFailed when the result does not tell of one."""

@@ -3,15 +3,17 @@
 What an answer becomes:
 
     200 with a picture                             ImageResult
-    200 blocked, or a safety finish reason         Refusal, code = the vendor's reason
-    200 STOP with words only                       Refusal, code TEXT_ONLY: the model declines in prose
+    200 with a blockReason: nothing ran            Refusal, code = the vendor's; unbilled unless it counts tokens
+    200 with a safety finish reason                Refusal, code = the vendor's reason *
+    200 STOP with words only                       Refusal, code TEXT_ONLY: the model declines in prose *
     200 NO_IMAGE, IMAGE_OTHER, OTHER, empty, …     TEMPORARY *
     200 MAX_TOKENS                                 PERMANENT *
     200 PUP_LIMITED_DISABLED                       AUTH_ERROR of the account *
     200 any other finish reason                    UNKNOWN *
     200 that cannot be read                        TEMPORARY, billed unknown
     more than 64 MiB                               INVALID_OUTPUT, billed unknown
-    429                                            RATE_LIMIT, unbilled; of the account for a daily quota
+    429                                            RATE_LIMIT, unbilled; of the account for a daily quota, which
+                                                   no other status can tell of
     400 API_KEY_INVALID, 401, 403                  AUTH_ERROR of the account, unbilled
     408 / other 4xx                                TIMEOUT / PERMANENT, unbilled
     504 / other 5xx                                TIMEOUT / TEMPORARY, billed unknown, but
@@ -29,7 +31,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
-from safelight.domain.money import FREE, Cost
+from safelight.domain.money import FREE, UNKNOWN_COST, Cost
 from safelight.net.billable import billable_client
 from safelight.providers import retry_after
 from safelight.providers.configuration import checked_url, model_table, required_key
@@ -158,12 +160,12 @@ class GeminiProvider(ImageProvider):
                 model_version=answer.model_version,
             )
         if is_blocked or (reason == "STOP" and words):
-            is_charged = has_charge(usage)
+            billed, charge = _charge_of_refusal(answer, usage, cost)
             return Refusal(
                 code=vendor_code(reason) or "SAFETY" if is_blocked else "TEXT_ONLY",
                 message=words or "the vendor's safety policy refused this",
-                billed=Billed.YES if is_charged else Billed.NO,
-                cost=cost if is_charged else FREE,
+                billed=billed,
+                cost=charge,
                 usage=usage,
                 request_id=answer.response_id,
             )
@@ -182,13 +184,13 @@ class GeminiProvider(ImageProvider):
 
     def _from_status(self, error: errors.APIError, request: ImageRequest) -> ProviderError:
         details = list(_details(error))
-        is_daily = any("PerDay" in quota for quota in _quota_ids(details))
+        is_daily = error.code == 429 and any("PerDay" in quota for quota in _quota_ids(details))
         is_bad_key = any(detail.get("reason") == "API_KEY_INVALID" for detail in details)
         code, kind, scope = vendor_code(error.status), None, None
         if is_bad_key:
             code, kind = "API_KEY_INVALID", ErrorKind.AUTH_ERROR if error.code == 400 else None
         elif is_daily:
-            code, scope = "DAILY_QUOTA", Scope.ACCOUNT if error.code == 429 else None
+            code, scope = "DAILY_QUOTA", Scope.ACCOUNT
         waits = (retry_after.from_duration(detail.get("retryDelay")) for detail in details)
         return failure_of_status(
             error.code,
@@ -245,6 +247,13 @@ def _reason(answer: types.GenerateContentResponse) -> str | None:
 def _block_reason(answer: types.GenerateContentResponse) -> str | None:
     feedback = answer.prompt_feedback
     return feedback.block_reason.value if feedback is not None and feedback.block_reason is not None else None
+
+
+def _charge_of_refusal(answer: types.GenerateContentResponse, usage: dict[str, Any], cost: Cost) -> tuple[Billed, Cost]:
+    """Without a count, only a prompt that was blocked is known to be free: everything else says that the model ran."""
+    if has_charge(usage):
+        return Billed.YES, cost
+    return (Billed.NO, FREE) if _block_reason(answer) is not None else (Billed.UNKNOWN, UNKNOWN_COST)
 
 
 def _kind_without_image(reason: str | None) -> ErrorKind:

@@ -22,10 +22,12 @@ class GeminiClient:
 
     def __init__(self, *, api_key: str, base_url: str, http: httpx2.AsyncClient) -> None:
         # The SDK makes a client for calls that block, which are never made; this one costs no reading of authorities.
-        self._unused = httpx2.Client(verify=public_authorities(), trust_env=False)
+        authorities = public_authorities()
+        self._unused = httpx2.Client(verify=authorities, trust_env=False)
         # Each argument turns something off: the environment's Vertex switch, API version and base URL, a
-        # silent change to aiohttp (which sends twice), and an infinite read timeout. Retry options stay
-        # unset, which is one attempt. The client is kept: its models stop working once it is collected.
+        # silent change to aiohttp (which sends twice), and an infinite read timeout. The authorities are for
+        # clients of its own, which are never made, and would come from the environment. Retry options stay unset,
+        # which is one attempt. The client is kept: its models stop working once it is collected.
         self._client = genai.Client(
             enterprise=False,
             api_key=api_key,
@@ -35,6 +37,7 @@ class GeminiClient:
                 timeout=180_000,
                 httpx_async_client=http,
                 httpx_client=self._unused,
+                async_client_args={"verify": authorities, "ssl": authorities},
             ),
         )
 

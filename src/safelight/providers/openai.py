@@ -5,7 +5,8 @@ What an answer becomes:
 
     200 with a picture, or the URL of one          ImageResult
     200 with an empty list of pictures             Refusal, code EMPTY_DATA: so some servers say no
-    200 whose picture's URL cannot be read         INVALID_OUTPUT, billed yes; TEMPORARY when it may be there later
+    200 whose picture's URL cannot be read         INVALID_OUTPUT, billed yes; TEMPORARY when it may be there later:
+                                                   its server stumbles, or is silent for as long as the call may take
     200 whose picture is no base64                 INVALID_OUTPUT, billed yes
     200 without pictures                           TEMPORARY, billed yes when the answer counts tokens, else unknown
     200 that is no JSON object                     TEMPORARY, billed unknown
@@ -28,7 +29,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,7 +40,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.money import FREE, Cost
-from safelight.net.billable import MAX_ANSWER_BYTES, CallNotSent, billable_client
+from safelight.net.billable import MAX_ANSWER_BYTES, CallNotSent, billable_client, current_call
 from safelight.net.fetch import Fetch, Fetched, FetchFailed, FetchRefused
 from safelight.providers.configuration import checked_url, model_table, required_key
 from safelight.providers.failures import (
@@ -71,6 +74,9 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _VENDOR_HOST = "api.openai.com"
 _NO_KEY = "none"
 """Sent to a server that wants no key: the SDK cannot send a request without one."""
+
+_TELL_SECONDS = 0.5
+"""Chosen: so long before the call's deadline a picture that does not come is given up, so that its cost is told."""
 
 _REFUSALS = frozenset({"MODERATION_BLOCKED", "CONTENT_POLICY_VIOLATION"})
 _ACCOUNT_SPENT = frozenset({"INSUFFICIENT_QUOTA", "BILLING_HARD_LIMIT_REACHED", "BILLING_NOT_ACTIVE"})
@@ -224,15 +230,21 @@ class OpenAIProvider(ImageProvider):
             ) from None
 
     async def _fetched(self, url: str, request: ImageRequest) -> Fetched:
-        """It is paid for: while its server stumbles it is asked for again. Raises FetchFailed, FetchRefused."""
-        for pause_seconds in self.fetch_pauses_seconds:
+        """It is paid for: while its server stumbles it is asked for again, for as long as the call may take. Raises
+        FetchFailed, FetchRefused."""
+        call = current_call()
+        deadline = call.deadline if call is not None else time.monotonic() + request.timeout_seconds
+        ends = deadline - _TELL_SECONDS
+        pauses_seconds = iter(self.fetch_pauses_seconds)
+        while True:
+            left_seconds = max(ends - time.monotonic(), 0.0)
             try:
-                return await self._fetch(url, max_bytes=MAX_ANSWER_BYTES, timeout_seconds=request.timeout_seconds)
+                return await self._fetch(url, max_bytes=MAX_ANSWER_BYTES, timeout_seconds=left_seconds)
             except FetchFailed as error:
-                if error.is_final:
+                pause_seconds = next(pauses_seconds, math.inf)
+                if error.is_final or time.monotonic() + pause_seconds >= ends:
                     raise
             await asyncio.sleep(pause_seconds)
-        return await self._fetch(url, max_bytes=MAX_ANSWER_BYTES, timeout_seconds=request.timeout_seconds)
 
     def _of_status(self, error: APIStatusError, request: ImageRequest, model: Model) -> ProviderError | Refusal:
         status = error.status_code

@@ -6,13 +6,16 @@ requests, quotes prices and asks after keys never gets to use.
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import openai
+import openai.resources.images  # or else the first call does so, in the event loop
 from openai import AsyncOpenAI, Omit, omit
 from openai.types import Image, ImagesResponse
 from openai.types.images_response import Usage
@@ -20,6 +23,11 @@ from openai.types.images_response import Usage
 from safelight.providers.models import Model
 from safelight.providers.prices import requested_size
 from safelight.providers.provider import ImageRequest, InputRole
+
+# At every call the SDK asks `sys.modules` for the older `httpx`, and breaks while another thread (Google's SDK, say)
+# has imported half of it. Nobody can find half of what is whole by now.
+with suppress(ImportError):
+    importlib.import_module("httpx")
 
 _DATA_URI = re.compile(r"data:[\w.+/-]*(?:;[\w=-]+)*;base64,", re.ASCII)
 

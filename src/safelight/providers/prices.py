@@ -27,6 +27,10 @@ GENAI_PRICES_REF = f"genai-prices {genai_prices.__version__}"
 
 MEGAPIXEL = 1_000_000
 
+MOST_USD = Decimal(10_000)
+"""Of one call. Chosen: none costs as much. A count that comes to more is not believed, nor are sums of money spoilt by
+it: the next source counts."""
+
 
 # Vendors that count tokens
 
@@ -148,7 +152,7 @@ def table_cost(
         (price.image_usd, Decimal(1), CostBasis.TABLE),
     )
     for usd, measure, basis in measured:
-        if usd is not None and measure is not None:
+        if usd is not None and measure is not None and usd * measure <= MOST_USD:
             return Cost(microusd(usd * measure), basis, table.price_ref_of(model))
     return UNKNOWN_COST
 
@@ -216,13 +220,14 @@ def _cost(
     size: str | None = None,
 ) -> Cost:
     """`usd` is what a price list says; without it, `tokens` are priced by the model data."""
-    if usd is not None:
+    if usd is not None and usd <= MOST_USD:
         return Cost(microusd(usd), CostBasis.USAGE, GENAI_PRICES_REF)
     rates = model.price.tokens if model.price is not None else None
     if tokens is not None and rates is not None:
         usd = tokens.input * rates.input + tokens.image_input * rates.image_input
         usd += tokens.text * rates.text + tokens.image * rates.image
-        return Cost(microusd(usd), CostBasis.USAGE, table.price_ref_of(model))
+        if usd <= MOST_USD:
+            return Cost(microusd(usd), CostBasis.USAGE, table.price_ref_of(model))
     width_px, height_px = _sides(size)
     return table_cost(model, table, width_px=width_px, height_px=height_px) if has_image else UNKNOWN_COST
 
@@ -266,4 +271,6 @@ def _openai_tokens(usage: Mapping[str, Any], *, has_references: bool) -> _Tokens
 
 
 def _count(tokens: object) -> int:
+    if isinstance(tokens, float) and tokens.is_integer():
+        tokens = int(tokens)
     return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens > 0 else 0

@@ -115,9 +115,10 @@ class RemoteAccount:
             return None
         try:
             parsed = httpx2.URL(url)
-        except httpx2.InvalidURL:
+            is_own = _origin(parsed) == self._origin and not parsed.userinfo
+        except (httpx2.InvalidURL, ValueError):  # a ValueError is a UnicodeError: of the text, or of a host's name
             return None
-        return url if _origin(parsed) == self._origin and not parsed.userinfo else None
+        return url if is_own else None
 
     async def buy(
         self, path: str, body: Mapping[str, Any], *, request: ImageRequest, headers: Mapping[str, str] | None = None

@@ -13,7 +13,8 @@ import orjson
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """What one call came to. `cost_microusd` 0 is a call that was not charged."""
+    """What one call came to. `cost_microusd` 0 is a call that was not charged. `pictures_sha256` are of the files that
+    were made for it; an answer that was spoilt on purpose brought others."""
 
     call: int
     vendor: str
@@ -23,6 +24,7 @@ class Charge:
     ended_at: datetime
     outcome: str
     cost_microusd: int
+    pictures_sha256: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -34,6 +36,7 @@ class Charge:
             "ended_at": _timestamp(self.ended_at),
             "outcome": self.outcome,
             "cost_microusd": self.cost_microusd,
+            "pictures_sha256": list(self.pictures_sha256),
         }
 
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
@@ -31,6 +32,10 @@ class Sort:
     is_transparent: bool = False
 
 
+PAINTED: ContextVar[list[str]] = ContextVar("safelight.sandbox.painted")
+"""Where the SHA-256 of each picture that is handed out goes, for the call that it is made for."""
+
+
 class Pictures:
     """`count` different pictures per aspect ratio and size; about 1.3 MB of memory for each asked for."""
 
@@ -41,6 +46,7 @@ class Pictures:
         self._owners: dict[int, bytes] = {}
         self._drawn: dict[tuple[int, str, str], asyncio.Future[str]] = {}
         self._encoded: dict[tuple[int, Sort], asyncio.Future[bytes]] = {}
+        self._digests: dict[tuple[int, Sort] | tuple[int, str, str], str] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-pictures")
 
     async def png_base64(self, prompt: str, *, aspect_ratio: str, size: str) -> str:
@@ -49,7 +55,11 @@ class Pictures:
         if key not in self._drawn:
             loop = asyncio.get_running_loop()
             self._drawn[key] = asyncio.ensure_future(loop.run_in_executor(self._thread, _draw, *key))
-        return await asyncio.shield(self._drawn[key])
+        drawn = await asyncio.shield(self._drawn[key])
+        if key not in self._digests:
+            self._digests[key] = hashlib.sha256(base64.b64decode(drawn)).hexdigest()
+        PAINTED.get([]).append(self._digests[key])
+        return drawn
 
     async def encoded(self, prompt: str, sort: Sort) -> bytes:
         """A file of exactly that sort. The same prompt always gets the same, others as in `png_base64`."""
@@ -57,7 +67,11 @@ class Pictures:
         if key not in self._encoded:
             loop = asyncio.get_running_loop()
             self._encoded[key] = asyncio.ensure_future(loop.run_in_executor(self._thread, _encode, *key))
-        return await asyncio.shield(self._encoded[key])
+        encoded = await asyncio.shield(self._encoded[key])
+        if key not in self._digests:
+            self._digests[key] = hashlib.sha256(encoded).hexdigest()
+        PAINTED.get([]).append(self._digests[key])
+        return encoded
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

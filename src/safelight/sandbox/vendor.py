@@ -8,6 +8,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from safelight.sandbox.bill import Bill, Charge
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.faults import GENERATES, Directive, Fault, FaultRate, Plan, UnknownDirective, plan_call
 from safelight.sandbox.files import Files
-from safelight.sandbox.pictures import Pictures
+from safelight.sandbox.pictures import PAINTED, Pictures
 from safelight.sandbox.protocol import Order, Rejected, Wire, understood
 from safelight.sandbox.wire import CUT, Answer
 
@@ -27,7 +28,8 @@ _GOOD = frozenset({Fault.OK, Fault.SLOW, Fault.THOUGHT})
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One HTTP request that may cost something. `outcome` None: it has not ended."""
+    """One HTTP request that may cost something. `outcome` None: it has not ended. `pictures_sha256` are of what was
+    made for it, before any fault spoilt it."""
 
     ordinal: int
     number: int
@@ -39,6 +41,7 @@ class Call:
     prompt_sha256: str | None = None
     references_sha256: tuple[str, ...] = ()
     mask_sha256: str | None = None
+    pictures_sha256: list[str] = field(default_factory=list)
     outcome: str | None = None
     caller_gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -235,7 +238,9 @@ class Vendor:
             self.announce()
 
         self._in_flight[call.vendor] += 1
-        task = asyncio.create_task(work, name=f"sandbox call {call.number}")
+        context = copy_context()
+        context.run(PAINTED.set, call.pictures_sha256)
+        task = asyncio.create_task(work, name=f"sandbox call {call.number}", context=context)
         self._tasks.add(task)
         task.add_done_callback(ended)
         self.announce()
@@ -254,6 +259,7 @@ class Vendor:
                 ended_at=datetime.now(UTC),
                 outcome=outcome,
                 cost_microusd=microusd,
+                pictures_sha256=tuple(call.pictures_sha256),
             )
         )
         self.announce()
