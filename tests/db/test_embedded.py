@@ -101,6 +101,20 @@ def test_one_that_attached_and_adopted_stops_the_server(server: EmbeddedServer, 
     assert not (folder / "home/pg/data/postmaster.pid").exists()
 
 
+async def test_a_starter_that_stops_leaves_a_server_running_that_another_has_adopted(
+    server: EmbeddedServer, folder: Path
+):
+    """As a command does that began while nothing ran, and ends after `serve` came up."""
+    dsn = server.start()
+    heir = EmbeddedServer(folder / "home", durable=False)
+    heir.start()
+    heir.adopt()
+
+    server.stop()
+
+    assert await _value(dsn, "SELECT 1") == 1
+
+
 async def test_of_starters_that_race_one_starts_and_the_others_attach(server: EmbeddedServer, folder: Path):
     starters = [server, *(EmbeddedServer(folder / "home", durable=False) for _ in range(3))]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from safelight.db.pool import close_pool, open_pool
 from safelight.db.upgrade import upgrade
 from safelight.domain.ids import JobId
 from safelight.engine.submit import submit
-from tests.crash.processes import Ended, free_port, ran
+from tests.crash.processes import Ended, free_port, ran, started
 from tests.orders import event_types, image, order
 from tests.upgrade.older_server import SOURCES, remove, require, running
 
@@ -125,7 +127,7 @@ async def test_an_upgrade_that_broke_off_between_two_steps_goes_on_and_nothing_i
     require(16, None)
     with running(home, 16, None) as dsn:
         job_id = await fill(dsn)
-    assert upgrade(home) is not None
+    assert await asyncio.to_thread(upgrade, home) is not None
     area = (home / "pg").resolve()
     (area / "upgrade").mkdir()
     (area / "data").rename(area / "upgrade" / "data")
@@ -133,7 +135,36 @@ async def test_an_upgrade_that_broke_off_between_two_steps_goes_on_and_nothing_i
 
     with pytest.raises(EmbeddedServerError, match=r"broke off between two steps; `data-16` is whole"):
         EmbeddedServer(home).start()
-    done = upgrade(home)
+    done = await asyncio.to_thread(upgrade, home)
+
+    assert done is not None
+    assert done.major == 16
+    assert await answer(EmbeddedServer(home).start(), "SELECT id FROM safelight.jobs") == job_id
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
+async def test_an_upgrade_that_was_killed_leaves_no_server_in_the_way_of_the_next_one(
+    home: Path, number: signal.Signals
+) -> None:
+    require(16, None)
+    with running(home, 16, None) as dsn:
+        job_id = await fill(dsn)
+    dump = home / "pg" / "upgrade" / "database.dump"
+    async with started("upgrade-database", log=home / "upgrade.log", home=home, database_url=None) as killed:
+        async with asyncio.timeout(60):
+            while not dump.exists():  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.01)
+        killed.send_signal(number)
+        assert await killed.wait() == -number
+
+    done = await asyncio.to_thread(upgrade, home)
 
     assert done is not None
     assert done.major == 16

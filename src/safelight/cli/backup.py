@@ -58,8 +58,9 @@ def _ended(command: Coroutine[Any, Any, int]) -> int:
     import asyncpg
 
     from safelight.cli.running import run
+    from safelight.db.pool import CONNECTION_LOST
 
     try:
         return run(command)
-    except (OSError, asyncpg.PostgresError) as error:
+    except (asyncpg.PostgresError, *CONNECTION_LOST) as error:
         raise Complaint(str(error) or type(error).__name__) from error

@@ -4,6 +4,7 @@
         data/             the cluster; appears complete or not at all
         data-16/          what `upgrade` has kept of an older major version
         server.log        PostgreSQL's own words
+        adopted           which server is another's to stop than its starter's, see `EmbeddedServer.adopt`
         .s.PGSQL.5432     the socket, or in a folder below /tmp where this path would not do
 
 Whether a server lives is not read from a pid file, which outlives its process and lies after a reboot. The
@@ -33,6 +34,7 @@ _PORT = 5432  # only names the socket file
 _SOCKET = f".s.PGSQL.{_PORT}"
 _LONGEST_SOCKET_PATH_BYTES = 100  # 104 on macOS and 108 on Linux, with the final NUL
 _LARGEST_LOG_BYTES = 10_000_000
+_ADOPTED = "adopted"
 _POLL_SECONDS = 0.02
 _ANSWER_SECONDS = 5
 # Length and code 80877103: https://www.postgresql.org/docs/18/protocol-message-formats.html
@@ -88,6 +90,7 @@ class EmbeddedServer:
         self._deadline_seconds = deadline_seconds
         self._placement = placement
         self._started: _Postmaster | None = None
+        self._adopted: _Postmaster | None = None
 
     @property
     def bin_path(self) -> Path:
@@ -133,17 +136,21 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """The server this object started is gone, its data written out; connections still open were closed.
-        One that was only attached to goes on, and so does one that somebody started after ours had died."""
+        One that was only attached to goes on, and so does one that somebody started after ours had died,
+        or has adopted since."""
         started, self._started = self._started, None
         if started is None:
             return
         area = self._place().area
-        if _postmaster(area) == started:
+        if _postmaster(area) == started and (self._adopted == started or not _is_adopted(area, started)):
             _shut_down(area)
 
     def adopt(self) -> None:
         """The running server is ours to stop, whoever started it: for a starter that knows itself alone."""
-        self._started = _postmaster(self._place().area)
+        area = self._place().area
+        self._started = self._adopted = _postmaster(area)
+        if self._adopted is not None:
+            (area / _ADOPTED).write_text(_identity(self._adopted))
 
     def destroy(self) -> None:
         """No server runs for this home, whoever started it, and its data is deleted for good."""
@@ -273,6 +280,18 @@ def _require_version(placement: Placement) -> None:
         raise EmbeddedServerError(complaint)
 
 
+def running_server(area: Path) -> str | None:
+    """What tells the server that runs here from any other; None when none does."""
+    postmaster = _postmaster(area)
+    return None if postmaster is None else _identity(postmaster)
+
+
+def stop_left_behind(area: Path, server: str | None) -> None:
+    """No server runs here that is `server`. Another one goes on."""
+    if server is not None and running_server(area) == server:
+        _shut_down(area)
+
+
 def running_dsn(home: Path) -> str | None:
     """The DSN of the server that answers in this home; None when none does. Starts, creates and changes nothing.
 
@@ -321,6 +340,17 @@ def _postmaster(area: Path) -> _Postmaster | None:
         socket_folder=Path(lines[4]),
         is_ready=lines[7].strip() == "ready",
     )
+
+
+def _identity(postmaster: _Postmaster) -> str:
+    return f"{postmaster.pid} {postmaster.started}"
+
+
+def _is_adopted(area: Path, postmaster: _Postmaster) -> bool:
+    try:
+        return (area / _ADOPTED).read_text() == _identity(postmaster)
+    except FileNotFoundError:
+        return False
 
 
 def _answers(postmaster: _Postmaster) -> bool:

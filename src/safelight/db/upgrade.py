@@ -4,7 +4,7 @@ The old server is started once more, our schema is dumped from it and restored i
 and only when that is whole the two change places. The old data is never written to but by its own server, and kept:
 
     {home}/pg/data        the old cluster, and after the change the new one
-    {home}/pg/upgrade/    the dump and the new cluster, until it takes its place
+    {home}/pg/upgrade/    the dump and the new cluster, until it takes its place, and which old server was started
     {home}/pg/data-16     the old cluster, afterwards
 
 Wherever it breaks off, the old data is there, whole, and the same command goes on.
@@ -12,13 +12,15 @@ Wherever it breaks off, the old data is there, whole, and the same command goes 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safelight.db.dump import DumpFailed, dump, restore
-from safelight.db.embedded import EmbeddedServer, data_version, kept_data
+from safelight.db.embedded import EmbeddedServer, data_version, kept_data, running_server, stop_left_behind
 from safelight.db.placement import (
     MAJOR,
     EmbeddedServerError,
@@ -30,7 +32,7 @@ from safelight.db.placement import (
     wheel_binaries,
 )
 
-_COMPLETE = "complete"
+_COMPLETE, _STARTED = "complete", "started"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,8 @@ def upgrade(home: Path, *, old_bin_path: Path | None = None) -> Upgraded | None:
     """The embedded server of this home has its data in the version that it runs; None when it had already, or has none.
 
     `old_bin_path` holds the programs of the older version, where neither the package nor the system has them. Takes
-    room on the disk for two more copies of the database. Blocks. Raises EmbeddedServerError.
+    room on the disk for two more copies of the database. Blocks: from a coroutine use `asyncio.to_thread`. Raises
+    EmbeddedServerError.
     """
     if not (home / "pg").exists():
         return None
@@ -71,6 +74,7 @@ def _prepare(placement: Placement, major: int, beside: Path, old_bin_path: Path 
     """The new cluster is whole, in `beside`."""
     if (placement.area / f"data-{major}").exists():
         raise EmbeddedServerError(f"`{placement.area}/data-{major}` is in the way: an earlier upgrade kept it there.")
+    _stop_left_behind(placement.area, beside)
     shutil.rmtree(beside, ignore_errors=True)
     private_folder(beside, uid=placement.uid, gid=placement.gid)
     older = place_older(placement, major=major, bin_path=old_bin_path or _installed(major))
@@ -83,9 +87,10 @@ def _prepare(placement: Placement, major: int, beside: Path, old_bin_path: Path 
         old_dsn = old.start()
         if not old.is_owner:
             raise EmbeddedServerError(f"A server was just started in `{placement.area}`: stop it first.")
-        dump(old_dsn, beside / "database.dump")
+        (beside / _STARTED).write_text(running_server(placement.area) or "")
+        asyncio.run(dump(old_dsn, beside / "database.dump"))
         old.stop()
-        restore(new.start(), beside / "database.dump")
+        asyncio.run(restore(new.start(), beside / "database.dump"))
     except DumpFailed as error:
         raise EmbeddedServerError(f"The old data is as it was. {error}") from error
     finally:
@@ -93,6 +98,14 @@ def _prepare(placement: Placement, major: int, beside: Path, old_bin_path: Path 
         new.stop()
     (beside / _COMPLETE).touch()
     os.sync()
+
+
+def _stop_left_behind(area: Path, beside: Path) -> None:
+    """The servers of an upgrade that was killed: they outlive whoever starts them."""
+    with suppress(FileNotFoundError):
+        stop_left_behind(area, (beside / _STARTED).read_text())
+    if beside.exists():
+        stop_left_behind(beside, running_server(beside))
 
 
 def _change_places(area: Path, beside: Path, found: int | None) -> Upgraded:

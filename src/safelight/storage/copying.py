@@ -51,12 +51,12 @@ def copy_staged(root: Path, into: Path) -> frozenset[str]:
     return frozenset(sidecar.stem for sidecar in into.glob(f"*{SIDECAR}"))
 
 
-def copy_files(root: Path, into: Path, *, present: Present = Present.SAME_IF_AS_LONG) -> Copied:
+def copy_files(root: Path, into: Path, *, present: Present = Present.SAME_IF_AS_LONG, links: bool = False) -> Copied:
     """Every file below `root` that is whole lies in `into`, under its path. Those that go meanwhile may be missing, and
-    what lies in `into` alone is kept. Blocks. Symbolic links are not followed."""
+    what lies in `into` alone is kept. Blocks. Symbolic links to files are followed only with `links`."""
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = copied = copied_bytes = 0
-    for path in _files_below(root):
+    for path in _files_below(root, links=links):
         with suppress(FileNotFoundError):
             length = _copy(root / path, into / path, present)
             if path.name.startswith("."):
@@ -67,13 +67,18 @@ def copy_files(root: Path, into: Path, *, present: Present = Present.SAME_IF_AS_
     return Copied(files=files, copied=copied, copied_bytes=copied_bytes)
 
 
-def _files_below(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+def _files_below(root: Path, *, links: bool) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root, onerror=_raise_unless_gone):
         folders[:] = sorted(each for each in folders if each != PARTS)
         for name in sorted(names):
             path = Path(folder) / name
-            if not name.endswith(PART_SUFFIX) and not path.is_symlink():
+            if not name.endswith(PART_SUFFIX) and (links or not path.is_symlink()):
                 yield path.relative_to(root)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _copy(source: Path, target: Path, present: Present = Present.SAME_IF_AS_LONG) -> int | None:

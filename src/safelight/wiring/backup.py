@@ -5,6 +5,7 @@
     blobs/          finished pictures, unless they lie in a bucket
     recipes/        the installation's own recipes
     backup.json     what it is a backup of; written last
+    backup.begun    while there is no backup.json yet: the folder is ours
 
 The secret key is not in it: whoever has it and the database can sign in the installation's name.
 """
@@ -15,11 +16,12 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
@@ -33,15 +35,19 @@ from safelight.domain.errors import SafelightError
 from safelight.engine.restore import Restored
 from safelight.settings import RESTORING, Settings
 from safelight.storage.copying import Copied, Present, copy_files, copy_staged
+from safelight.storage.local import MARKER
 from safelight.storage.place import Folder
 from safelight.storage.staging import SIDECAR
 from safelight.wiring.parts import take_stock
 
 _FORMAT = 1
-_DUMP, _SHEET = "database.dump", "backup.json"
+_DUMP, _SHEET, _BEGUN = "database.dump", "backup.json", "backup.begun"
 _TRIES = 5
 
 _SQL = load("restore")
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class BackupFailed(SafelightError):
@@ -67,6 +73,9 @@ class Backup:
 async def back_up(settings: Settings, folder: Path, *, with_pictures: bool = True) -> Backup:
     """`folder` is a backup of this moment, durably. One that holds an earlier backup is brought up to date: pictures
     that lie there are not copied again. Whoever works meanwhile is not disturbed. Raises BackupFailed and OSError."""
+    for ours in _saved_folders(settings):
+        if folder.resolve().is_relative_to(ours.resolve()):
+            raise BackupFailed(f"`{folder}` lies in `{ours}`, which is saved: choose a folder outside of it")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock_at_once(folder) as lock:
         if lock is None:
@@ -75,19 +84,23 @@ async def back_up(settings: Settings, folder: Path, *, with_pictures: bool = Tru
 
 
 async def _back_up(settings: Settings, folder: Path, *, with_pictures: bool) -> Backup:
-    if not (folder / _SHEET).exists() and any(folder.iterdir()):
+    is_ours = (folder / _SHEET).exists() or (folder / _BEGUN).exists()
+    if not is_ours and any(folder.iterdir()):
         raise BackupFailed(f"`{folder}` is neither empty nor an earlier backup: choose another folder")
     async with _database(settings) as dsn, _connection(dsn) as conn:
         if await conn.fetchval("SELECT to_regclass('safelight.migrations')") is None:
             raise BackupFailed("there is nothing to save: the database has no tables of Safelight's")
+        if with_pictures:
+            await _require_store(conn, settings)
+        (folder / _BEGUN).touch()
         moment = await _save_moment(conn, dsn, settings, folder)
     pictures = None
     if with_pictures and isinstance(place := settings.place, Folder):
-        pictures = await asyncio.to_thread(copy_files, place.root, folder / "blobs")
-    if (settings.home / "recipes").is_dir():
-        await asyncio.to_thread(copy_files, settings.home / "recipes", folder / "recipes", present=Present.REPLACED)
+        pictures = await _to_its_end(copy_files, place.root, folder / "blobs")
+    if (recipes := settings.home / "recipes").is_dir():
+        await _to_its_end(copy_files, recipes, folder / "recipes", present=Present.REPLACED, links=True)
     backup = replace(moment, pictures=pictures)
-    await asyncio.to_thread(_put_in_place, folder, backup)
+    await _to_its_end(_put_in_place, folder, backup)
     return backup
 
 
@@ -105,14 +118,16 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
     async with _database(settings) as dsn:
         async with _connection(dsn) as conn:
             is_there = await conn.fetchval("SELECT to_regnamespace($1) IS NOT NULL", SCHEMA)
-            is_ours = is_there and under_way.exists() and await _holds(conn, sheet)
+            begun = under_way.read_text(encoding="utf-8") if under_way.exists() else None
+            is_ours = is_there and begun == sheet["at"] and await _holds(conn, sheet)
         if is_there and not is_ours:
             raise BackupFailed("there is a database already: restore into a new SAFELIGHT_HOME, or an empty database")
-        under_way.touch()
+        if not is_ours:
+            under_way.write_text(sheet["at"], encoding="utf-8")
         await asyncio.to_thread(_bring_files, settings, folder)
         if not is_there:
             try:
-                await asyncio.to_thread(restore, dsn, folder / _DUMP)
+                await restore(dsn, folder / _DUMP)
             except DumpFailed as error:
                 raise BackupFailed(str(error)) from error
         await migrate(dsn)
@@ -137,13 +152,14 @@ async def _save_moment(conn: asyncpg.Connection, dsn: str, settings: Settings, f
     """
     source, staging = settings.home / "staging", folder / "staging.new"
     shutil.rmtree(staging, ignore_errors=True)
+    (folder / f"{_DUMP}.new").unlink(missing_ok=True)  # a pg_dump that outlives its backup goes on writing to its own
     tries = 0
     while True:
         tries += 1
-        await asyncio.to_thread(copy_staged, source, staging)
+        await _to_its_end(copy_staged, source, staging)
         async with conn.transaction(isolation="repeatable_read", readonly=True):
             snapshot = await conn.fetchval("SELECT pg_export_snapshot()")
-            staged = await asyncio.to_thread(copy_staged, source, staging)
+            staged = await _to_its_end(copy_staged, source, staging)
             expected = {row["id"] for row in await conn.fetch(_SQL.pictures_staged)}
             missing = expected - staged if isinstance(settings.place, Folder) else set()
             if missing and tries < _TRIES:
@@ -151,7 +167,7 @@ async def _save_moment(conn: asyncpg.Connection, dsn: str, settings: Settings, f
             row = await conn.fetchrow(_SQL.moment_of_backup)
             assert row is not None
             try:
-                await asyncio.to_thread(dump, dsn, folder / f"{_DUMP}.new", snapshot=snapshot)
+                await dump(dsn, folder / f"{_DUMP}.new", snapshot=snapshot)
             except DumpFailed as error:
                 raise BackupFailed(str(error)) from error
         return Backup(
@@ -179,6 +195,7 @@ def _put_in_place(folder: Path, backup: Backup) -> None:
     sheet.write_text(json.dumps({"format": _FORMAT, **asdict(backup)}, indent=2) + "\n", encoding="utf-8")
     sheet.rename(folder / _SHEET)
     os.sync()
+    (folder / _BEGUN).unlink(missing_ok=True)
     names = {path.name for path in staged}
     for path in sorted(staging.iterdir(), key=lambda path: path.suffix != SIDECAR):
         if path.name not in names:
@@ -195,6 +212,34 @@ def _bring_files(settings: Settings, folder: Path) -> None:
     if (folder / "recipes").is_dir():
         copy_files(folder / "recipes", settings.home / "recipes", present=Present.KEPT)
     os.sync()
+
+
+def _saved_folders(settings: Settings) -> list[Path]:
+    folders = [settings.home / name for name in ("staging", "recipes", "pg")]
+    return [*folders, place.root] if isinstance(place := settings.place, Folder) else folders
+
+
+async def _require_store(conn: asyncpg.Connection, settings: Settings) -> None:
+    """Raises BackupFailed where the pictures' folder is not the one that the database belongs to: one that is not
+    mounted is empty, and would be saved as such. Raises OSError when it cannot be read."""
+    markers, place = await conn.fetchval("SELECT store_marker FROM installation"), settings.place
+    if markers is None or not isinstance(place, Folder):
+        return
+    of_store, found = markers.partition(" ")[0], None
+    with suppress(FileNotFoundError):
+        found = (place.root / MARKER).read_text()
+    if found != of_store:
+        raise BackupFailed(f"`{place.root}` does not hold the pictures of this database: is it mounted?")
+
+
+async def _to_its_end(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What `work` returns, done in a thread. Cancelled, it waits all the same: a thread goes on, and the folder has to
+    stay locked for as long."""
+    thread = asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(thread)
+    finally:
+        await asyncio.wait([thread])
 
 
 def _sheet(folder: Path) -> dict[str, Any]:
@@ -221,10 +266,20 @@ async def _database(settings: Settings) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """One without time limits: it holds its transaction for as long as the dump takes."""
+    """One without time limits: it holds its transaction for as long as the dump takes. Raises BackupFailed when it is
+    lost, and for an address that is none."""
     unlimited = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "search_path": SCHEMA}
-    conn = await asyncpg.connect(dsn, server_settings={"application_name": "safelight backup", **unlimited})
+    try:
+        conn = await asyncpg.connect(dsn, server_settings={"application_name": "safelight backup", **unlimited})
+    except asyncpg.ClientConfigurationError:
+        raise  # it says what is wrong with an option; the others repeat parts of the address, maybe of its password
+    except ValueError:
+        raise BackupFailed("SAFELIGHT_DATABASE_URL is not an address: `postgresql://user@host:5432/database`") from None
     try:
         yield conn
+    except asyncpg.InterfaceError as error:
+        if conn.is_closed():
+            raise BackupFailed("the database went away meanwhile") from error
+        raise
     finally:
         await conn.close()
