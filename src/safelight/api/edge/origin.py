@@ -17,4 +17,7 @@ def is_from_here(request: Request) -> bool:
     if site is not None:
         return site in _OURS
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # it is no address
+        return False

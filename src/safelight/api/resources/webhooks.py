@@ -116,12 +116,16 @@ def webhook_routes(deps: ApiDependencies) -> APIRouter:
     async def change_webhook(request: Request, caller: Submits, webhook_id: str, query: AccountQuery) -> Response:
         """Changes the fields that are given. Messages that wait go to the new address."""
         account = acting_for(caller, query.account)
-        current = await endpoints.one(_endpoint_id(webhook_id), account=account)
+        known_id = (await endpoints.one(_endpoint_id(webhook_id), account=account)).id
         wish = await read(request, schemas.WebhookChange)
-        now = {name: getattr(current, name) for name in ("url", "events", "retry_seconds", "description")}
-        terms = _terms(now | wish.model_dump(exclude_unset=True, exclude={"enabled"}))
+        given = wish.model_dump(exclude_unset=True, exclude={"enabled"})
         enable = "enabled" in wish.model_fields_set
-        return _answer(_shown(await endpoints.change(current.id, terms, account=account, enable=enable)))
+
+        def changed(now: Endpoint) -> Terms:
+            kept = {name: getattr(now, name) for name in ("url", "events", "retry_seconds", "description")}
+            return _terms(kept | given)
+
+        return _answer(_shown(await endpoints.change(known_id, changed, account=account, enable=enable)))
 
     @router.delete("/{webhook_id}", status_code=204, responses={204: {"description": "Deleted."}} | problems(404, 422))
     async def delete_webhook(caller: Submits, webhook_id: str, query: AccountQuery) -> Response:

@@ -199,11 +199,11 @@ UPDATE webhook_lanes SET claim_token = NULL, next_at = safelight.now()
 WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3;
 
 -- name: disable_endpoint
--- Nothing more is sent to an endpoint: it said that it is gone ($3 NULL), or has failed for $3 seconds. Its lanes are due,
--- so that what they hold is given up.
+-- Nothing more is sent to an endpoint: its address $4 said that it is gone ($3 NULL), or has failed for $3 seconds. What
+-- another address said before does not count. Its lanes are due, so that what they hold is given up.
 WITH endpoint AS (
     UPDATE webhook_endpoints SET disabled_at = safelight.now(), disabled_reason = $2
-    WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL
+    WHERE id = $1 AND url = $4 AND disabled_at IS NULL AND deleted_at IS NULL
       AND ($3::float8 IS NULL OR failing_since <= safelight.now() - make_interval(secs => $3))
     RETURNING id
 ), hastened AS (

@@ -24,7 +24,7 @@ UPDATE webhook_endpoints
 SET url = $3, events = $4, retry_seconds = $5, description = $6,
     disabled_at = CASE WHEN $7 THEN NULL ELSE disabled_at END,
     disabled_reason = CASE WHEN $7 THEN NULL ELSE disabled_reason END,
-    failing_since = CASE WHEN $7 THEN NULL ELSE failing_since END
+    failing_since = CASE WHEN $7 OR url <> $3 THEN NULL ELSE failing_since END
 WHERE id = $2 AND account = $1 AND deleted_at IS NULL
 RETURNING id;
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -96,20 +96,26 @@ class Endpoints:
             raise _no_such_endpoint()
         return Endpoint(**row)
 
-    async def change(self, endpoint_id: str, terms: Terms, *, account: str, enable: bool) -> Endpoint:
-        """With `enable` it is told again of what happens from now on, if it was not."""
-        changed = await self._pool.fetchval(
-            _SQL.change_endpoint,
-            account,
-            endpoint_id,
-            terms.url,
-            terms.events,
-            terms.retry_seconds,
-            terms.description,
-            enable,
-        )
-        if changed is None:
-            raise _no_such_endpoint()
+    async def change(
+        self, endpoint_id: str, terms: Terms | Callable[[Endpoint], Terms], *, account: str, enable: bool
+    ) -> Endpoint:
+        """`terms` may be worked out of what it is now, which nobody else changes meanwhile. With `enable` it is told
+        again of what happens from now on, if it was not."""
+        async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
+            if await conn.fetchrow(_SQL.lock_endpoint, account, endpoint_id) is None:
+                raise _no_such_endpoint()
+            if not isinstance(terms, Terms):
+                terms = terms(Endpoint(**await conn.fetchrow(_SQL.endpoint, account, endpoint_id)))
+            await conn.fetchval(
+                _SQL.change_endpoint,
+                account,
+                endpoint_id,
+                terms.url,
+                terms.events,
+                terms.retry_seconds,
+                terms.description,
+                enable,
+            )
         return await self.one(endpoint_id, account=account)
 
     async def delete(self, endpoint_id: str, *, account: str) -> None:

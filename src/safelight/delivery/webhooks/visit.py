@@ -219,8 +219,8 @@ class Visit:
     async def _not_taken(self, message: _Message, row: asyncpg.Record, outcome: NotTaken) -> _Then:
         schedule = self._route.schedule
         if outcome.is_gone:
-            await self._bury(message, outcome, rest_seconds=None)
-            await self._disable(_GONE, None)
+            if await self._disable(row["url"], _GONE, None):  # else it was moved or closed meanwhile
+                await self._bury(message, outcome, rest_seconds=None)
             return _Then.LOOK_AGAIN
         failure = Failure(
             type=message.type,
@@ -239,7 +239,7 @@ class Visit:
                 log.warning("a webhook was given up")
             await self._bury(message, outcome, rest_seconds=what_now.rest_seconds)
         hours = schedule.disable_after_seconds / 3600
-        await self._disable(f"it has taken nothing for {hours:g} hours", schedule.disable_after_seconds)
+        await self._disable(row["url"], f"it has taken nothing for {hours:g} hours", schedule.disable_after_seconds)
         return _Then.LEAVE if isinstance(what_now, Again) or what_now.rest_seconds else _Then.LOOK_AGAIN
 
     async def _bury(self, message: _Message, outcome: NotTaken, *, rest_seconds: float | None) -> None:
@@ -253,9 +253,12 @@ class Visit:
             why_too = f"given up with those before it: nothing was taken for {patience_seconds:.0f} seconds"
             await self._execute(_SQL.give_up_older, patience_seconds, list(KEPT_TYPES), why_too)
 
-    async def _disable(self, why: str, after_seconds: float | None) -> None:
-        if await self._route.pool.fetchval(_SQL.disable_endpoint, self.endpoint_id, why, after_seconds) is not None:
+    async def _disable(self, url: str, why: str, after_seconds: float | None) -> bool:
+        """Unless it has another address by now: that has said nothing."""
+        disabled = await self._route.pool.fetchval(_SQL.disable_endpoint, self.endpoint_id, why, after_seconds, url)
+        if disabled is not None:
             log.warning("a webhook endpoint was disabled", why=why)
+        return disabled is not None
 
     async def _message(self, row: asyncpg.Record) -> _Message | None:
         """None when there is nothing to send any more; then the message is dead."""
