@@ -1,4 +1,4 @@
-"""A worker that stands still in the middle of a sweep does not keep the others from theirs."""
+"""A worker that stands still, in the middle of a sweep or with a job's lock, does not keep the others from healing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
+import pytest
 
-from safelight.engine.sweep import sweep
+from safelight.engine.journal import locked_job
+from safelight.engine.sweep import Findings, sweep
 from safelight.engine.timing import Timing
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt
+from tests.engine.test_claim import admitted, fall_silent, register, take
 
 
 class _StandsStill(LocalStaging):
@@ -41,3 +44,23 @@ async def test_a_sweep_that_stands_still_is_followed_by_another_and_ends_in_good
         stopped.goes_on.set()
         assert await first is not None
     assert await sweep(pool, queue, LocalStaging(tmp_path), timing=timing) is not None
+
+
+@pytest.mark.parametrize("held", [0, 1])
+async def test_a_job_whose_lock_is_held_for_long_keeps_no_other_job_from_being_healed(
+    held: int, pool: asyncpg.Pool, queue: asyncpg.Pool, tmp_path: Path
+) -> None:
+    staging, timing = LocalStaging(tmp_path), Timing()
+    worker = await register(pool)
+    jobs = [await admitted(pool, queue, images=3) for _ in range(2)]
+    for _, hints in jobs:
+        assert await take(pool, hints[0], worker)
+    await fall_silent(pool, worker)
+    await pool.execute("DELETE FROM pgqueuer")
+    await pool.execute("UPDATE images SET stop = 'cancel', admitted_at = NULL WHERE status = 'queued'")
+
+    async with locked_job(pool, jobs[held][0]):
+        assert await sweep(pool, queue, staging, timing=timing) == Findings(orphans=1, stopped=2)
+
+    assert await sweep(pool, queue, staging, timing=timing) == Findings(orphans=1, stopped=2)
+    assert await sweep(pool, queue, staging, timing=timing) == Findings()

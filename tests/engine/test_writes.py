@@ -36,6 +36,23 @@ async def test_a_claim_that_waits_in_vain_takes_no_other_along(pool: asyncpg.Poo
     assert isinstance(outcomes[2], Lease)
 
 
+async def test_a_claim_that_came_alone_and_waits_keeps_no_later_one_waiting(
+    pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    worker = await register(pool)
+    _, hints = await admitted(pool, queue, images=2)
+    writes = Writes(pool, worker_id=worker, timing=timing_of(Settings()))
+    async with pool.acquire() as holder, holder.transaction():
+        await holder.execute("SELECT FROM images WHERE row_id = $1 FOR UPDATE", hints[0].row_id)
+        first = asyncio.create_task(writes.claim(hints[0]))
+        await until(pool, "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted")
+
+        assert isinstance(await writes.claim(hints[1]), Lease)
+
+        assert not first.done()
+    assert isinstance(await first, Lease)
+
+
 async def test_of_the_same_hint_twice_at_once_one_gets_the_image(pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:
     worker = await register(pool)
     _, hints = await admitted(pool, queue, images=2)

@@ -182,15 +182,17 @@ async def _book_unknown(pool: asyncpg.Pool) -> int:
 async def _requeue_orphans(pool: asyncpg.Pool, timing: Timing) -> int:
     rows = await pool.fetch(_SQL.orphans, timing.lease_seconds)
     present = await dispatch.present(pool, [r["queue_row_id"] for r in rows if r["queue_row_id"] is not None])
-    healed = 0
-    for row in rows:
-        if row["queue_row_id"] in present and not row["is_long_dead"]:
-            continue
-        async with locked_job(pool, row["job_id"]) as (conn, _job):
-            done = await conn.fetchval(_SQL.requeue_orphan, row["row_id"], row["status"], row["claim_token"])
-        if done is not None:
-            healed += 1
-            await dispatch.drop(pool, [row["queue_row_id"]] if row["queue_row_id"] is not None else [])
+    lost = [row for row in rows if row["queue_row_id"] not in present or row["is_long_dead"]]
+    idle: list[int] = []
+
+    async def requeue(conn: asyncpg.Connection, row: asyncpg.Record) -> bool:
+        done = await conn.fetchval(_SQL.requeue_orphan, row["row_id"], row["status"], row["claim_token"])
+        if done is not None and row["queue_row_id"] is not None:
+            idle.append(row["queue_row_id"])
+        return done is not None
+
+    healed = await _each(pool, lost, requeue)
+    await dispatch.drop(pool, idle)
     return healed
 
 
@@ -208,12 +210,12 @@ async def _readmit(pool: asyncpg.Pool, timing: Timing) -> int:
 
 
 async def _end_stopped(pool: asyncpg.Pool) -> int:
-    healed = 0
-    for row in await pool.fetch(_SQL.stopped_in_queue):
-        async with locked_job(pool, row["job_id"]) as (conn, _job):
-            healed += await end_queued(conn, row["job_id"], row["row_id"], stop=row["stop"])
-            await end_job_if_done(conn, row["job_id"])
-    return healed
+    async def end(conn: asyncpg.Connection, row: asyncpg.Record) -> bool:
+        has_ended = await end_queued(conn, row["job_id"], row["row_id"], stop=row["stop"])
+        await end_job_if_done(conn, row["job_id"])
+        return has_ended
+
+    return await _each(pool, await pool.fetch(_SQL.stopped_in_queue), end)
 
 
 async def _pass_deadlines(pool: asyncpg.Pool) -> int:
@@ -247,9 +249,11 @@ async def _stop_overdue(pool: asyncpg.Pool) -> int:
 async def _adopt_late(pool: asyncpg.Pool, queue: asyncpg.Pool, timing: Timing) -> int:
     healed = 0
     for row in await pool.fetch(_SQL.late_receipts):
-        adopted = await adopt_late_receipt(
-            pool, row["job_id"], row["row_id"], run_limit_seconds=timing.run_limit_seconds
-        )
+        adopted = None
+        with suppress(asyncpg.LockNotAvailableError):  # as in `_each`
+            adopted = await adopt_late_receipt(
+                pool, row["job_id"], row["row_id"], run_limit_seconds=timing.run_limit_seconds
+            )
         if adopted is None:
             continue
         row_id, generation = adopted
@@ -264,12 +268,12 @@ async def _adopt_late(pool: asyncpg.Pool, queue: asyncpg.Pool, timing: Timing) -
 async def _release_holds(pool: asyncpg.Pool, timing: Timing) -> int:
     """Gives back what is held for images of unknown outcome once their window has passed, and what any other way of
     ending has left."""
-    healed = 0
-    for row in await pool.fetch(_CHARGE.late_holds, timing.adoption_window_seconds):
-        async with locked_job(pool, row["job_id"]) as (conn, _job):
-            wanted = (row["image_row_id"], row["run"], timing.adoption_window_seconds)
-            healed += bool(await conn.fetchval(_CHARGE.resolve_late_hold, *wanted))
-    return healed
+    window = timing.adoption_window_seconds
+
+    async def resolve(conn: asyncpg.Connection, row: asyncpg.Record) -> bool:
+        return bool(await conn.fetchval(_CHARGE.resolve_late_hold, row["image_row_id"], row["run"], window))
+
+    return await _each(pool, await pool.fetch(_CHARGE.late_holds, window), resolve)
 
 
 async def _leave_shut_providers(pool: asyncpg.Pool) -> int:
@@ -296,8 +300,28 @@ async def _settle_jobs(pool: asyncpg.Pool) -> int:
 async def _each_job(
     pool: asyncpg.Pool, question: str, heal: Callable[[asyncpg.Connection, JobId], Awaitable[bool]]
 ) -> int:
-    healed = 0
-    for row in await pool.fetch(question):
-        async with locked_job(pool, row["id"]) as (conn, _job):
-            healed += await heal(conn, row["id"])
+    async def heal_row(conn: asyncpg.Connection, row: asyncpg.Record) -> bool:
+        return await heal(conn, row["job_id"])
+
+    return await _each(pool, await pool.fetch(question), heal_row)
+
+
+async def _each(
+    pool: asyncpg.Pool,
+    rows: list[asyncpg.Record],
+    heal: Callable[[asyncpg.Connection, asyncpg.Record], Awaitable[bool]],
+) -> int:
+    """How many were healed, each under its job's lock. A job that somebody else holds for long is left to the next
+    sweep: its holder may stand still, and what is of other jobs does not wait for it."""
+    healed, held = 0, set[JobId]()
+    for row in rows:
+        if row["job_id"] in held:
+            continue
+        try:
+            async with locked_job(pool, row["job_id"]) as (conn, _job):
+                done = await heal(conn, row)
+        except asyncpg.LockNotAvailableError:
+            held.add(row["job_id"])
+        else:
+            healed += done
     return healed

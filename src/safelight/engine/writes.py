@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import asyncpg
 
@@ -25,6 +26,9 @@ _LINGER_SECONDS = 0.05
 """Of what has come from a vendor, and only where it comes so fast. Chosen: little beside the seconds that each picture
 took, and enough for several to share a transaction."""
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
 
 class Writes:
     """Claims go together whatever job they are of; everything else by job, whose lock they would wait for anyway.
@@ -42,30 +46,12 @@ class Writes:
         self._openings: Together[JobId, PlannedCall, Opened | Released | Ended | LeaseLost] = Together(
             self._open_all, most=_MOST_IMAGES, shared=TRANSIENT
         )
-        self._receipts: Together[JobId, Picture, Lease | Ended | LeaseLost] = Together(
-            self._receive_all,
-            most=_MOST_IMAGES,
-            shared=TRANSIENT,
-            linger_seconds=_LINGER_SECONDS,
-            busy_per_second=_BUSY_PER_SECOND,
-        )
-        self._whole: Together[JobId, Picture, Ended | LeaseLost] = Together(
-            self._whole_all,
-            most=_MOST_IMAGES,
-            shared=TRANSIENT,
-            linger_seconds=_LINGER_SECONDS,
-            busy_per_second=_BUSY_PER_SECOND,
-        )
-        self._ends: Together[JobId, Finished, Ended | LeaseLost] = Together(
-            self._complete_all,
-            most=_MOST_IMAGES,
-            shared=TRANSIENT,
-            linger_seconds=_LINGER_SECONDS,
-            busy_per_second=_BUSY_PER_SECOND,
-        )
+        self._receipts = _of_pictures(self._receive_all)
+        self._whole = _of_pictures(self._whole_all)
+        self._ends = _of_pictures(self._complete_all)
 
     async def claim(self, hint: Hint) -> Lease | None:
-        """Who has to wait for the image's row waits alone."""
+        """Who comes alone, or has to wait for the image's row, claims alone."""
         return await self._claims(None, hint) or await self._claim(hint)
 
     @told_as(SpanName.COMMIT)
@@ -89,7 +75,7 @@ class Writes:
 
     async def _claim_all(self, _key: None, hints: Sequence[Hint]) -> Sequence[Lease | None]:
         if len(hints) == 1:
-            return [await self._claim(hints[0])]
+            return [None]
         return await lease.claim_all(
             self._pool, hints, worker_id=self._worker_id, lease_seconds=self._timing.lease_seconds
         )
@@ -107,3 +93,16 @@ class Writes:
 
     async def _complete_all(self, job_id: JobId, images: Sequence[Finished]) -> Sequence[Ended | LeaseLost]:
         return await advance.complete(self._pool, job_id, images)
+
+
+def _of_pictures(
+    write: Callable[[JobId, Sequence[Item]], Awaitable[Sequence[Answer]]],
+) -> Together[JobId, Item, Answer]:
+    """For what comes from vendors."""
+    return Together(
+        write,
+        most=_MOST_IMAGES,
+        shared=TRANSIENT,
+        linger_seconds=_LINGER_SECONDS,
+        busy_per_second=_BUSY_PER_SECOND,
+    )

@@ -20,7 +20,7 @@ ORDER BY c.position, r.position;
 
 -- name: unsettled_children
 -- Jobs with images that still await their parents, though all of those have their picture or one will never have it.
-SELECT DISTINCT c.job_id AS id FROM images AS c
+SELECT DISTINCT c.job_id FROM images AS c
 WHERE c.awaits_parents
   AND (SELECT bool_and(p.status = 'completed') OR bool_or(p.status IN ('failed', 'refused', 'canceled', 'uncertain'))
        FROM image_references AS r JOIN images AS p ON p.row_id = r.parent_row_id WHERE r.child_row_id = c.row_id);

@@ -89,7 +89,7 @@ WHERE i.status = 'queued' AND i.stop IS NOT NULL
   AND NOT EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status IN ('sent', 'submitted'));
 
 -- name: jobs_past_deadline
-SELECT id FROM jobs
+SELECT id AS job_id FROM jobs
 WHERE status IN ('pending', 'generating', 'canceling') AND NOT deadline_passed AND deadline_at <= safelight.now();
 
 -- name: pass_deadline
@@ -107,14 +107,14 @@ WHERE row_id IN (SELECT row_id FROM images
 
 -- name: jobs_past_end
 -- Jobs whose run is over, with images that nobody has asked to stop yet.
-SELECT j.id FROM jobs AS j
+SELECT j.id AS job_id FROM jobs AS j
 WHERE j.status IN ('pending', 'generating', 'canceling') AND j.run_ends_at <= safelight.now()
   AND EXISTS (SELECT FROM images AS i WHERE i.job_id = j.id AND i.stop IS NULL
               AND i.status IN ('queued', 'processing', 'generating', 'uploading'));
 
 -- name: unsettled_jobs
 -- Open jobs whose images have all ended.
-SELECT j.id FROM jobs AS j
+SELECT j.id AS job_id FROM jobs AS j
 WHERE j.status IN ('pending', 'generating', 'canceling')
   AND NOT EXISTS (SELECT FROM images AS i WHERE i.job_id = j.id
                   AND i.status IN ('queued', 'processing', 'generating', 'uploading'));
