@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from safelight.chaos.checker import judge
 from safelight.chaos.evidence import (
     Attempt,
     Balance,
@@ -26,6 +27,7 @@ from safelight.chaos.evidence import (
     StoredObject,
     Submission,
 )
+from safelight.chaos.verdict import Question
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PRICE = 30_000
@@ -71,6 +73,7 @@ def attempt(row_id: int, number: int, status: str, *, begins: float, **rest: Any
         estimate_microusd=rest.pop("estimate", 40_000),
         cost_microusd=rest.pop("cost", PRICE if status in ("settled", "received", "no_image") else None),
         error_code=rest.pop("code", None),
+        sha256=sha256(f"the picture of {chr(ord('a') + row_id - 1)}") if status in ("settled", "received") else None,
     )
 
 
@@ -84,12 +87,19 @@ def call(number: int, image_id: str, *, arrives: float, cost: int = PRICE, outco
         ended_at=at(arrives + 0.5),
         outcome=outcome,
         cost_microusd=cost,
+        pictures_sha256=(sha256(f"the picture of {image_id}"),) if outcome == "ok" else (),
     )
 
 
-def stored(row_id: int) -> Rendition:
-    key = f"job_1/i{row_id}.card-{row_id:08x}.jpg"
-    return Rendition(row_id=row_id, name="card", key=key, mime="image/jpeg", length=100 + row_id, sha256=sha256(key))
+def stored(row_id: int, name: str = "card") -> Rendition:
+    key = f"job_1/i{row_id}.{name}-{row_id:08x}{row_id:08x}.jpg"
+    return Rendition(row_id=row_id, name=name, key=key, mime="image/jpeg", length=100 + row_id, sha256=sha256(key))
+
+
+def stored_object(rendition: Rendition) -> StoredObject:
+    return StoredObject(
+        key=rendition.key, length=rendition.length, sha256=rendition.sha256, mime=rendition.mime, put_at=at(5)
+    )
 
 
 def good_run() -> Evidence:
@@ -109,6 +119,7 @@ def good_run() -> Evidence:
             type=event.type,
             job_id="job_1",
             seq=event.seq,
+            image_id=event.image_id,
             answered=200,
         )
         for event in events
@@ -116,7 +127,9 @@ def good_run() -> Evidence:
     receptions.insert(1, replace(receptions[1], answered=None))
     renditions = [stored(1), stored(2)]
     return Evidence(
-        jobs=[Job(id="job_1", account="default", idempotency_key="k1", status="partial", run=1, seq=6)],
+        jobs=[
+            Job(id="job_1", account="default", idempotency_key="k1", status="partial", run=1, seq=6, outputs=("card",))
+        ],
         images=[image(1, "a"), image(2, "b"), image(3, "c", "refused")],
         attempts=[
             attempt(1, 1, "settled", begins=0),
@@ -143,10 +156,7 @@ def good_run() -> Evidence:
             call(3, "c", arrives=0.1, cost=0, outcome="refused"),
             call(4, "b", arrives=20.1),
         ],
-        objects=[
-            StoredObject(key=each.key, length=each.length, sha256=each.sha256, mime=each.mime, put_at=at(5))
-            for each in renditions
-        ],
+        objects=[stored_object(each) for each in renditions],
         served=[
             Served(
                 job_id="job_1",
@@ -225,6 +235,17 @@ def doctored(**changes: Callable[[list[Any]], Sequence[Any] | None]) -> Evidence
     return replace(good, **changed)
 
 
+def assert_found(
+    question: Question, words: str, changes: dict[str, Callable[[list[Any]], Sequence[Any] | None]]
+) -> None:
+    """The good run with these changes is broken, and says so under this question in these words."""
+    verdict = judge(doctored(**changes))
+
+    findings = verdict.line(question).findings
+    assert any(words in found for found in findings), findings
+    assert not verdict.is_kept
+
+
 def but(index: int, **changes: Any) -> Callable[[list[Any]], list[Any]]:
     """The line at that index says something else."""
 
@@ -233,6 +254,15 @@ def but(index: int, **changes: Any) -> Callable[[list[Any]], list[Any]]:
         return rows
 
     return change
+
+
+def told_as(seq: int, kind: str) -> dict[str, Callable[[list[Any]], list[Any]]]:
+    """The event is of that type, and all who heard of it heard so."""
+
+    def change(rows: list[Any]) -> list[Any]:
+        return [replace(row, type=kind) if row.seq == seq else row for row in rows]
+
+    return dict.fromkeys(("events", "receptions", "messages"), change)
 
 
 def without(index: int) -> Callable[[list[Any]], list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,32 @@ from safelight.chaos.checker import judge
 from safelight.chaos.evidence import NoEvidence, QueueRow, Submission, read, write
 from safelight.chaos.report import markdown, text
 from safelight.chaos.verdict import Question
-from tests.chaos.runs import at, attempt, but, call, doctored, entry, good_run, image, sha256, with_more, without
+from tests.chaos.runs import (
+    assert_found,
+    at,
+    attempt,
+    but,
+    call,
+    doctored,
+    entry,
+    good_run,
+    image,
+    sha256,
+    told_as,
+    with_more,
+    without,
+)
 
 LOST, INVENTED, DUPLICATED = Question.LOST, Question.INVENTED, Question.DUPLICATED
 REBOUGHT, UNBALANCED, STUCK, UNSERVED = Question.REBOUGHT, Question.UNBALANCED, Question.STUCK, Question.UNSERVED
 RECEPTION = good_run().receptions[0]  # pyright: ignore[reportOptionalSubscript]
-MESSAGE = good_run().messages[0]  # pyright: ignore[reportOptionalSubscript]
+NEW = {
+    "jobs": ["outputs"],
+    "attempts": ["sha256"],
+    "events": ["is_late"],
+    "receptions": ["image_id", "is_verified"],
+    "bill": ["pictures_sha256"],
+}
 
 
 def test_nothing_is_found_in_a_run_that_went_as_promised() -> None:
@@ -161,7 +182,7 @@ WRONG = {
         "stated as 40000 at most",
         {"bill": but(1, cost_microusd=40_001)},
     ),
-    "a transfer from nowhere": (UNBALANCED, "is no transfer", {"ledger": but(0, debit="available")}),
+    "a transfer from nowhere": (UNBALANCED, "is no `top_up`", {"ledger": but(0, debit="available")}),
     "a balance after an entry is wrong": (UNBALANCED, "entries sum to", {"ledger": but(2, available_after=99)}),
     "an entry is missing": (UNBALANCED, "its entries sum to", {"ledger": without(6)}),
     "the balance is not its entries": (UNBALANCED, "says (99, 0, 2)", {"balances": but(0, available=99)}),
@@ -203,18 +224,13 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_one_thing_wrong_is_found_and_named(case: str) -> None:
-    question, words, changes = WRONG[case]
-
-    verdict = judge(doctored(**changes))
-
-    findings = verdict.line(question).findings
-    assert any(words in found for found in findings), findings
-    assert not verdict.is_kept
+    assert_found(*WRONG[case])
 
 
 ALLOWED = {
     "an image that was canceled before anything was bought": {
-        "images": lambda rows: [*rows[:2], replace(rows[2], status="failed")],
+        "images": but(2, status="failed"),
+        **told_as(5, "image.failed"),
         "attempts": without(3),
         "bill": without(2),
     },
@@ -248,6 +264,7 @@ def test_a_picture_that_waits_for_a_retry_after_too_many_crashes_is_not_lost() -
     changes = {
         "sightings": lambda rows: [replace(rows[0], attempt_id="att_3_1")],
         "images": but(2, status="failed", error_code="CRASHED"),
+        **told_as(5, "image.failed"),
     }
 
     assert judge(doctored(**changes)).line(LOST).findings == []
@@ -263,9 +280,11 @@ def test_what_was_not_collected_is_not_judged_and_named() -> None:
     verdict = judge(doctored(bill=lambda _: None, receptions=lambda _: None))
 
     assert verdict.is_kept
+    assert not verdict.is_judged
     assert verdict.line(REBOUGHT).missing == ["bill"]
     assert verdict.line(LOST).missing == ["receptions"]
-    assert "not judged, for there is no bill.jsonl, receptions.jsonl" in text(verdict)
+    assert "`re-bought` was not judged in full: there is no bill.jsonl\n" in text(verdict)
+    assert "| lost | 0? |" in markdown(verdict)
 
 
 def test_the_program_reads_a_folder_and_says_by_its_exit_code_what_it_found(
@@ -283,10 +302,39 @@ def test_the_program_reads_a_folder_and_says_by_its_exit_code_what_it_found(
     assert main([str(tmp_path / "none")]) == 2
 
 
+def test_the_program_does_not_call_kept_what_it_could_not_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, good_run())
+    (tmp_path / "bill.jsonl").unlink()
+
+    assert main([str(tmp_path)]) == 3
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "was not judged in full: there is no bill.jsonl" in line] == said[-3:-1]
+    assert said[-1].startswith("NOT JUDGED IN FULL")
+    assert main([str(tmp_path), "--json"]) == 3
+    assert '"kept": null' in capsys.readouterr().out
+
+
 def test_evidence_survives_its_files(tmp_path: Path) -> None:
     write(tmp_path, good_run())
 
     assert read(tmp_path) == good_run()
+
+
+def test_evidence_of_before_there_was_more_of_it_is_judged_by_what_it_has(tmp_path: Path) -> None:
+    write(tmp_path, good_run())
+    for path in tmp_path.iterdir():
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            for name in NEW.get(path.stem, ()):
+                row.pop(name, None)
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    verdict = judge(read(tmp_path))
+
+    assert verdict.is_kept
+    assert verdict.is_judged
 
 
 def test_a_line_that_a_killed_writer_left_half_counts_for_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from safelight.chaos.checker import judge
 from safelight.chaos.collect import collect_books, collect_store, sightings
 from safelight.chaos.evidence import FILES, read
 from safelight.chaos.verdict import Question
+from safelight.domain.events import EventType
+from safelight.engine.journal import append_event, locked_job
 from safelight.engine.submit import submit
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.local_staging import LocalStaging
@@ -37,13 +39,25 @@ async def test_the_books_of_an_accepted_job_say_what_was_ordered_and_that_it_wai
     assert [each.prompts_sha256 for each in found.images] == [
         (hashlib.sha256(each.prompt.encode()).hexdigest(),) for each in wanted
     ]
-    assert [(event.seq, event.type) for event in found.events] == [(1, "job.created")]
+    assert [(event.seq, event.type, event.is_late) for event in found.events] == [(1, "job.created", False)]
+    assert [job.outputs for job in found.jobs] == [("card",)]
     assert {name for name in FILES if (tmp_path / f"{name}.jsonl").exists()} == set(BOOKS)
     assert judge(found).line(Question.STUCK).findings == [
         f"{accepted.job_id} is `pending`",
         f"{accepted.job_id} a is `queued`",
         f"{accepted.job_id} b is `queued`",
     ]
+
+
+async def test_the_log_says_which_picture_came_late(pool: asyncpg.Pool, database: str, tmp_path: Path) -> None:
+    accepted = await submit(pool, order(image("a")), run_limit_seconds=3600)
+    async with locked_job(pool, accepted.job_id) as (conn, _):
+        for data in ({"late": True}, {}):
+            await append_event(conn, accepted.job_id, EventType.IMAGE_RECEIVED, image_id="a", data=data)
+
+    await collect_books(database, tmp_path)
+
+    assert [event.is_late for event in read(tmp_path).events] == [False, True, False]
 
 
 async def test_no_prompt_is_in_the_evidence(pool: asyncpg.Pool, database: str, tmp_path: Path) -> None:

@@ -25,9 +25,11 @@ async def test_what_is_signed_is_taken_and_written_down_and_what_is_not_is_refus
         refused = await post(http, receiver.url, "msg_2", secret=new_secret())
 
     assert (taken, refused) == (200, 400)
-    [reception] = read_lines(log, Reception)
-    assert (reception.message_id, reception.job_id, reception.seq, reception.answered) == ("msg_1", "job_1", 3, 200)
-    assert reception.endpoint == "/hook"
+    good, bad = read_lines(log, Reception)
+    assert (good.message_id, good.job_id, good.seq, good.image_id, good.answered) == ("msg_1", "job_1", 3, "a", 200)
+    assert good.endpoint == "/hook"
+    assert good.is_verified
+    assert (bad.message_id, bad.job_id, bad.answered, bad.is_verified) == ("msg_2", None, 400, False)
 
 
 async def test_a_faulty_one_takes_every_message_at_its_third_coming_at_last(tmp_path: Path) -> None:
@@ -50,7 +52,7 @@ async def test_a_faulty_one_takes_every_message_at_its_third_coming_at_last(tmp_
 
 async def post(http: httpx2.AsyncClient, url: str, message_id: str, *, secret: str = SECRET) -> int | None:
     """The status that it was answered with, if it was."""
-    event = {"type": "image.completed", "timestamp": "now", "data": {"job_id": "job_1", "seq": 3}}
+    event = {"type": "image.completed", "timestamp": "now", "data": {"job_id": "job_1", "seq": 3, "image_id": "a"}}
     body = json.dumps(event).encode()
     headers = signed_headers(message_id, body, at_unix=int(time.time()), secrets=[secret])
     try:

@@ -81,6 +81,7 @@ def test_a_soak_is_kept_only_when_nothing_was_found_and_nothing_is_left(tmp_path
     assert not replace(good, left={"messages": 1}).is_kept
     assert not replace(good, swept=[3, 1]).is_kept
     assert not replace(good, verdict=judge(doctored(objects=without(0)))).is_kept
+    assert not replace(good, verdict=judge(doctored(bill=lambda _: None))).is_kept
 
 
 def test_a_page_has_the_report_between_its_marks_and_keeps_the_rest(tmp_path: Path) -> None:
@@ -118,6 +119,7 @@ def test_a_terminal_is_told_every_question_and_what_was_done(tmp_path: Path) -> 
 
     assert all(question.value in said for question in Question)
     assert "workers killed" in said
+    assert "1: 31.20 / 31.20 s" in said
     assert said.endswith("the promise was kept")
     assert soak_markdown(outcome(tmp_path)).startswith("10 minutes of storm with seed 0")
 
@@ -131,7 +133,7 @@ def test_a_folder_with_something_in_it_is_not_written_over(tmp_path: Path) -> No
 
 def outcome(folder: Path) -> Outcome:
     evidence = good_run()
-    watch = Watch(dsn="", staging=LocalStaging(folder / "staging"), reclaim_seconds=[15.5])
+    watch = Watch(dsn="", staging=LocalStaging(folder / "staging"), reclaim_seconds=[15.5], struck_twice_seconds=[31.2])
     return outcome_of(
         Plan(),
         judge(evidence),

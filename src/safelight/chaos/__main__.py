@@ -1,6 +1,7 @@
 """`python -m safelight.chaos FOLDER`: reads the evidence in the folder and prints the verdict.
 
-Exit code: 0 when the promise was kept, 1 when it was not, 2 when there is no evidence to judge.
+Exit code: 0 when the promise was kept, 1 when it was not, 2 when there is no evidence to judge, and 3 when nothing was
+found in evidence that lacks files, so that some counts were not judged in full. Which, and for want of what, is said.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"safelight.chaos: {error}\n")
         return 2
     sys.stdout.write((as_json(verdict) if asked.json else text(verdict)) + "\n")
-    return 0 if verdict.is_kept else 1
+    if not verdict.is_kept:
+        return 1
+    return 0 if verdict.is_judged else 3
 
 
 if __name__ == "__main__":

@@ -6,7 +6,14 @@ from collections import Counter, defaultdict
 
 from safelight.chaos.evidence import Entry, Evidence
 
-_BOOKS = frozenset({"outside", "available", "held", "captured"})
+_WAYS = {
+    "top_up": {("outside", "available")},
+    "adjustment": {("outside", "available"), ("available", "outside")},
+    "hold": {("available", "held")},
+    "capture": {("held", "captured")},
+    "release": {("held", "available")},
+}
+"""From which book into which each kind of entry moves money."""
 
 
 def unbalanced(evidence: Evidence) -> list[str]:
@@ -26,11 +33,12 @@ def open_holds(evidence: Evidence) -> list[str]:
 
 
 def _transfers(evidence: Evidence) -> list[str]:
-    """Entries that do not put into one book what they take out of another, so that all books would not sum to zero."""
+    """Entries that do not move something from where to where their kind does. What does is taken out of one book and
+    put into another, so that all books sum to zero."""
     return [
-        f"entry {entry.id} is no transfer: {entry.amount} from {entry.debit} to {entry.credit}"
+        f"entry {entry.id} is no `{entry.kind}`: {entry.amount} from {entry.debit} to {entry.credit}"
         for entry in evidence.ledger or ()
-        if entry.debit == entry.credit or not {entry.debit, entry.credit} <= _BOOKS or entry.amount <= 0
+        if (entry.debit, entry.credit) not in _WAYS.get(entry.kind, ()) or entry.amount <= 0
     ]
 
 
@@ -73,6 +81,8 @@ def _holds(evidence: Evidence) -> list[str]:
         ends = {"held": (0, 0), "captured": (1, 0), "released": (0, 1)}[hold.status]
         if kinds["hold"] != 1 or (kinds["capture"], kinds["release"]) != ends:
             found.append(f"hold {hold.id} of {hold.job_id} is `{hold.status}`, and its entries are {dict(kinds)}")
+        if any((entry.account, entry.currency) != (hold.account, hold.currency) for entry in entries[hold.id]):
+            found.append(f"hold {hold.id} is of {hold.account} in {hold.currency}, and an entry of it is of another")
         if any(entry.amount != hold.amount for entry in entries[hold.id]):
             found.append(f"hold {hold.id} of {hold.job_id} is of {hold.amount}, and an entry of it is not")
     known = {hold.id for hold in evidence.holds}
@@ -80,12 +90,12 @@ def _holds(evidence: Evidence) -> list[str]:
 
 
 def _outcomes(evidence: Evidence) -> list[str]:
-    """Pictures that were delivered and not charged for, or charged for and not delivered."""
+    """Pictures that were delivered and not charged for, or charged for and not delivered. A job is paid for in all of
+    its images or in none."""
     completed = {image.row_id for image in evidence.images if image.status == "completed"}
-    held = {hold.image_row_id for hold in evidence.holds or ()}
+    paying = {hold.job_id for hold in evidence.holds or ()}
+    owed = {image.row_id for image in evidence.images if image.job_id in paying} & completed
     charged = Counter(hold.image_row_id for hold in evidence.holds or () if hold.status == "captured")
     found = [f"image {row} was charged {times} times" for row, times in charged.items() if times > 1]
     found += [f"image {row} was charged and has no picture" for row in sorted(charged.keys() - completed)]
-    return found + [
-        f"image {row} has its picture and was not charged" for row in sorted((held & completed) - charged.keys())
-    ]
+    return found + [f"image {row} has its picture and was not charged" for row in sorted(owed - charged.keys())]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
 from safelight.chaos.evidence import Attempt, Evidence
-from safelight.chaos.two_books import Pair, TwoBooks, allowed_calls
+from safelight.chaos.two_books import NOT_SENT, Pair, TwoBooks, allowed_calls, why_not
 
 _USED = frozenset({"settled", "received", "no_image"})
 
@@ -48,6 +49,28 @@ def overtaking(books: TwoBooks) -> list[str]:
     return found
 
 
+def beside(books: TwoBooks) -> list[str]:
+    """Attempts that began while the vendor was at an earlier call of the image, which nobody had given up on and which
+    it answered well: by the vendor's own times, whatever our book says of how long that call had."""
+    return [
+        f"begun while the vendor was at #{pair.attempt.number}: {later}"
+        for tried in books.by_image()
+        for pair in tried
+        for later in _later(tried, pair)
+        if _is_at_it(pair, later.attempt.sent_at) and _might_answer(pair.attempt, later.attempt)
+    ]
+
+
+def against_the_rule(books: TwoBooks) -> list[str]:
+    """Attempts that the re-send rule forbade after those before them: what became of themselves excuses nothing."""
+    return [
+        f"begun after {reason}: {pair}"
+        for run in books.runs()
+        for nth, pair in enumerate(run)
+        if pair.attempt.error_code not in NOT_SENT and (reason := why_not(run[:nth], pair)) is not None
+    ]
+
+
 def too_often(books: TwoBooks) -> list[str]:
     """Images with more calls in a run than the re-send rule allows for what became of them."""
     found = []
@@ -73,16 +96,32 @@ def allowed(books: TwoBooks) -> int:
 
 
 def unbalanced(books: TwoBooks) -> list[str]:
-    """Attempts and bill, call by call where we know the outcome, and as a whole where we do not."""
+    """Attempts and bill, call by call: to the micro-dollar where we know the cost, within its bound where we do not."""
     found = [f"booked otherwise than billed: {pair}" for pair in books.disagreements()]
     found += [f"answered, and never seen by the vendor: {pair}" for pair in books.unseen()]
-    most = books.uncertain_microusd
-    if most is not None and books.billed_for_unknown_microusd > most:
-        found.append(
-            f"calls of unknown outcome were billed {books.billed_for_unknown_microusd} micro-USD,"
-            f" and stated as {most} at most"
-        )
+    found += [f"another picture than the vendor made: {pair}" for pair in books.swapped()]
+    found += [f"billed more than stated as {pair.most_microusd} at most: {pair}" for pair in books.beyond_bounds()]
     return found
+
+
+def never_bought(evidence: Evidence) -> list[str]:
+    """Completed images whose picture is none that was bought, or more than one."""
+    settled = Counter(each.image_row_id for each in evidence.attempts if each.status == "settled")
+    return [
+        f"{image.job_id} {image.id} is completed, and {settled[image.row_id]} attempts brought its picture"
+        for image in evidence.images
+        if image.status == "completed" and settled[image.row_id] != 1
+    ]
+
+
+def not_delivered(evidence: Evidence) -> list[str]:
+    """Attempts that became the picture of an image that has none."""
+    images = {image.row_id: image for image in evidence.images}
+    return [
+        f"{image.job_id} {image.id} is `{image.status}`, and #{each.number} is `settled`"
+        for each in evidence.attempts
+        if each.status == "settled" and (image := images.get(each.image_row_id)) and image.status != "completed"
+    ]
 
 
 def unused(evidence: Evidence) -> list[str]:
@@ -97,6 +136,17 @@ def unused(evidence: Evidence) -> list[str]:
         elif attempt.status not in _USED and attempt.image_row_id not in crashed:
             found.append(f"attempt {attempt_id} had its picture staged, and is `{attempt.status}`")
     return found
+
+
+def _is_at_it(pair: Pair, moment: datetime) -> bool:
+    """Whether the vendor was at this call then, to answer it well."""
+    call = pair.call
+    return (
+        call is not None
+        and call.outcome == "ok"
+        and call.started_at < moment
+        and (call.ended_at is None or call.ended_at > moment)
+    )
 
 
 def _might_answer(attempt: Attempt, later: Attempt) -> bool:

@@ -36,21 +36,31 @@ def _lost(evidence: Evidence, figures: dict[str, int]) -> Line:
     staged = len({each.attempt_id for each in evidence.sightings or ()})
     return Line(
         question=Question.LOST,
-        findings=[*orders.lost(evidence), *deliveries.never_received(evidence), *buying.unused(evidence)],
+        findings=[
+            *orders.lost(evidence),
+            *deliveries.never_received(evidence),
+            *deliveries.untold_ends(evidence),
+            *buying.unused(evidence),
+            *buying.not_delivered(evidence),
+        ],
         told=(
             f"of {figures['accepted']} accepted jobs, {figures['messages taken']} messages taken,"
             f" {staged} pictures seen staged"
         ),
-        missing=_missing(evidence, "submissions", "receptions", "sightings"),
+        missing=_missing(evidence, "submissions", "receptions", "messages", "sightings"),
     )
 
 
 def _invented(evidence: Evidence, figures: dict[str, int]) -> Line:
     return Line(
         question=Question.INVENTED,
-        findings=orders.invented(evidence),
-        told=f"of {figures['jobs']} jobs",
-        missing=_missing(evidence, "submissions"),
+        findings=[
+            *orders.invented(evidence),
+            *buying.never_bought(evidence),
+            *deliveries.not_verified(evidence),
+        ],
+        told=f"of {figures['jobs']} jobs, {figures.get('images completed', 0)} completed images",
+        missing=_missing(evidence, "submissions", "receptions"),
     )
 
 
@@ -72,10 +82,14 @@ def _duplicated(evidence: Evidence, figures: dict[str, int]) -> Line:
 
 
 def _rebought(evidence: Evidence, books: TwoBooks) -> Line:
-    missing = _missing(evidence, "bill")
-    findings = [*buying.after_a_picture(books, evidence), *buying.overtaking(books)]
-    if not missing:
-        findings += [*buying.too_often(books), *buying.without_an_attempt(books)]
+    missing = _missing(evidence, "bill", "sightings")
+    findings = [
+        *buying.after_a_picture(books, evidence),
+        *buying.overtaking(books),
+        *buying.against_the_rule(books),
+    ]
+    if "bill" not in missing:
+        findings += [*buying.beside(books), *buying.too_often(books), *buying.without_an_attempt(books)]
     return Line(
         question=Question.REBOUGHT,
         findings=findings,

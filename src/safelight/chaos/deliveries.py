@@ -10,11 +10,13 @@ from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, TERMINAL_JOB_STA
 
 _ENDS = frozenset(each.value for each in JOB_ENDS)
 _IMAGE_ENDS = frozenset(image_ended(status).value for status in TERMINAL_IMAGE_STATUSES)
+_TERMINAL_IMAGES = frozenset(status.value for status in TERMINAL_IMAGE_STATUSES)
 _TERMINAL_JOBS = frozenset(status.value for status in TERMINAL_JOB_STATUSES)
 
 
 def disordered_log(evidence: Evidence) -> list[str]:
-    """Logs with a gap or a duplicate, runs that did not end once, images that ended more often than they ran."""
+    """Logs with a gap or a duplicate, runs that did not end once, images that ended more often than they ran, or were
+    opened again by a late picture."""
     by_job: dict[str, list[Event]] = defaultdict(list)
     for event in evidence.events:
         by_job[event.job_id].append(event)
@@ -30,9 +32,10 @@ def disordered_log(evidence: Evidence) -> list[str]:
             found.append(f"{job.id} is `{job.status}` in run {job.run} and has {ends} terminal events")
         ended = Counter((event.image_id, event.type) for event in log if event.type in _IMAGE_ENDS)
         total = Counter(event.image_id for event in log if event.type in _IMAGE_ENDS)
+        opened = Counter(event.image_id for event in log if event.is_late)
         for image_id, times in total.items():
             image = runs.get((job.id, image_id or ""))
-            if image is not None and times > image.run:
+            if image is not None and times > image.run + opened[image_id]:
                 found.append(f"{job.id} {image_id} ended {times} times in {image.run} runs")
         found += [
             f"{job.id} {image_id} was completed {times} times"
@@ -42,11 +45,28 @@ def disordered_log(evidence: Evidence) -> list[str]:
     return found + [f"there is a log of {job_id}, which does not exist" for job_id in sorted(by_job)]
 
 
+def untold_ends(evidence: Evidence) -> list[str]:
+    """Ends that the log tells otherwise, or not at all: whoever only listens believes something else."""
+    last: dict[tuple[str, str | None], str] = {}
+    for event in sorted(evidence.events, key=lambda event: event.seq):
+        if event.type in _ENDS or event.type in _IMAGE_ENDS:
+            last[event.job_id, event.image_id] = event.type
+    ends = [(job.id, None, "job", job.status) for job in evidence.jobs if job.status in _TERMINAL_JOBS]
+    ends += [
+        (each.job_id, each.id, "image", each.status) for each in evidence.images if each.status in _TERMINAL_IMAGES
+    ]
+    return [
+        f"{' '.join(filter(None, (job_id, image_id)))} is `{status}`, and was last told as {told}"
+        for job_id, image_id, kind, status in ends
+        if (told := last.get((job_id, image_id), "nothing")) != f"{kind}.{status}"
+    ]
+
+
 def disordered_messages(evidence: Evidence) -> list[str]:
     """One event under several ids, one id for several events, and events that came before an earlier one was taken."""
     ids: dict[tuple[str, str, int], set[str]] = defaultdict(set)
     about: dict[str, set[tuple[str | None, int | None, str]]] = defaultdict(set)
-    for each in evidence.receptions or ():
+    for each in _verified(evidence):
         about[each.message_id].add((each.job_id, each.seq, each.type))
         if each.job_id is not None and each.seq is not None:
             ids[each.endpoint, each.job_id, each.seq].add(each.message_id)
@@ -57,7 +77,7 @@ def disordered_messages(evidence: Evidence) -> list[str]:
 
 def never_received(evidence: Evidence) -> list[str]:
     """Messages that our books call delivered and nobody took; events that their job's address has never heard of; and
-    events that were told and are in no log."""
+    events that were told and are in no log, or there of another type or image."""
     if evidence.receptions is None:
         return []
     taken = {each.message_id for each in evidence.receptions if _is_taken(each)}
@@ -67,10 +87,13 @@ def never_received(evidence: Evidence) -> list[str]:
         for each in evidence.messages or ()
         if each.status == "delivered" and each.message_id not in taken
     ]
-    for each in {(each.job_id, each.seq, each.type) for each in evidence.receptions if each.seq is not None}:
-        event = logged.get((each[0] or "", each[1] or 0))
-        if event is None or event.type != each[2]:
-            found.append(f"{each[0]} event {each[1]} was told as {each[2]}, and the log does not have it")
+    heard_of = {(each.job_id or "", each.seq, each.type, each.image_id) for each in evidence.receptions if each.seq}
+    for job_id, seq, kind, image_id in sorted(heard_of, key=str):
+        event = logged.get((job_id, seq))
+        if event is None or event.type != kind:
+            found.append(f"{job_id} event {seq} was told as {kind}, and the log does not have it")
+        elif image_id is not None and image_id != event.image_id:
+            found.append(f"{job_id} event {seq} was told of image {image_id}, and is of {event.image_id}")
     told = {each.job_id for each in evidence.submissions or () if each.is_accepted and each.is_told}
     heard = {(each.job_id, each.seq) for each in evidence.receptions if _is_taken(each)}
     # What is on its way, or was given up, is said elsewhere.
@@ -79,6 +102,15 @@ def never_received(evidence: Evidence) -> list[str]:
         f"{event.job_id} event {event.seq} ({event.type}) was never told"
         for event in evidence.events
         if event.job_id in told and (event.job_id, event.seq) not in heard | other
+    ]
+
+
+def not_verified(evidence: Evidence) -> list[str]:
+    """Messages that came without the signature of whoever knows the secret."""
+    return [
+        f"{each.message_id} came to {each.endpoint} without a good signature"
+        for each in evidence.receptions or ()
+        if not each.is_verified
     ]
 
 
@@ -92,7 +124,7 @@ def undelivered(evidence: Evidence) -> list[str]:
 
 def repeats(evidence: Evidence) -> int:
     """How often a message came again under its own id."""
-    receptions = evidence.receptions or ()
+    receptions = _verified(evidence)
     return len(receptions) - len({each.message_id for each in receptions})
 
 
@@ -119,6 +151,10 @@ def _overtaken(evidence: Evidence) -> list[str]:
         if _is_taken(each):
             taken[lane].add(each.seq)
     return found
+
+
+def _verified(evidence: Evidence) -> list[Reception]:
+    return [each for each in evidence.receptions or () if each.is_verified]
 
 
 def _is_taken(each: Reception) -> bool:

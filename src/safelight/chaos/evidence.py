@@ -42,7 +42,8 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A line of the vendor's bill. `prompt_sha256` None: it never heard what was asked."""
+    """A line of the vendor's bill. `prompt_sha256` None: it never heard what was asked. `pictures_sha256`: of the files
+    that it made; empty where it made or noted none."""
 
     call: int
     vendor: str
@@ -52,6 +53,7 @@ class Call:
     ended_at: datetime | None
     outcome: str | None
     cost_microusd: int
+    pictures_sha256: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,8 @@ class Served:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reception:
     """A webhook as its receiver had it, in the order of arrival. `seq` None: no event of a log, such as a progress.
-    `answered` is the status that it sent; None where it hung, or hung up."""
+    `answered` is the status that it sent; None where it hung, or hung up. Of what is not `is_verified`, for nobody who
+    knows the secret has signed it, only the id is known."""
 
     at: datetime
     message_id: str
@@ -100,6 +103,8 @@ class Reception:
     job_id: str | None
     seq: int | None
     answered: int | None
+    image_id: str | None = None
+    is_verified: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +117,8 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
+    """`outputs` are the names of the pictures that each of its images has; empty where nobody noted them."""
+
     id: str
     account: str
     idempotency_key: str | None
@@ -119,6 +126,7 @@ class Job:
     run: int
     seq: int
     is_removed: bool = False
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +149,8 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """`resolve_at`: when it could answer no more; `has_handle`: it became a job of the vendor's."""
+    """`resolve_at`: when it could answer no more; `has_handle`: it became a job of the vendor's; `sha256`: of the file
+    that it brought, as it came."""
 
     id: str
     image_row_id: int
@@ -156,15 +165,19 @@ class Attempt:
     estimate_microusd: int | None
     cost_microusd: int | None
     error_code: str | None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
+    """`is_late`: a picture came after its image had ended without one, and opened it again."""
+
     job_id: str
     seq: int
     type: str
     image_id: str | None
     at: datetime
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,8 @@ class Monkey:
         except asyncio.CancelledError:
             await restarting  # what was begun is ended: nobody is left without a database
             raise
+        finally:
+            self.watch.outages += 1  # whoever was killed in between has met it too
         self.back_at.append(datetime.now(UTC))
         self._note("PostgreSQL restarts", f"away for {away_seconds:.2f} s")
 

@@ -33,13 +33,15 @@ class Times:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """`did` counts what was done to it, `left` what was still under way when patience ended, `swept` what each sweep
-    found afterwards. `reclaims` are from a worker's SIGKILL until its images were another's, `delayed` those with an
-    outage of PostgreSQL in between; `first_successes` from PostgreSQL being back until a picture was completed."""
+    found afterwards. `reclaims` are from a worker's SIGKILL until its images were another's, `struck_twice` those that
+    a second worker was brought and failed before it had them, `delayed` those with an outage of PostgreSQL in between;
+    `first_successes` from PostgreSQL being back until a picture was completed."""
 
     plan: Plan
     verdict: Verdict
     did: Mapping[str, int]
     reclaims: Times
+    struck_twice: Times
     delayed: Times
     unclaimed: int
     first_successes: Times
@@ -50,8 +52,8 @@ class Outcome:
 
     @property
     def is_kept(self) -> bool:
-        """The promise was: nothing was found, nothing is under way, and nothing is left to heal."""
-        return self.verdict.is_kept and not self.left and self.swept[-1] == 0
+        """The promise was: all was judged, nothing was found, nothing is under way, and nothing is left to heal."""
+        return self.verdict.is_kept and self.verdict.is_judged and not self.left and self.swept[-1] == 0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +63,7 @@ class Outcome:
             "verdict": self.verdict.as_json(),
             "did": dict(self.did),
             "reclaims": asdict(self.reclaims),
+            "struck_twice_reclaims": asdict(self.struck_twice),
             "delayed_reclaims": asdict(self.delayed),
             "unclaimed": self.unclaimed,
             "first_successes": asdict(self.first_successes),
@@ -89,6 +92,7 @@ def outcome_of(
         verdict=verdict,
         did=dict(sorted(did.items())),
         reclaims=times(watch.reclaim_seconds),
+        struck_twice=times(watch.struck_twice_seconds),
         delayed=times(watch.delayed_seconds),
         unclaimed=watch.unclaimed,
         first_successes=times(first_successes_seconds(evidence, back_at)),

@@ -6,6 +6,7 @@ from collections import defaultdict
 from datetime import timedelta
 
 from safelight.chaos.evidence import Evidence, Rendition
+from safelight.storage.keys import row_id_of
 
 _ORPHANS_MAY_STAY = timedelta(days=2)
 """A stored picture that nothing names goes within about a day."""
@@ -30,12 +31,25 @@ def _not_stored(evidence: Evidence) -> list[str]:
     by_image = _by_image(evidence)
     objects = {each.key: each for each in evidence.objects}
     removed = {job.id for job in evidence.jobs if job.is_removed}
+    outputs = {job.id: job.outputs for job in evidence.jobs}
     found = [
         f"{image.job_id} {image.id} is completed and has no rendition"
         for image in evidence.images
         if image.status == "completed"
         and image.job_id not in removed
         and all(each.is_internal for each in by_image[image.row_id])
+    ]
+    found += [
+        f"{image.job_id} {image.id} is completed and has no rendition `{name}`"
+        for image in evidence.images
+        if image.status == "completed" and image.job_id not in removed and image.job_id in outputs
+        for name in outputs[image.job_id]
+        if name not in {each.name for each in by_image[image.row_id] if not each.is_internal}
+    ]
+    found += [
+        f"`{each.key}` was made for image {owner}, and is said to be of {each.row_id}"
+        for each in evidence.renditions
+        if each.row_id is not None and (owner := row_id_of(each.key)) is not None and owner != each.row_id
     ]
     for each in evidence.renditions:
         there = objects.get(each.key)

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from safelight.chaos.evidence import Reception, line
 from safelight.client.webhooks import NotVerified, verify
@@ -53,29 +54,38 @@ class Receiver:
             event = verify(headers, body, self.secrets)
         except NotVerified:
             self.faults["not verified"] += 1
+            self._write_down(headers.get("webhook-id", ""), path, {}, answered=400, is_verified=False)
             await self._say(writer, 400)
             return True
         fault = self._fault(headers["webhook-id"])
         self.faults[fault or "taken"] += 1
-        about = event.get("data", {})
         status = {"": 200, "500": 500}.get(fault)
-        reception = Reception(
-            at=datetime.now(UTC),
-            message_id=headers["webhook-id"],
-            endpoint=path,
-            type=event["type"],
-            job_id=about.get("job_id"),
-            seq=about.get("seq"),
-            answered=status,
-        )
-        with self.log.open("ab") as log:  # before the answer: what was answered is written down
-            log.write(line(reception))
+        self._write_down(headers["webhook-id"], path, event, answered=status)
         if status is None:
             if fault == "hang":
                 await asyncio.sleep(self.hang_seconds)
             return False
         await self._say(writer, status)
         return True
+
+    def _write_down(
+        self, message_id: str, path: str, event: Mapping[str, Any], *, answered: int | None, is_verified: bool = True
+    ) -> None:
+        """Before the answer: what was answered is written down."""
+        about = event.get("data", {})
+        reception = Reception(
+            at=datetime.now(UTC),
+            message_id=message_id,
+            endpoint=path,
+            type=event.get("type", ""),
+            job_id=about.get("job_id"),
+            seq=about.get("seq"),
+            image_id=about.get("image_id"),
+            answered=answered,
+            is_verified=is_verified,
+        )
+        with self.log.open("ab") as log:
+            log.write(line(reception))
 
     async def _say(self, writer: asyncio.StreamWriter, status: int) -> None:
         writer.write(f"HTTP/1.1 {status} Said\r\ncontent-length: 0\r\n\r\n".encode())

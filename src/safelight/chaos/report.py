@@ -18,7 +18,10 @@ _SHOWN = 10
 
 
 def text(verdict: Verdict) -> str:
-    """A line a question, below it what was found, and at the end whether the promise was kept."""
+    """A line a question, below it what was found, and at the end whether the promise was kept.
+
+    A count has a question mark where not all that is asked could be looked at; for want of which files is said as well.
+    """
     return "\n".join(_lines(verdict))
 
 
@@ -28,7 +31,7 @@ def as_json(verdict: Verdict) -> str:
 
 def markdown(verdict: Verdict) -> str:
     """A row a question."""
-    rows = [f"| {line.question.value} | {len(line.findings)} | {_told(line)} |" for line in verdict.lines]
+    rows = [f"| {line.question.value} | {_count(line)} | {_told(line)} |" for line in verdict.lines]
     return "\n".join(["| what | found | looked at, and what is allowed |", "|---|--:|---|", *rows])
 
 
@@ -66,6 +69,7 @@ def _figures(outcome: Outcome) -> Iterator[tuple[str, str]]:
     reclaims, successes = outcome.reclaims, outcome.first_successes
     yield "images taken up again after a SIGKILL", str(reclaims.count)
     yield f"… after, median / most (goal {RECLAIM_GOAL_SECONDS:g} s)", _seconds(reclaims)
+    yield "… brought to a second one that failed too", f"{outcome.struck_twice.count}: {_seconds(outcome.struck_twice)}"
     yield "… with PostgreSQL away in between", f"{outcome.delayed.count}: {_seconds(outcome.delayed)}"
     yield "… not seen to be within 90 s", str(outcome.unclaimed)
     yield f"first picture after PostgreSQL is back (goal {FIRST_SUCCESS_GOAL_SECONDS:g} s)", _seconds(successes)
@@ -80,14 +84,22 @@ def _seconds(times: Times) -> str:
 
 def _lines(verdict: Verdict) -> Iterator[str]:
     for line in verdict.lines:
-        yield f"{line.question.value:<12}{len(line.findings):>5}   {_told(line)}"
+        yield f"{line.question.value:<12}{_count(line):>5}   {_told(line)}"
         yield from (f"  - {found}" for found in line.findings[:_SHOWN])
         if len(line.findings) > _SHOWN:
             yield f"  … and {len(line.findings) - _SHOWN} more"
-    unjudged = sorted({name for line in verdict.lines for name in line.missing})
-    if unjudged:
-        yield f"not judged, for there is no {', '.join(f'{name}.jsonl' for name in unjudged)}"
-    yield "kept" if verdict.is_kept else "BROKEN"
+    for line in verdict.lines:
+        if line.missing:
+            files = ", ".join(f"{name}.jsonl" for name in line.missing)
+            yield f"`{line.question.value}` was not judged in full: there is no {files}"
+    if not verdict.is_kept:
+        yield "BROKEN"
+    else:
+        yield "kept" if verdict.is_judged else "NOT JUDGED IN FULL: nothing was found in what is there"
+
+
+def _count(line: Line) -> str:
+    return f"{len(line.findings)}{'' if line.is_judged else '?'}"
 
 
 def _told(line: Line) -> str:

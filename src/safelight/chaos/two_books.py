@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import zip_longest
 
 from safelight.chaos.evidence import Attempt, Call, Image
@@ -83,6 +84,10 @@ class TwoBooks:
         bounds = [pair.most_microusd for pair in self.unknown]
         return None if None in bounds else sum(bound or 0 for bound in bounds)
 
+    def beyond_bounds(self) -> list[Pair]:
+        """Attempts of unknown outcome that the vendor charged more for than we say that they may have cost."""
+        return [p for p in self.unknown if p.most_microusd is not None and p.billed_microusd > p.most_microusd]
+
     @property
     def billed_for_unknown_microusd(self) -> int:
         return sum(pair.billed_microusd for pair in self.unknown)
@@ -90,6 +95,19 @@ class TwoBooks:
     def disagreements(self) -> list[Pair]:
         """Attempts of known outcome whose cost is not what the vendor charged for exactly that call."""
         return [pair for pair in self.known if pair.most_microusd != pair.billed_microusd]
+
+    def swapped(self) -> list[Pair]:
+        """Attempts that brought another picture than the vendor says that it made for exactly that call."""
+        return [
+            pair
+            for pair in self.pairs
+            if pair.has_picture
+            and pair.attempt.sha256 is not None
+            and pair.call is not None
+            and pair.call.outcome == "ok"
+            and pair.call.pictures_sha256
+            and pair.attempt.sha256 not in pair.call.pictures_sha256
+        ]
 
     def unseen(self) -> list[Pair]:
         """Attempts that we say were answered, and that the vendor has never seen."""
@@ -150,6 +168,26 @@ def allowed_calls(run: Sequence[Pair]) -> int:
     rebuys = image.max_rebuys if image.on_uncertain == "retry_once" else 0
     free_refusals = statuses["refused"] - refused if image.on_refusal != "stop" else 0
     return 1 + unbilled + free_refusals + in_vain + min(statuses["unknown"], rebuys)
+
+
+def why_not(earlier: Sequence[Pair], pair: Pair) -> str | None:
+    """What forbids this attempt after those before it in its run, as they stood when it began; None: nothing does."""
+    image, begun = pair.image, pair.attempt.sent_at
+    statuses = Counter(_status_at(begun, each.attempt) for each in earlier)
+    charged = sum(_status_at(begun, each.attempt) == "refused" and bool(each.attempt.cost_microusd) for each in earlier)
+    if statuses["unknown"] > (image.max_rebuys if image.on_uncertain == "retry_once" else 0):
+        return f"{statuses['unknown']} of unknown outcome"
+    if statuses["no_image"] + charged >= image.max_attempts:
+        return f"{statuses['no_image'] + charged} billed in vain"
+    if statuses["refused"] and image.on_refusal == "stop":
+        return "a refusal"
+    return None
+
+
+def _status_at(moment: datetime, attempt: Attempt) -> str:
+    """As what it counted then; what it has become since does not matter."""
+    is_late = attempt.ended_at is not None and attempt.ended_at > moment
+    return "unknown" if is_late or attempt.status in _OPEN else attempt.status
 
 
 def _status_when_it_mattered(pair: Pair, run: Sequence[Pair]) -> str:

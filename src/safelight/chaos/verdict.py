@@ -55,12 +55,18 @@ class Verdict:
         """Nothing was found; what was not judged is not said to be kept, nor broken."""
         return not any(line.findings for line in self.lines)
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether everything could be looked at."""
+        return all(line.is_judged for line in self.lines)
+
     def line(self, question: Question) -> Line:
         return next(line for line in self.lines if line.question is question)
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "kept": self.is_kept,
+            "kept": False if not self.is_kept else True if self.is_judged else None,
+            "judged_in_full": self.is_judged,
             "lines": [
                 {
                     "question": line.question.value,

@@ -7,6 +7,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -26,14 +27,16 @@ _FOLLOW_SECONDS = 90.0
 @dataclass(slots=True, kw_only=True)
 class Watch:
     """`open_images` is a second old. `reclaim_seconds` are those from a SIGKILL until another worker had the image, or
-    it had been put back for one; `delayed_seconds` the same where PostgreSQL was away in between, as `outages` counts;
-    `unclaimed` are those that were not seen to be within 90 seconds."""
+    it had been put back for one; `struck_twice_seconds` the same where its queue row had been brought to a second one
+    that failed before it had claimed it, and `delayed_seconds` where PostgreSQL was away at that time: `outages` counts
+    each time that it goes and comes. `unclaimed` are those that were not seen to be within 90 seconds."""
 
     dsn: str
     staging: Staging
     open_images: int = 0
     reclaim_seconds: list[float] = field(default_factory=list)
     delayed_seconds: list[float] = field(default_factory=list)
+    struck_twice_seconds: list[float] = field(default_factory=list)
     unclaimed: int = 0
     outages: int = 0
     sightings: list[Sighting] = field(default_factory=list)
@@ -51,7 +54,7 @@ class Watch:
     async def follow_dead(self, pid: int, *, killed_at: float) -> list[float]:
         """Returns when all that this process had owned when it died (monotonic `killed_at`) is somebody else's: after
         how many seconds each."""
-        outages, took = self.outages, list[float]()
+        outages, took, dropped = self.outages, list[float](), dict[int, UUID]()
         self.sightings += await sightings(self.staging)
         ends_at = killed_at + _FOLLOW_SECONDS
         rows = None
@@ -61,13 +64,22 @@ class Watch:
         while claims and time.monotonic() < ends_at:
             await asyncio.sleep(_LOOK_SECONDS)
             for row in await self.ask(_SQL.claims, list(claims)) or ():
+                if row["dropped_by"] is not None:
+                    dropped.setdefault(row["row_id"], row["dropped_by"])
                 if row["claim_token"] != claims[row["row_id"]]:
                     del claims[row["row_id"]]
-                    taken = self.reclaim_seconds if outages == self.outages else self.delayed_seconds
                     took.append(time.monotonic() - killed_at)
-                    taken.append(took[-1])
+                    # Whoever takes its time and then has it after all has not failed.
+                    is_struck = dropped.get(row["row_id"], row["brought_to"]) != row["brought_to"]
+                    self._times(is_delayed=outages != self.outages, is_struck=is_struck).append(took[-1])
         self.unclaimed += len(claims)
         return took
+
+    def _times(self, *, is_delayed: bool, is_struck: bool) -> list[float]:
+        """Where such a time belongs."""
+        if is_delayed:
+            return self.delayed_seconds
+        return self.struck_twice_seconds if is_struck else self.reclaim_seconds
 
     async def unfinished(self) -> dict[str, int] | None:
         """How much of what is still under way; None when the database does not answer."""

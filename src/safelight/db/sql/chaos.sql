@@ -7,8 +7,14 @@ WHERE i.worker_id = (SELECT w.id FROM workers AS w WHERE w.pid = $1 ORDER BY w.s
   AND i.status IN ('processing', 'generating', 'uploading');
 
 -- name: claims
--- Under which claim these images are now; none once they wait or have ended.
-SELECT row_id, claim_token FROM images WHERE row_id = ANY($1::bigint[]);
+-- Under which claim these images are now; none once they wait or have ended. `brought_to` is who dispatch has brought
+-- their queue row to, and `dropped_by` the same where that was since the image last moved, and a second ago: too long
+-- for whoever is alive.
+SELECT i.row_id, i.claim_token, q.queue_manager_id AS brought_to,
+       CASE WHEN q.updated > i.changed_at AND q.updated < now() - interval '1 second' THEN q.queue_manager_id END
+           AS dropped_by
+FROM images AS i LEFT JOIN pgqueuer AS q ON q.id = i.queue_row_id AND q.status = 'picked'
+WHERE i.row_id = ANY($1::bigint[]);
 
 -- name: open_images
 SELECT count(*) FROM images WHERE status IN ('queued', 'processing', 'generating', 'uploading');

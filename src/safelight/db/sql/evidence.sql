@@ -1,7 +1,11 @@
 -- Everything that the books hold of a run, for whoever judges it from outside. No prompt leaves: only its SHA-256.
 
 -- name: jobs
-SELECT id, account, idempotency_key, status, run, seq, removed_at IS NOT NULL AS is_removed FROM jobs ORDER BY id;
+-- `outputs`: the names of what each of its images is to have.
+SELECT id, account, idempotency_key, status, run, seq, removed_at IS NOT NULL AS is_removed,
+       ARRAY(SELECT o.value ->> 'name' FROM jsonb_array_elements(j.outputs) WITH ORDINALITY AS o (value, place)
+             ORDER BY o.place) AS outputs
+FROM jobs AS j ORDER BY id;
 
 -- name: images
 -- `prompts_sha256`: of every prompt that a call for it may have been made with.
@@ -14,11 +18,12 @@ FROM images AS i ORDER BY row_id;
 
 -- name: attempts
 SELECT id, image_row_id, number, run, status, fingerprint, sent_at, resolve_at, ended_at,
-       submitted_at IS NOT NULL AS has_handle, estimate_microusd, cost_microusd, error_code
+       submitted_at IS NOT NULL AS has_handle, estimate_microusd, cost_microusd, error_code, sha256
 FROM attempts ORDER BY image_row_id, number;
 
 -- name: events
-SELECT job_id, seq, type, image_id, created_at AS at FROM events ORDER BY job_id, seq;
+SELECT job_id, seq, type, image_id, created_at AS at, coalesce((data ->> 'late')::boolean, false) AS is_late
+FROM events ORDER BY job_id, seq;
 
 -- name: messages
 SELECT message_id, endpoint_id, type, job_id, seq, status, attempt_count FROM deliveries ORDER BY id;
