@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -108,7 +109,9 @@ async def test_a_quick_profile_tells_of_time_and_memory_and_leaves_nothing_behin
     assert process.returncode == 0
 
     statements, processors, makespan, memory = shown.decode().split("### ")[1:]
-    assert "| COMMIT | " in statements
+    assert re.search(r"For each image: [1-9]\d*\.\d statements in \d+\.\d transactions", statements)
+    assert "| `claim` | " in statements
+    assert " others | " in statements
     assert "| · in `asyncio` | " in processors
     assert "| the job has ended | " in makespan
     assert "`google.genai`" in memory
