@@ -91,7 +91,10 @@ async def clear(pool: asyncpg.Pool, blobs: BlobStore, job_id: JobId, *, reach: R
     """
     keys = [row["key"] for row in await pool.fetch(_SQL.stored_of, job_id)]
     for n in range(0, len(keys), _AT_ONCE):
-        await asyncio.gather(*(blobs.delete(key) for key in keys[n : n + _AT_ONCE]))
+        deleting = (blobs.delete(key) for key in keys[n : n + _AT_ONCE])
+        for outcome in await asyncio.gather(*deleting, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
     reach(ErasurePoint.ERASURE_DELETED)
     try:
         async with locked_job(pool, job_id) as (conn, _job):
