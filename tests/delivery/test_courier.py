@@ -185,6 +185,25 @@ async def test_news_of_the_way_never_delay_the_news_of_the_end_for_long(pool: as
     assert "given up with those before it" in dead[-1]["error"]
 
 
+async def test_while_no_courier_is_there_no_receiver_fails(pool: asyncpg.Pool, receiver: Receiver):
+    """A message keeps its four attempts when the service was stopped between two of them."""
+    await endpoint(pool, receiver.url(), "job.created", "job.started")
+    receiver.answer = status(503)
+    job_id = await job(pool)
+    await happen(pool, job_id, STARTED)
+    for attempts in (1, 2, 3):
+        async with courier(pool):
+            await stage.failed(pool, attempts)
+        await pass_time(pool, 3600)
+    receiver.answer = status(204)
+    async with courier(pool):
+        await nothing_waits(pool)
+
+    assert [(row["status"], row["attempt_count"]) for row in await deliveries(pool)] == [
+        ("delivered", 4), ("delivered", 1)
+    ]  # fmt: skip
+
+
 async def test_endpoints_that_hang_delay_no_other(pool: asyncpg.Pool, receiver: Receiver):
     """Fifty of them, with more to be told than they may be told at once."""
     for number in range(50):
@@ -283,8 +302,9 @@ async def test_a_bad_minute_and_then_days_without_messages_do_not_disable_it(poo
     receiver.answer = status(500)
     async with courier(pool):
         await job(pool)
-        await stage.failed(pool, 1)
-        await pass_time(pool, 3600)
+        for attempts in (1, 2, 3):
+            await stage.failed(pool, attempts)
+            await pass_time(pool, 3600)
         await nothing_waits(pool)
         await pass_time(pool, 121 * 3600)
         await job(pool)

@@ -48,8 +48,14 @@ async def receiver():
         yield receiver
 
 
+async def claim(
+    pool: asyncpg.Pool, free: int, *, per_site: int = 4, seconds: float = 10.0, free_of_half: int = 100
+) -> list[asyncpg.Record]:
+    return await pool.fetch(_SQL.claim_lanes, free, per_site, seconds, 60.0, 4, free_of_half)
+
+
 async def claimed(pool: asyncpg.Pool, *, seconds: float = 10.0) -> tuple[str, str, object]:
-    [row] = await pool.fetch(_SQL.claim_lanes, 10, 4, seconds, 60.0)
+    [row] = await claim(pool, 10, seconds=seconds)
     return row["endpoint_id"], row["lane"], row["claim_token"]
 
 
@@ -72,28 +78,44 @@ async def test_three_couriers_tell_of_everything_once_and_in_order(pool: asyncpg
 
 async def test_at_one_endpoint_only_so_many_are_under_way_over_all_processes(pool: asyncpg.Pool, receiver: Receiver):
     await endpoint(pool, receiver.url(), "job.created")
-    four_are_open = asyncio.Event()
+    as_many_are_open = asyncio.Event()
     under_way = most = 0
 
     async def answer(message: Message, writer: asyncio.StreamWriter) -> None:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
-        if most >= 4:
-            four_are_open.set()
+        if most >= 16:
+            as_many_are_open.set()
         async with asyncio.timeout(20):
-            await four_are_open.wait()
+            await as_many_are_open.wait()
         under_way -= 1  # before the courier can know that it has its answer
         await status(204)(message, writer)
 
     receiver.answer = answer
-    for _ in range(20):
+    for _ in range(40):
         await job(pool)
     async with courier(pool), courier(pool):
         await nothing_waits(pool)
 
-    assert len(receiver.messages) == 20
-    assert most == 4
+    assert len(receiver.messages) == 40
+    assert most == 16
+
+
+async def test_one_endpoint_takes_no_more_than_half_of_a_process(pool: asyncpg.Pool):
+    """Of sixteen slots. What others need of the rest they have at once, in turns."""
+    busy, _ = await endpoint(pool, "https://busy.example/", "job.created")
+    for _ in range(20):
+        await job(pool)
+    first = await claim(pool, 16, per_site=16, free_of_half=8)
+    others = {(await endpoint(pool, f"https://{name}.example/", "job.created"))[0] for name in ("a", "b", "c")}
+    for _ in range(5):
+        await job(pool)
+    second = await claim(pool, 8, per_site=16, free_of_half=0)
+
+    assert Counter(row["endpoint_id"] for row in first) == {busy: 8}
+    assert {row["endpoint_id"] for row in second} == others
+    assert len(second) == 8
 
 
 async def test_jobs_own_addresses_on_one_host_share_what_may_be_under_way(pool: asyncpg.Pool):
@@ -101,7 +123,7 @@ async def test_jobs_own_addresses_on_one_host_share_what_may_be_under_way(pool: 
         await job(pool, url=f"http://receiver.example:9000/{number}")
     await job(pool, url="http://RECEIVER.example:9001/7")
 
-    taken = await pool.fetch(_SQL.claim_lanes, 100, 4, 10.0, 60.0)
+    taken = await claim(pool, 100)
 
     sites = await pool.fetch("SELECT site FROM webhook_lanes WHERE claim_token IS NOT NULL")
     assert Counter(row["site"] for row in sites) == {
@@ -120,7 +142,7 @@ async def test_an_endpoint_that_takes_nothing_has_one_lane_under_way(pool: async
         "UPDATE webhook_endpoints SET failing_since = safelight.now() - interval '61 s' WHERE id = $1", hangs
     )
 
-    first, second = [await pool.fetch(_SQL.claim_lanes, 100, 4, 10.0, 60.0) for _ in range(2)]
+    first, second = [await claim(pool, 100) for _ in range(2)]
 
     assert Counter(row["endpoint_id"] for row in first) == {hangs: 1, works: 4}
     assert second == []
@@ -133,7 +155,7 @@ async def test_slots_go_to_endpoints_in_turns(pool: asyncpg.Pool):
     late, _ = await endpoint(pool, "https://late.example/", "job.created")
     await job(pool)
 
-    taken = [row["endpoint_id"] for row in await pool.fetch(_SQL.claim_lanes, 2, 4, 10.0, 60.0)]
+    taken = [row["endpoint_id"] for row in await claim(pool, 2)]
 
     assert sorted(taken) == sorted([busy, late])
 
@@ -347,7 +369,7 @@ async def test_looking_for_lanes_reads_no_table_from_end_to_end(pool: asyncpg.Po
         "        CASE WHEN n % 10 = 0 THEN safelight.now() + interval '1 hour' END FROM generate_series(1, 20000) AS n"
     )
     await pool.execute("ANALYZE webhook_lanes")
-    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {_SQL.claim_lanes}", 10, 4, 10.0, 60.0))
+    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {_SQL.claim_lanes}", 10, 16, 10.0, 60.0, 4, 10))
     assert "Seq Scan on webhook_lanes" not in plan, plan
 
 

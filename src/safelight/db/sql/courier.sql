@@ -1,8 +1,9 @@
 -- name: claim_lanes
 -- Takes lanes whose time has come, at most $1 of them and $2 at a time of one site, under a lease of $3 seconds; one at a
--- time of a site that has failed for $4 seconds, so that many which hang do not fill a process. Sites are looked up one
--- after the other in the index, so that what waits at one is passed over and not walked; their lanes are taken in turns.
--- One process asks at a time; the answer to others is nothing, and nobody waits.
+-- time of a site that has failed for $4 seconds, and more than $5 of a site only among the first $6, so that many which
+-- hang do not fill a process. Sites are looked up one after the other in the index, so that what waits at one is passed
+-- over and not walked; their lanes are taken in turns. One process asks at a time; the answer to others is nothing, and
+-- nobody waits. While a lane was due and not taken, it was not its receiver who failed.
 WITH RECURSIVE turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext('safelight.courier')) AS is_ours
 ), sites AS (
@@ -27,11 +28,14 @@ WITH RECURSIVE turn AS MATERIALIZED (
                   WHERE w.site = sites.site AND w.next_at <= safelight.now()
                   ORDER BY w.next_at LIMIT greatest(bound.most - busy.lanes, 0)
                   FOR NO KEY UPDATE SKIP LOCKED) AS l
+), ranked AS (
+    SELECT endpoint_id, lane, in_turn, row_number() OVER (ORDER BY in_turn, next_at) AS place FROM due
 ), taken AS (
-    SELECT endpoint_id, lane FROM due ORDER BY in_turn, next_at LIMIT $1
+    SELECT endpoint_id, lane FROM ranked WHERE place <= $1 AND (in_turn <= $5 OR place <= $6)
 )
 UPDATE webhook_lanes AS l
-SET claim_token = gen_random_uuid(), next_at = safelight.now() + make_interval(secs => $3)
+SET claim_token = gen_random_uuid(), next_at = safelight.now() + make_interval(secs => $3),
+    failing_since = l.failing_since + (safelight.now() - l.next_at)
 FROM taken
 WHERE l.endpoint_id = taken.endpoint_id AND l.lane = taken.lane AND l.next_at <= safelight.now()
 RETURNING l.endpoint_id, l.lane, l.claim_token;

@@ -88,7 +88,9 @@ class Courier:
         if not free:
             return
         asked_at = time.monotonic()
-        limits = (free, pace.per_site, pace.lease_seconds, pace.failing_seconds)
+        free_of_half = pace.slots // 2 - len(self._visits)
+        sites = (pace.per_site, pace.lease_seconds, pace.failing_seconds, pace.per_site_when_full)
+        limits = (free, *sites, free_of_half)
         for row in await self._route.pool.fetch(_SQL.claim_lanes, *limits):
             visit = Visit(self._route, row["endpoint_id"], row["lane"], row["claim_token"], claimed_at=asked_at)
             task = asyncio.create_task(self._make(visit))

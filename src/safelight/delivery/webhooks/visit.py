@@ -60,15 +60,17 @@ class Pace:
 
     Lanes that are due are looked for every `poll_seconds`, and when a visit has ended. An attempt takes `call_seconds`
     at most and a lease lasts for `lease_seconds`: after a crash that is how long its lane waits. `slots` messages are
-    under way at once in a process, and `per_site` at one endpoint, over all processes; one at an endpoint that has
-    taken nothing for `failing_seconds`. One job.progress follows another of its job after `progress_seconds`.
+    under way at once in a process, and `per_site` at one endpoint, over all processes: `per_site_when_full` once half
+    of the slots are taken, and one when it has taken nothing for `failing_seconds`. One job.progress follows another of
+    its job after `progress_seconds`.
     """
 
     poll_seconds: float = 0.2
     call_seconds: float = 15.0
     lease_seconds: float = 20.0
     slots: int = 256
-    per_site: int = 4
+    per_site: int = 16
+    per_site_when_full: int = 4
     failing_seconds: float = 60.0
     progress_seconds: float = 0.5
 
