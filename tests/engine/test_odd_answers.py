@@ -12,10 +12,11 @@ import pytest
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import new_worker_id
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine.outcome import End, TryAgain, judge_error
+from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
+from safelight.engine.outcome import End, TryAgain, judge_error, judge_refusal
 from safelight.net.billable import current_call
 from safelight.providers.placeholder import PlaceholderProvider
-from safelight.providers.provider import ImageProvider, ImageRequest, ImageResult, ProviderError
+from safelight.providers.provider import ImageProvider, ImageRequest, ImageResult, ProviderError, Refusal
 from safelight.settings import Settings
 from tests.engine.by_hand import admitted_one, pipeline_of, run
 from tests.orders import attempts_of, image, images_of
@@ -30,6 +31,13 @@ class Counting(PlaceholderProvider):
             deep = {"in": deep}
         usage = {"seconds": 1e400, "score": float("nan"), "tokens": 2**70, "images": 1, "deep": deep}
         return replace(await super().submit(request), usage=usage)
+
+
+class Overcharging(PlaceholderProvider):
+    """A sum that no database holds."""
+
+    async def submit(self, request: ImageRequest) -> ImageResult:
+        return replace(await super().submit(request), cost=Cost(2**70, CostBasis.USAGE))
 
 
 class Breaking(PlaceholderProvider):
@@ -66,6 +74,15 @@ async def test_a_paid_picture_is_kept_whatever_the_vendor_counted(
     assert (row["status"], attempt["status"]) == ("completed", "settled")
     kept = attempt["usage"]
     assert (kept["seconds"], kept["score"], kept["tokens"], kept["images"]) == (None, None, 2.0**70, 1)
+
+
+async def test_a_paid_picture_is_kept_whatever_its_provider_says_it_cost(
+    settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    row, attempt = await attempt_of(settings, pool, queue, Overcharging())
+
+    assert (row["status"], attempt["status"]) == ("completed", "settled")
+    assert (attempt["cost_microusd"], attempt["cost_basis"]) == (None, "unknown")
 
 
 @pytest.mark.parametrize(
@@ -108,3 +125,11 @@ def test_only_a_rate_limit_waits_for_a_quota_of_the_day(kind: ErrorKind, verdict
     error = ProviderError("no", kind=kind, billed=Billed.NO, code="NO", quota_zone="America/Los_Angeles")
 
     assert judge_error(error)[1] == verdict
+
+
+def test_neither_a_failure_nor_a_refusal_costs_more_than_any_call() -> None:
+    much = Cost(2**70, CostBasis.USAGE)
+    error = ProviderError("no", kind=ErrorKind.TEMPORARY, billed=Billed.YES, code="NO", cost=much)
+    refusal = Refusal(code="NO", message="no", billed=Billed.YES, cost=much)
+
+    assert judge_error(error)[0].cost == judge_refusal(refusal)[0].cost == UNKNOWN_COST

@@ -7,6 +7,8 @@ from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 
 MICROUSD_PER_USD = 1_000_000
+MOST_USD = Decimal(10_000)
+"""Of one call. Chosen: none costs as much. What comes to more is not believed, nor are sums of money spoilt by it."""
 
 
 class CostBasis(StrEnum):
@@ -35,6 +37,11 @@ class Cost:
 
 UNKNOWN_COST = Cost(None, CostBasis.UNKNOWN)
 FREE = Cost(0, CostBasis.TABLE, "free")
+
+
+def believed(cost: Cost) -> Cost:
+    """The same, or unknown where it is more than one call costs."""
+    return UNKNOWN_COST if (cost.microusd or 0) > MOST_USD * MICROUSD_PER_USD else cost
 
 
 def microusd(usd: Decimal) -> int:

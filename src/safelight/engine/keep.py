@@ -20,6 +20,7 @@ from safelight.db.pool import TRANSIENT
 from safelight.domain.attempts import AttemptStatus
 from safelight.domain.ids import AttemptId
 from safelight.domain.lifecycle import ImageStatus
+from safelight.domain.money import believed
 from safelight.domain.retry import backoff_seconds
 from safelight.domain.text import storable, storable_json
 from safelight.engine import provider_book, settle
@@ -319,6 +320,7 @@ class Keeper:
 
 
 def _receipt(lease: Lease, attempt_id: AttemptId, result: ImageResult) -> Receipt:
+    cost = believed(result.cost)
     return Receipt(
         attempt_id=attempt_id,
         image_row_id=lease.row_id,
@@ -326,9 +328,9 @@ def _receipt(lease: Lease, attempt_id: AttemptId, result: ImageResult) -> Receip
         sha256=hashlib.sha256(result.data).hexdigest(),
         length=len(result.data),
         claimed_mime=result.claimed_mime,
-        cost_microusd=result.cost.microusd,
-        cost_basis=result.cost.basis,
-        price_ref=result.cost.price_ref,
+        cost_microusd=cost.microusd,
+        cost_basis=cost.basis,
+        price_ref=cost.price_ref,
         usage=storable_json(result.usage),
         request_id=storable(result.request_id) if result.request_id else None,
         model_version=storable(result.model_version) if result.model_version else None,

@@ -10,7 +10,7 @@ from typing import Any
 from safelight.domain.attempts import AttemptStatus, GiveUp
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.lifecycle import ImageStatus
-from safelight.domain.money import FREE, UNKNOWN_COST, Cost
+from safelight.domain.money import FREE, UNKNOWN_COST, Cost, believed
 from safelight.domain.text import storable, storable_json
 from safelight.providers.provider import ProviderError, Refusal
 
@@ -105,7 +105,7 @@ def judge_error(error: ProviderError) -> tuple[AttemptEnd, Verdict]:
         case Billed.NO:
             status, cost = AttemptStatus.UNBILLED, FREE
         case Billed.YES:
-            status, cost = AttemptStatus.NO_IMAGE, error.cost
+            status, cost = AttemptStatus.NO_IMAGE, believed(error.cost)
         case Billed.UNKNOWN:
             status, cost = AttemptStatus.UNKNOWN, UNKNOWN_COST
     end = AttemptEnd(
@@ -137,7 +137,7 @@ def judge_refusal(refusal: Refusal) -> tuple[AttemptEnd, Verdict]:
     )
     end = AttemptEnd(
         status=AttemptStatus.REFUSED,
-        cost=refusal.cost,
+        cost=believed(refusal.cost),
         error=error,
         usage=storable_json(refusal.usage),
         request_id=storable(refusal.request_id) if refusal.request_id else None,

@@ -46,12 +46,12 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from safelight.domain.errors import Billed, ErrorKind, Scope
-from safelight.domain.money import FREE, Cost, CostBasis, microusd
+from safelight.domain.money import FREE, MOST_USD, Cost, CostBasis, microusd
 from safelight.providers import retry_after
 from safelight.providers.configuration import checked_url, model_table, required_key
 from safelight.providers.failures import buyable, kind_of_status, refused_here, vendor_code
 from safelight.providers.models import Model
-from safelight.providers.prices import MOST_USD, table_cost, table_estimate
+from safelight.providers.prices import table_cost, table_estimate
 from safelight.providers.provider import (
     Capabilities,
     ImageRequest,

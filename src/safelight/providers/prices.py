@@ -19,17 +19,13 @@ from typing import Any
 
 import genai_prices
 
-from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis, microusd
+from safelight.domain.money import MOST_USD, UNKNOWN_COST, Cost, CostBasis, microusd
 from safelight.providers.models import Model, ModelTable, Price
 from safelight.providers.provider import ImageRequest, InputRole
 
 GENAI_PRICES_REF = f"genai-prices {genai_prices.__version__}"
 
 MEGAPIXEL = 1_000_000
-
-MOST_USD = Decimal(10_000)
-"""Of one call. Chosen: none costs as much. A count that comes to more is not believed, nor are sums of money spoilt by
-it: the next source counts."""
 
 
 # Vendors that count tokens
