@@ -30,6 +30,7 @@ from safelight.db.dump import SCHEMA, DumpFailed, dump, restore
 from safelight.db.embedded import EmbeddedServer
 from safelight.db.migrate import migrate
 from safelight.db.placement import lock_at_once
+from safelight.db.pool import CONNECTION_LOST
 from safelight.db.statements import load
 from safelight.domain.errors import SafelightError
 from safelight.engine.restore import Restored
@@ -45,6 +46,9 @@ _DUMP, _SHEET, _BEGUN = "database.dump", "backup.json", "backup.begun"
 _TRIES = 5
 
 _SQL = load("restore")
+
+_GONE = (*(each for each in CONNECTION_LOST if each is not OSError),)
+"""What a lost connection raises; files raise OSError."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -277,9 +281,9 @@ async def _connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         raise BackupFailed("SAFELIGHT_DATABASE_URL is not an address: `postgresql://user@host:5432/database`") from None
     try:
         yield conn
-    except asyncpg.InterfaceError as error:
-        if conn.is_closed():
-            raise BackupFailed("the database went away meanwhile") from error
-        raise
+    except _GONE as error:
+        if isinstance(error, asyncpg.InterfaceError) and not conn.is_closed():
+            raise
+        raise BackupFailed("the database went away meanwhile") from error
     finally:
         await conn.close()
