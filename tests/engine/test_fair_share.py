@@ -205,6 +205,26 @@ async def test_of_more_accounts_than_are_looked_at_each_has_its_turn(pool: async
     assert max(counts) <= 6, counts
 
 
+@pytest.mark.parametrize("places_elsewhere", [0, 1])
+async def test_an_admission_without_room_there_begins_no_new_round_of_the_accounts(
+    pool: asyncpg.Pool, queue: asyncpg.Pool, places_elsewhere: int
+) -> None:
+    """Most admissions of a busy service find no room: those whose names come late would never have a turn."""
+    await register(pool, slots=100)
+    await pool.execute("UPDATE workers SET providers = '{placeholder, other}'")
+    for n in range(30):
+        await account(pool, f"account-{n:02}", images=5)
+    await account(pool, "elsewhere", images=100)
+    await pool.execute("UPDATE images SET provider = 'other' WHERE account = 'elsewhere'")
+    where: Where = {}
+    for n in range(90):
+        assert await hand_out(queue, places=1, where=where) == 1
+        both = {"placeholder": 1, "other": places_elsewhere}
+        await admit(queue, max_concurrency=both, lease_seconds=ANY_LEASE, where=where, max_accounts=8)
+        await end(pool, images=2, chance=n / 100)
+    assert min([await begun(pool, f"account-{n:02}") for n in range(30)]) >= 2
+
+
 async def test_more_accounts_are_looked_at_where_more_can_start(pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:
     await register(pool, slots=100)
     for n in range(30):

@@ -157,8 +157,10 @@ def _room(free: int, running: Mapping[str, int] | None, turns: Mapping[str, floa
 
 
 def _look_on(where: Where, rows: Sequence[Mapping[str, Any]], books: _Books) -> None:
-    """Where there were more accounts than are looked at, the next admission begins after the last of these."""
-    where.clear()
+    """Where there were more accounts than are looked at, the next admission begins after the last of these. Of a model
+    that had no room nobody was looked at, so that it stays as it is."""
+    for at in books:
+        where.pop(at, None)
     for row in rows:
         at = (row["provider"], row["model"])
         if row["nth"] == books[at]["most"]:
