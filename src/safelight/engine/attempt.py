@@ -81,7 +81,7 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A committed attempt and the monotonic moment after which not a byte of it may leave; `seconds` is all that the
-    call may take. `is_watched`: a gate takes note of its answer."""
+    call may take. `is_watched`: a gate took note of answers when it was committed."""
 
     id: AttemptId
     deadline: float
@@ -91,7 +91,8 @@ class Sent:
 
 @dataclass(slots=True, kw_only=True)
 class AttemptPipeline:
-    """Runs claimed images through their steps. One per worker process; what it holds of an image is its open call."""
+    """Runs claimed images through their steps. One per worker process; what it holds of an image is its open call, and
+    of a provider whether a gate takes note of answers, as far as it has heard."""
 
     pool: asyncpg.Pool
     worker_id: WorkerId
@@ -105,6 +106,7 @@ class AttemptPipeline:
     _open_calls: dict[ImageRowId, asyncio.Future[ImageResult | Refusal | RemoteHandle]] = field(
         default_factory=dict, init=False
     )
+    _watched: set[str] = field(default_factory=set[str], init=False)
     _remote: RemoteJobs = field(init=False)
 
     def __post_init__(self) -> None:
@@ -207,7 +209,7 @@ class AttemptPipeline:
         match await self.call(provider, lease, sent):
             case ImageResult() as result:
                 self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
-                report = partial(self._report_answer, lease) if sent.is_watched else None
+                report = partial(self._report_answer, lease) if self._is_watched(lease, sent) else None
                 await self.keeper.keep(lease, sent.id, result, once_staged=report)
             case RemoteHandle() as handle:
                 await self._remote.begin(lease, sent.id, handle)
@@ -231,6 +233,7 @@ class AttemptPipeline:
         if not isinstance(opened, Opened):
             return None
         begin_attempt(opened.number)
+        (self._watched.add if opened.is_watched else self._watched.discard)(lease.provider)
         return replace(sent, is_watched=opened.is_watched)
 
     async def call(
@@ -250,6 +253,7 @@ class AttemptPipeline:
             return error.end, error.verdict
         except ProviderError as error:
             _let_go(error)
+            self._watched.add(lease.provider)
             await gates.report_failure(
                 self.pool,
                 provider=lease.provider,
@@ -261,9 +265,13 @@ class AttemptPipeline:
             return judge_error(error)
         if not isinstance(answer, Refusal):
             return answer
-        if sent.is_watched:
+        if self._is_watched(lease, sent):
             await self._report_answer(lease)
         return judge_refusal(answer)
+
+    def _is_watched(self, lease: Lease, sent: Sent) -> bool:
+        """Whether an answer that came now has something to end: failures may have been counted while it was awaited."""
+        return sent.is_watched or lease.provider in self._watched
 
     async def _report_answer(self, lease: Lease) -> None:
         await gates.report_answer(self.pool, provider=lease.provider, model=lease.model, row_id=lease.row_id)
