@@ -149,6 +149,34 @@ async def test_a_forecast_needs_a_history_a_worker_and_an_open_way(client: httpx
     assert (await seen(client, job)).eta_seconds == 20.0
 
 
+@pytest.mark.parametrize("model", ["", "placeholder-1"])
+async def test_a_vendor_that_named_a_time_is_not_expected_to_be_called_before(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, model: str
+):
+    await register(pool)
+    await past(client, pool, waited=1.0, took=[10.0])
+    job = await submitted(client)
+    await pool.execute(
+        "INSERT INTO gates (provider, model, limits, limited_until)"
+        " VALUES ('placeholder', 'another', 1, safelight.now() + interval '2 hours'),"
+        "        ('placeholder', $1, 1, safelight.now() + interval '1 hour')",
+        model,
+    )
+    until: datetime = await pool.fetchval("SELECT limited_until FROM gates WHERE model <> 'another'")
+
+    found = await seen(client, job)
+
+    assert found.eta_seconds is not None
+    assert 3590 < found.eta_seconds <= 3610
+    assert found.current_step == f"Waiting until {until:%Y-%m-%d %H:%M:%S} UTC"
+    figures = await queue_of(client)
+    assert figures.estimated_processing_seconds is not None
+    assert 3590 < figures.estimated_processing_seconds <= 3610
+
+    await pool.execute("UPDATE gates SET limited_until = safelight.now()")
+    assert (await seen(client, job)).eta_seconds == 10.0
+
+
 async def test_a_forecast_reckons_with_the_turns_of_others_and_tells_nothing_else_of_them(
     client: httpx2.AsyncClient, pool: asyncpg.Pool
 ):

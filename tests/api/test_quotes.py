@@ -248,8 +248,9 @@ async def test_whatever_is_in_the_way_is_told(serve_with: Serve, pool: asyncpg.P
             "INSERT INTO gates (provider, model, limits, limited_until) VALUES"
             " ('placeholder', '', 1, safelight.now() + interval '1 hour')"
         )
-        [note] = await notes()
+        [note, late] = await notes()
         assert note.startswith("`placeholder` is not called before 20")
+        assert late.startswith("It likely takes 36"), "as that says"
         await pool.execute(
             "UPDATE gates SET limited_until = NULL, code = 'BALANCE', shut_at = safelight.now(),"
             " probe_at = safelight.now()"

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 from safelight.db.statements import load
 from safelight.domain.eta import Latency, Load, estimate
-from safelight.engine.gates import GateState, gate_states
+from safelight.engine.gates import GateState, gate_states, limits_of
 from safelight.engine.offers import Standing, standing_of
 from safelight.engine.outlook import Lookout, Outlook, Own, waits_of
 from safelight.engine.pause import Pause, paused
+from safelight.engine.provider_book import database_now
 
 _SQL = load("forecast")
 
@@ -56,13 +58,14 @@ async def backlog_of(
             waits = await waits_of(conn, list(lookout.limits), account=account)
         gates = await gate_states(conn)  # pyright: ignore[reportArgumentType]
         pause = await paused(conn)  # pyright: ignore[reportArgumentType]
+        now = await database_now(conn)  # pyright: ignore[reportArgumentType]
     by_provider: dict[str, list[Mapping[str, Any]]] = {name: [] for name in lookout.limits}
     for row in rows:
         by_provider.setdefault(row["provider"], []).append(row)
     return Backlog(
         providers=[
             _shared(
-                _provider(name, models, lookout, outlook, waits.get(name, (0, 0.0)), gates, pause),
+                _provider(name, models, lookout, outlook, waits.get(name, (0, 0.0)), gates, pause, now),
                 outlook,
                 account,
                 own,
@@ -96,11 +99,13 @@ def _provider(
     waits: tuple[int, float],
     gates: Collection[GateState],
     pause: Pause | None,
+    now: datetime,
 ) -> ProviderBacklog:
     limits = lookout.limits.get(name)
     standings = [standing_of(gate) for gate in gates if gate.provider == name]
     worst: Standing = "shut" if "shut" in standings else "limited" if "limited" in standings else "open"
     shut = {gate.model for gate in gates if gate.provider == name and gate.is_shut}
+    limited_until = limits_of(gates, name, {row["model"] for row in models if row["due"]})
     active = sum(row["active"] for row in models)
     return ProviderBacklog(
         provider=name,
@@ -120,6 +125,7 @@ def _provider(
             waiting=sum(row["due"] for row in models),
             later=sum(row["awaiting"] for row in models),
             busy=active,
+            starts_in_seconds=max([0.0, *((at - now).total_seconds() for at in limited_until)]),
             per_minute=limits.per_minute if limits is not None else None,
         ),
     )

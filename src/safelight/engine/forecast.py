@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from safelight.domain.eta import Eta, Load, estimate
+from safelight.engine.gates import limits_of
 from safelight.engine.outlook import MAX_AHEAD, Outlook, Own, Place
 
 
@@ -98,6 +99,7 @@ def _load(outlook: Outlook, provider: str, model: str, images: Sequence[Pending]
     running = [each for each in images if each.is_taken]
     waiting = [each for each in images if not (each.is_taken or each.awaits_parents)]
     limits = outlook.limits.get(provider)
+    begin_at = [each.due_at for each in waiting] + limits_of(outlook.gates, provider, {model})
     return Load(
         latency=outlook.latencies.get((provider, model)),
         concurrency=outlook.concurrency(provider),
@@ -106,7 +108,7 @@ def _load(outlook: Outlook, provider: str, model: str, images: Sequence[Pending]
         waiting=len(waiting),
         later=sum(each.awaits_parents for each in images),
         busy=max(outlook.busy.get(provider, 0), len(running)),
-        starts_in_seconds=max([0.0, *((each.due_at - now).total_seconds() for each in waiting)]),
+        starts_in_seconds=max([0.0, *((at - now).total_seconds() for at in begin_at)]),
         per_minute=limits.per_minute if limits is not None else None,
     )
 
@@ -116,8 +118,7 @@ def _why(
 ) -> str | None:
     due = [each for each in waiting if each.due_at <= now]
     if not due:
-        first = min(each.due_at for each in waiting).astimezone(UTC)
-        return f"waiting until {first:%Y-%m-%d %H:%M:%S} UTC"
+        return _until(min(each.due_at for each in waiting))
     if outlook.pause is not None:
         return "waiting until buying is resumed"
     if not in_line:
@@ -125,8 +126,15 @@ def _why(
         return f"waiting for {' and '.join(names)}, which {'is' if len(names) == 1 else 'are'} paused"
     if not any(outlook.concurrency(each.provider) for each in in_line):
         return "waiting for a worker"
+    limited = [limits_of(outlook.gates, each.provider, {each.model}) for each in in_line]
+    if all(limited):
+        return _until(min(max(each) for each in limited))
     if position is None:
         return f"waiting for more than {MAX_AHEAD:,} other images".replace(",", " ")
     if position > 1:
         return f"waiting for {position - 1} other image{'s' if position > 2 else ''}"
     return None
+
+
+def _until(at: datetime) -> str:
+    return f"waiting until {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -13,7 +13,7 @@ makes up for it, and for a probe's the end of its lease.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -78,6 +78,15 @@ class Notice:
     code: str | None
     message: str | None
     data: Mapping[str, Any]
+
+
+def limits_of(gates: Iterable[GateState], provider: str, models: Collection[str]) -> list[datetime]:
+    """Until when the vendor's rate limits keep calls to these models of a provider back."""
+    return [
+        gate.limited_until
+        for gate in gates
+        if gate.provider == provider and gate.limited_until is not None and (gate.model is None or gate.model in models)
+    ]
 
 
 async def report_failure(
