@@ -1,4 +1,4 @@
-"""The loop that admits images ends when it is told to, whatever happens at that moment."""
+"""The loop that admits images: it ends when it is told to, and finds what is due among much that is not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import contextlib
 import asyncpg
 import pytest
 
-from safelight.engine.admission import Admission
+from safelight.engine.admission import MAX_ACCOUNTS, Admission
 from safelight.engine.timing import Timing
+from tests.engine.test_claim import register
+from tests.engine.test_fair_share import account, begun
 
 
 @pytest.mark.parametrize("turns", range(4))
@@ -27,3 +29,17 @@ async def test_a_nudge_at_the_moment_of_its_end_does_not_keep_it_alive(queue: as
         async with asyncio.timeout(20):
             await loop
     assert loop.cancelled()
+
+
+async def test_an_image_that_is_due_is_found_soon_among_many_accounts_whose_images_are_not(
+    pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    """Jobs of a morning that is still far away keep nobody waiting beside idle workers."""
+    await register(pool)
+    for n in range(15 * MAX_ACCOUNTS):
+        await account(pool, f"later-{n:03}", images=1)
+    await pool.execute("UPDATE images SET not_before = safelight.now() + interval '8 hours'")
+    await account(pool, "now", images=1)
+    admission = Admission(queue, max_concurrency={"placeholder": 8}, timing=Timing(lease_seconds=1e9))
+    assert [await admission.admit_once() for _ in range(5)] == [0, 0, 0, 0, 1]
+    assert await begun(pool, "now") == 1

@@ -37,6 +37,10 @@ MAX_ACCOUNTS = 32
 """Of each model that are looked at in one admission, unless more than half as many can start. Chosen: to step over so
 many takes half a millisecond, and each of them is looked at again soon."""
 
+WIDEST_LOOK = 256
+"""Of each model, while nothing that is looked at may begin. Chosen: some milliseconds each second, and of a thousand
+accounts whose images are due later one with an image that is due is found within some seconds."""
+
 Where = dict[tuple[str, str], str]
 """By provider and model the account after which an admission begins to look; without one, with the first."""
 
@@ -226,24 +230,37 @@ class Admission:
         self._requests_per_minute = dict(requests_per_minute or {})
         self._timing = timing
         self._where: Where = {}
+        self._max_accounts = MAX_ACCOUNTS
         self._nudged = asyncio.Event()
 
     def nudge(self) -> None:
         self._nudged.set()
+
+    async def admit_once(self) -> int:
+        """How many images were handed to dispatch. Where there was room and none of those that were looked at could
+        begin, twice as many accounts are looked at next time."""
+        began_after = dict(self._where)
+        handed = await admit(
+            self._pool,
+            max_concurrency=self._max_concurrency,
+            requests_per_minute=self._requests_per_minute,
+            lease_seconds=self._timing.lease_seconds,
+            grace_seconds=self._timing.grace_seconds,
+            where=self._where,
+            max_accounts=self._max_accounts,
+        )
+        if handed:
+            self._max_accounts = MAX_ACCOUNTS
+        elif self._where != began_after:
+            self._max_accounts = min(2 * self._max_accounts, WIDEST_LOOK)
+        return handed
 
     async def run(self) -> None:
         """Until cancelled. A failed admission is logged and tried again with the next nudge or tick."""
         while True:
             self._nudged.clear()
             try:
-                await admit(
-                    self._pool,
-                    max_concurrency=self._max_concurrency,
-                    requests_per_minute=self._requests_per_minute,
-                    lease_seconds=self._timing.lease_seconds,
-                    grace_seconds=self._timing.grace_seconds,
-                    where=self._where,
-                )
+                await self.admit_once()
             except Exception as error:  # the next tick tries again, whatever it was
                 log.warning("admission failed", error=type(error).__name__)
                 await asyncio.sleep(min(self._timing.admission_seconds, 0.2))
