@@ -116,6 +116,27 @@ async def test_the_slots_of_workers_are_shared_over_all_providers(pool: asyncpg.
     assert await running(pool) == {"flood": 2, "few": 2}
 
 
+async def test_the_slots_of_a_worker_are_for_the_providers_that_it_serves(
+    pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    """What no worker has a slot for would wait in the queue, and keep an idle worker from what it could begin."""
+    await register(pool, slots=4)
+    other = await register(pool, slots=4)
+    await pool.execute("UPDATE workers SET providers = '{other}' WHERE id = $1", other)
+    both = {"placeholder": 50, "other": 50}
+    await account(pool, "flood", images=20)
+    assert await admit(queue, max_concurrency=both, lease_seconds=ANY_LEASE) == 4
+    assert await admit(queue, max_concurrency=both, lease_seconds=ANY_LEASE) == 0, "its worker is full"
+    await pass_time(pool, 3600)
+    bounds = Bounds(max_concurrency=both, requests_per_minute={})
+    found = await suspects(pool, bounds, lease_seconds=ANY_LEASE, for_seconds=60)
+    assert Counter(each.cause.value for each in found) == {"not_taken": 4}, "the others wait for a slot"
+    await account(pool, "few", images=5)
+    await pool.execute("UPDATE images SET provider = 'other' WHERE account = 'few'")
+    assert await admit(queue, max_concurrency=both, lease_seconds=ANY_LEASE) == 4
+    assert await running(pool) == {"flood": 4, "few": 4}
+
+
 async def test_an_account_has_no_more_made_than_it_may_and_leaves_its_places_to_others(
     pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:

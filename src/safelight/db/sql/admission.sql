@@ -9,8 +9,8 @@ SELECT pg_advisory_xact_lock(hashtext('safelight.admission'));
 -- only where these are few, and who has another weight than one, or a cap.
 --
 -- Nothing comes back where nothing can start: no more than a provider's free concurrency ($1, $2), what is left of its
--- requests per minute ($3, NULL for no limit) and the free slots of live workers ($4 = lease in seconds), and only of
--- providers that a live worker serves. A call that may still answer counts against its provider and its account, whoever
+-- requests per minute ($3, NULL for no limit) and the free slots of live workers ($4 = lease in seconds) in all, and of
+-- those that serve the provider. A call that may still answer counts against its provider and its account, whoever
 -- made it. Nothing is bought behind a shut gate, but for one image as its probe when that is due. A gate of a whole account
 -- at the vendor that is shut gets one probe over all of its models.
 --
@@ -34,6 +34,8 @@ WITH RECURSIVE live AS (
 ), provider AS MATERIALIZED (
     SELECT p.name,
            least(p.cap - (SELECT count(*) FROM busy WHERE busy.provider = p.name),
+                 (SELECT sum(slots) FROM live WHERE p.name = ANY(live.providers))
+                     - (SELECT count(*) FROM held WHERE held.provider = p.name AND held.lane = 'buy'),
                  p.per_minute - (SELECT count(*) FROM held
                                  WHERE held.provider = p.name AND held.lane = 'buy'
                                    AND held.status IN ('queued', 'processing'))

@@ -4,9 +4,9 @@
 --
 -- To buy, an image may wait for its time, for its parents, for a pause or a gate, or for its place: while its provider ($1)
 -- has as many calls as it is allowed at once ($2) or in a minute ($3, NULL for no limit), all slots of living workers
--- ($4 = lease in seconds) are taken, or its account has as many made as it may, what waits is explained. As in admission
--- what is waited for is found by stepping over the index; of a line that does not move only the first 256 accounts are
--- looked at, and of each the first hundred of each priority: the others wait behind them.
+-- ($4 = lease in seconds), or of those that serve the provider, are taken, or its account has as many made as it may, what
+-- waits is explained. As in admission what is waited for is found by stepping over the index; of a line that does not move
+-- only the first 256 accounts are looked at, and of each the first hundred of each priority: the others wait behind them.
 --
 -- What was bought is finished whatever keeps others from buying. A vendor's job is followed in place for as long as an
 -- attempt may take and the last question for $6 seconds.
@@ -56,6 +56,8 @@ WITH RECURSIVE live AS MATERIALIZED (
     WHERE NOT (SELECT paused_at IS NOT NULL FROM installation)
       AND (NOT served.is_served
            OR ((SELECT to_buy FROM room) > 0
+               AND (SELECT sum(slots) FROM live WHERE l.provider = ANY (live.providers))
+                   > (SELECT count(*) FROM held WHERE held.provider = l.provider AND held.lane = 'buy')
                AND coalesce(p.cap > (SELECT count(*) FROM held WHERE held.provider = l.provider AND held.lane = 'buy')
                                     + (SELECT count(*) FROM attempts AS a
                                        WHERE a.status IN ('sent', 'submitted') AND a.provider = l.provider
