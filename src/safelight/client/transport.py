@@ -19,14 +19,14 @@ _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.1, 1.0
 
 
 class Patience:
-    """So many seconds of failing, from when it was made or renewed."""
+    """So many seconds of failing, from the first failure on, and from the next one after it was renewed."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.renew()
 
     def renew(self) -> None:
-        self._ends_at = time.monotonic() + self._seconds
+        self._ends_at: float | None = None
         self._delay_seconds = _FIRST_DELAY_SECONDS
 
     async def wait_after(self, error: SafelightError, *, at_least_seconds: float = 0.0) -> None:
@@ -34,7 +34,10 @@ class Patience:
 
         Pauses grow from 0.1 to 1 second, unless they are asked to be longer.
         """
-        left_seconds = self._ends_at - time.monotonic()
+        now = time.monotonic()
+        if self._ends_at is None:
+            self._ends_at = now + self._seconds
+        left_seconds = self._ends_at - now
         if left_seconds <= 0:
             raise error
         await asyncio.sleep(min(max(self._delay_seconds, at_least_seconds), left_seconds))
