@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from pathlib import Path
+
+import pytest
 
 from safelight.client import SafelightClient
 from tests.client.line import JOB_ID, Cut, Line, answer, opened
@@ -19,4 +23,16 @@ async def test_an_answer_that_breaks_off_after_longer_than_the_patience_is_asked
         SafelightClient(line.url, timeout_seconds=1.0, patience_seconds=0.5) as client,
     ):
         assert (await client.job(JOB_ID)).has_ended
+    assert len(line.asked) == 2
+
+
+@pytest.mark.parametrize("what", ["job", "archive"])
+async def test_a_service_that_names_a_pause_is_left_alone_for_as_long(what: str, tmp_path: Path) -> None:
+    full = b'{"type": "/problems/rate-limited", "detail": "Too many requests.", "retryable": true}'
+    refusal = answer("429 Too Many Requests", full, content_type="application/problem+json", retry_after="1")
+    line = Line(log=["job.created"], script=[refusal, answer("200 OK", JOB)])
+    async with asyncio.timeout(30), opened(line), SafelightClient(line.url) as client:
+        began_at = time.monotonic()
+        await (client.job(JOB_ID) if what == "job" else client.archive(JOB_ID, tmp_path / "all.zip"))
+    assert time.monotonic() - began_at >= 1
     assert len(line.asked) == 2

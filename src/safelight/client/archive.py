@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
-from safelight.client.errors import ApiProblem, NotSaved, Unreachable
+from safelight.client.errors import ApiProblem, NotSaved, Unreachable, asked_pause_seconds
 from safelight.client.transport import Transport
 
 
@@ -28,7 +28,7 @@ async def save_archive(transport: Transport, address: str, path: Path) -> None:
             except (Unreachable, ApiProblem) as error:
                 if transport.is_final(error):
                     raise
-                await patience.wait_after(error)
+                await patience.wait_after(error, at_least_seconds=asked_pause_seconds(error))
         await asyncio.to_thread(part.replace, path)
     except OSError as error:
         raise NotSaved(f"cannot write `{path}`: {error.strerror}") from error

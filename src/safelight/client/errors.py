@@ -92,11 +92,20 @@ def unreachable(error: httpx2.TransportError, url: str) -> Unreachable:
     return Unreachable(url, f"no answer from {url} ({type(error).__name__})")
 
 
+def asked_pause_seconds(error: Unreachable | ApiProblem) -> float:
+    """How long the service asks to be left alone after it; 0 where it does not say."""
+    return (error.retry_after_seconds or 0.0) if isinstance(error, ApiProblem) else 0.0
+
+
+def retry_after_seconds_of(response: httpx2.Response) -> float | None:
+    retry_after = response.headers.get("retry-after", "")
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+
+
 def problem_of(response: httpx2.Response) -> ApiProblem:
     """What an answer says that is no success. Its body has been read."""
     status = response.status_code
-    retry_after = response.headers.get("retry-after", "")
-    retry_after_seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+    retry_after_seconds = retry_after_seconds_of(response)
     problem = _problem_json(response)
     if problem is None:
         return _KINDS.get(status, ApiProblem)(

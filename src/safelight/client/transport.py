@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from safelight.client.errors import ApiProblem, Unreachable, problem_of, unreachable
+from safelight.client.errors import ApiProblem, Unreachable, asked_pause_seconds, problem_of, unreachable
 from safelight.domain.errors import SafelightError
 
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.1, 1.0
@@ -92,7 +92,7 @@ class Transport:
             except (Unreachable, ApiProblem) as error:
                 if not may_repeat or self.is_final(error):
                     raise
-                await patience.wait_after(error)
+                await patience.wait_after(error, at_least_seconds=asked_pause_seconds(error))
 
     @asynccontextmanager
     async def stream(self, path: str, *, headers: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:
