@@ -36,3 +36,14 @@ async def test_a_service_that_names_a_pause_is_left_alone_for_as_long(what: str,
         await (client.job(JOB_ID) if what == "job" else client.archive(JOB_ID, tmp_path / "all.zip"))
     assert time.monotonic() - began_at >= 1
     assert len(line.asked) == 2
+
+
+async def test_a_feed_that_cannot_be_held_is_asked_for_again_no_sooner_than_it_says() -> None:
+    event = {"type": "job.created", "timestamp": "2026-11-20T20:00:00Z", "data": {"job_id": JOB_ID, "seq": 1}}
+    nothing, something = (json.dumps({"events": each, "next_cursor": "c"}).encode() for each in ([], [event]))
+    line = Line(log=["job.created"], script=[answer("200 OK", nothing, retry_after="1"), answer("200 OK", something)])
+    async with asyncio.timeout(30), opened(line), SafelightClient(line.url) as client:
+        began_at = time.monotonic()
+        page = await anext(client.account_events(follow=True))
+    assert [each.type for each in page.events] == ["job.created"]
+    assert time.monotonic() - began_at >= 1

@@ -14,7 +14,7 @@ import httpx2
 
 from safelight.client.album import Album
 from safelight.client.archive import save_archive
-from safelight.client.errors import NotRead
+from safelight.client.errors import NotRead, retry_after_seconds_of
 from safelight.client.stream import follow_events
 from safelight.client.transport import Transport
 from safelight.client.views import (
@@ -208,11 +208,14 @@ class SafelightClient:
         while True:
             asked = _given({"after": after, "limit": limit, "wait": wait_seconds})
             held_seconds = float(wait_seconds or 0)
-            page = feed_page((await self._get("/v1/events", params=asked, held_seconds=held_seconds)).json())
+            response = await self._get("/v1/events", params=asked, held_seconds=held_seconds)
+            page = feed_page(response.json())
             if page.events:
                 yield page
             elif not follow:
                 return
+            elif (pause_seconds := retry_after_seconds_of(response)) is not None:
+                await asyncio.sleep(pause_seconds)  # it cannot hold one more request
             after = page.next_cursor
 
     async def watch(self, job_id: str, *, interval_seconds: float = 0.25) -> AsyncIterator[JobView]:
