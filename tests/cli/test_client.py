@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 
 from safelight.cli.children import free_port
 from safelight.client import ApiProblem, SafelightClient, Unreachable
@@ -87,3 +87,20 @@ async def test_what_is_not_an_api_of_ours_is_a_problem_too(desk: FrontDesk) -> N
     async with SafelightClient(f"{desk.base_url}/elsewhere") as client:
         with pytest.raises(ApiProblem, match="HTTP 404 from"):
             await client.job(JOB_ID)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+async def test_a_redirect_that_makes_something_else_of_a_request_is_told(desk: FrontDesk, status: int) -> None:
+    desk.failures = [RedirectResponse(f"{desk.base_url}/v1/jobs", status)]
+    async with SafelightClient(desk.base_url) as client:
+        with pytest.raises(ApiProblem, match="a POST arrives as a GET") as raised:
+            await client.submit(BODY)
+    assert (raised.value.status, raised.value.is_retryable) == (status, False)
+    assert desk.keys == {}
+
+
+async def test_a_redirect_that_changes_nothing_is_followed(desk: FrontDesk) -> None:
+    desk.failures = [RedirectResponse("/v1/jobs", 308)]
+    async with SafelightClient(desk.base_url) as client:
+        await client.submit(BODY, idempotency_key="k-1")
+    assert desk.keys == {"k-1": BODY}

@@ -132,6 +132,17 @@ def problem_of(response: httpx2.Response) -> ApiProblem:
 _KINDS: dict[int, type[ApiProblem]] = {401: Unauthenticated, 403: Forbidden}
 
 
+def redirected(response: httpx2.Response, method: str) -> ApiProblem:
+    """For a request that became another one on its way to this answer: what it was to change has not been changed."""
+    first = response.history[0]
+    where = f"{first.url} leads on to {response.url}"
+    return ApiProblem(
+        status=first.status_code,
+        slug=f"http-{first.status_code}",
+        detail=f"{where}, where a {method} arrives as a GET; use that address from the start",
+    )
+
+
 def _problem_json(response: httpx2.Response) -> dict[str, Any] | None:
     if response.headers.get("content-type", "").partition(";")[0] != "application/problem+json":
         return None

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from safelight.client.errors import ApiProblem, Unreachable, asked_pause_seconds, problem_of, unreachable
+from safelight.client.errors import ApiProblem, Unreachable, asked_pause_seconds, problem_of, redirected, unreachable
 from safelight.domain.errors import SafelightError
 
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.1, 1.0
@@ -128,6 +128,8 @@ class Transport:
         except httpx2.TransportError as error:
             raise unreachable(error, self.base_url) from error
         self._has_answered = True
+        if response.request.method != method:
+            raise redirected(response, method)
         if response.is_success or response.status_code == httpx2.codes.NOT_MODIFIED:
             return response
         raise problem_of(response)
