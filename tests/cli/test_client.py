@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from safelight.cli.children import free_port
 from safelight.client import ApiProblem, SafelightClient, Unreachable
@@ -104,3 +106,21 @@ async def test_a_redirect_that_changes_nothing_is_followed(desk: FrontDesk) -> N
     async with SafelightClient(desk.base_url) as client:
         await client.submit(BODY, idempotency_key="k-1")
     assert desk.keys == {"k-1": BODY}
+
+
+@pytest.mark.parametrize("page", ["<html>", "[]", '{"message": "hello"}'])
+async def test_a_success_of_something_else_is_a_problem_that_names_the_address(desk: FrontDesk, page: str) -> None:
+    desk.failures = [Response(page, media_type="text/html") for _ in range(2)]
+    async with SafelightClient(desk.base_url) as client:
+        with pytest.raises(ApiProblem, match=f"{desk.base_url}.* answers with text/html"):
+            await client.job(JOB_ID)
+        with pytest.raises(ApiProblem, match="answers with text/html"):
+            await client.submit(BODY)
+
+
+async def test_an_address_that_leads_in_circles_or_is_none_is_unreachable_at_once(desk: FrontDesk) -> None:
+    desk.failures = [RedirectResponse(f"/v1/jobs/{JOB_ID}") for _ in range(50)]
+    for url in (desk.base_url, desk.base_url.removeprefix("http://")):
+        async with asyncio.timeout(30), SafelightClient(url, patience_seconds=3600) as client:
+            with pytest.raises(Unreachable):
+                await client.job(JOB_ID)

@@ -86,7 +86,7 @@ class NotSaved(SafelightError):
     slug = "not-saved"
 
 
-def unreachable(error: httpx2.TransportError, url: str) -> Unreachable:
+def unreachable(error: httpx2.RequestError, url: str) -> Unreachable:
     if isinstance(error, httpx2.ConnectError):
         return Unreachable(url, f"nothing answers at {url}; start it with `safelight serve`")
     return Unreachable(url, f"no answer from {url} ({type(error).__name__})")
@@ -130,6 +130,16 @@ def problem_of(response: httpx2.Response) -> ApiProblem:
 
 
 _KINDS: dict[int, type[ApiProblem]] = {401: Unauthenticated, 403: Forbidden}
+
+
+def not_understood(response: httpx2.Response) -> ApiProblem:
+    """For a success that something else than the service tells of."""
+    media_type = response.headers.get("content-type", "").partition(";")[0] or "no type at all"
+    return ApiProblem(
+        status=response.status_code,
+        slug=f"http-{response.status_code}",
+        detail=f"{response.url} answers with {media_type}, and not what a Safelight says there",
+    )
 
 
 def redirected(response: httpx2.Response, method: str) -> ApiProblem:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ import httpx2
 
 from safelight.client.album import Album
 from safelight.client.archive import save_archive
-from safelight.client.errors import NotRead, retry_after_seconds_of
+from safelight.client.errors import NotRead, not_understood, retry_after_seconds_of
 from safelight.client.stream import follow_events
 from safelight.client.transport import Transport
 from safelight.client.views import (
@@ -30,6 +30,8 @@ from safelight.client.views import (
     upload_view,
 )
 from safelight.client.watch import watch_job
+
+T = TypeVar("T")
 
 _FEED_WAIT_SECONDS = 30
 
@@ -80,12 +82,12 @@ class SafelightClient:
         """The job exists, once, however often the request was repeated. A missing key is made up."""
         headers = {"idempotency-key": idempotency_key or uuid4().hex}
         response = await self.call("POST", "/v1/jobs", may_repeat=True, json=body, headers=headers)
-        return Submitted(job=job_view(response.json()), replayed=response.headers.get("idempotency-replayed") == "true")
+        return Submitted(job=_read(job_view, response), replayed=response.headers.get("idempotency-replayed") == "true")
 
     async def quote(self, body: Mapping[str, Any]) -> Quote:
         """What the job would cost and how long it may take; nothing is created."""
         response = await self.call("POST", "/v1/jobs", may_repeat=True, json=body, params={"dry_run": "true"})
-        return quote_view(response.json())
+        return _read(quote_view, response)
 
     async def upload(self, picture: Path | bytes, *, account: str | None = None) -> Upload:
         """The picture is kept, to make others from: name its `id` as a reference. Sent again, it is the same upload.
@@ -97,10 +99,10 @@ class SafelightClient:
         files = {"file": ("picture", data)}
         asked = _given({"account": account})
         response = await self.call("POST", "/v1/uploads", may_repeat=True, files=files, params=asked)
-        return upload_view(response.json())
+        return _read(upload_view, response)
 
     async def job(self, job_id: str) -> JobView:
-        return job_view((await self._get(_job_path(job_id))).json())
+        return _read(job_view, await self._get(_job_path(job_id)))
 
     async def jobs(
         self,
@@ -112,7 +114,7 @@ class SafelightClient:
     ) -> dict[str, Any]:
         """One page of the history, newest first, as the service gives it. `filters` are any others that it has."""
         asked = {"status": status, "limit": limit, "cursor": cursor, **(filters or {})}
-        return (await self._get("/v1/jobs", params=_given(asked))).json()
+        return _read(_document, await self._get("/v1/jobs", params=_given(asked)))
 
     async def images(
         self,
@@ -124,14 +126,14 @@ class SafelightClient:
     ) -> dict[str, Any]:
         """One page of single images across jobs, asked for like `jobs`."""
         asked = {"status": status, "limit": limit, "cursor": cursor, **(filters or {})}
-        return (await self._get("/v1/images", params=_given(asked))).json()
+        return _read(_document, await self._get("/v1/images", params=_given(asked)))
 
     async def attempts(
         self, job_id: str, *, image: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> dict[str, Any]:
         """One page of the calls that were made for the job, or for one of its images, as the service gives it."""
         asked = _given({"image": image, "limit": limit, "cursor": cursor})
-        return (await self._get(f"{_job_path(job_id)}/attempts", params=asked)).json()
+        return _read(_document, await self._get(f"{_job_path(job_id)}/attempts", params=asked))
 
     async def stats(
         self,
@@ -145,27 +147,27 @@ class SafelightClient:
         """What has become of the jobs created from `since` until before `until`, as the service gives it. Times are in
         ISO 8601 with their offset from UTC; without them it is the last 30 days."""
         asked = {"from": since, "to": until, "account": account, "group_by": group_by, "time_zone": time_zone}
-        return (await self._get("/v1/stats", params=_given(asked))).json()
+        return _read(_document, await self._get("/v1/stats", params=_given(asked)))
 
     async def cancel(self, job_id: str, *, mode: str = "finish", images: Sequence[str] | None = None) -> JobView:
         body: dict[str, Any] = {"mode": mode} | ({"images": list(images)} if images else {})
-        return job_view((await self.call("POST", f"{_job_path(job_id)}/cancel", json=body)).json())
+        return _read(job_view, await self.call("POST", f"{_job_path(job_id)}/cancel", json=body))
 
     async def retry(
         self, job_id: str, *, only: Collection[str] | None = None, images: Sequence[str] | None = None
     ) -> JobView:
         """The images without a picture are queued again, in a new run of the same job."""
         body = ({"only": list(only)} if only else {}) | ({"images": list(images)} if images else {})
-        return job_view((await self.call("POST", f"{_job_path(job_id)}/retry", json=body)).json())
+        return _read(job_view, await self.call("POST", f"{_job_path(job_id)}/retry", json=body))
 
     async def remove(self, job_id: str) -> JobView:
         """What is left of the job: its pictures, prompts and metadata are gone for good. It must have ended."""
-        return job_view((await self.call("DELETE", _job_path(job_id), may_repeat=True)).json())
+        return _read(job_view, await self.call("DELETE", _job_path(job_id), may_repeat=True))
 
     async def queue(self, change: Literal["pause", "resume"] | None = None) -> dict[str, Any]:
         """The backlog, after pausing or resuming it if so asked."""
         response = await (self.call("POST", f"/v1/queue/{change}") if change else self._get("/v1/queue"))
-        return response.json()
+        return _read(_document, response)
 
     async def picture(self, job_id: str, image_id: str, output: str | None = None) -> bytes:
         """The bytes of a completed image; without a name, of the first of its outputs."""
@@ -209,7 +211,7 @@ class SafelightClient:
             asked = _given({"after": after, "limit": limit, "wait": wait_seconds})
             held_seconds = float(wait_seconds or 0)
             response = await self._get("/v1/events", params=asked, held_seconds=held_seconds)
-            page = feed_page(response.json())
+            page = _read(feed_page, response)
             if page.events:
                 yield page
             elif not follow:
@@ -231,7 +233,7 @@ class SafelightClient:
             if response.status_code == httpx2.codes.NOT_MODIFIED:
                 return None
             etag = response.headers.get("etag")
-            return job_view(response.json())
+            return _read(job_view, response)
 
         def listen(after: int | None) -> AsyncIterator[Event]:
             return self.events(job_id, after=after)
@@ -261,6 +263,20 @@ class SafelightClient:
 
     async def _get(self, path: str, **request: Any) -> httpx2.Response:
         return await self.call("GET", path, may_repeat=True, **request)
+
+
+def _read(view: Callable[[dict[str, Any]], T], response: httpx2.Response) -> T:
+    """Raises ApiProblem for an answer that is none of the service's."""
+    try:
+        return view(_document(response.json()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise not_understood(response) from error
+
+
+def _document(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise TypeError("no object")
+    return answer
 
 
 def _job_path(job_id: str) -> str:

@@ -16,6 +16,7 @@ from safelight.client.errors import ApiProblem, Unreachable, asked_pause_seconds
 from safelight.domain.errors import SafelightError
 
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.1, 1.0
+_WRONG_ADDRESS = (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects)
 
 
 class Patience:
@@ -105,27 +106,29 @@ class Transport:
                     await response.aread()
                     raise problem_of(response)
                 yield response
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise unreachable(error, self.base_url) from error
 
     def is_final(self, error: Unreachable | ApiProblem) -> bool:
         """Whether the same request will not succeed later."""
         if isinstance(error, ApiProblem):
             return not error.is_retryable
+        if isinstance(error.__cause__, _WRONG_ADDRESS):
+            return True
         return isinstance(error.__cause__, httpx2.ConnectError) and not self._has_answered
 
     async def is_up(self) -> bool:
         """Whether something answers there; not whether it is ready."""
         try:
             await self._http.get("/healthz")
-        except httpx2.TransportError:
+        except httpx2.RequestError:
             return False
         return True
 
     async def _sent(self, method: str, path: str, **request: Any) -> httpx2.Response:
         try:
             response = await self._http.request(method, path, **request)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise unreachable(error, self.base_url) from error
         self._has_answered = True
         if response.request.method != method:
