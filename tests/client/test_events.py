@@ -142,3 +142,25 @@ async def test_an_unknown_job_is_the_problem_that_the_service_names() -> None:
     with pytest.raises(ApiProblem, match="no such job"):
         await told(line)
     assert len(line.asked) == 1
+
+
+async def test_many_jobs_can_be_followed_at_once() -> None:
+    line = Line(log=LOG[:1])
+    all_are_followed = asyncio.Barrier(120 + 1)
+
+    async def follow(client: SafelightClient) -> list[Event]:
+        events = client.events(JOB_ID, after=0)
+        first = await anext(events)
+        await all_are_followed.wait()
+        return [first] + [each async for each in events if each.type != "job.progress"]
+
+    async with (
+        asyncio.timeout(50),
+        opened(line),
+        SafelightClient(line.url, timeout_seconds=2.0, patience_seconds=0.5) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        followed = [group.create_task(follow(client)) for _ in range(120)]
+        await all_are_followed.wait()
+        line.add(*LOG[1:])
+    assert {tuple(seqs(each.result())) for each in followed} == {(1, 2, 3, 4, 5)}

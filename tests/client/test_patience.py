@@ -47,3 +47,25 @@ async def test_a_feed_that_cannot_be_held_is_asked_for_again_no_sooner_than_it_s
         page = await anext(client.account_events(follow=True))
     assert [each.type for each in page.events] == ["job.created"]
     assert time.monotonic() - began_at >= 1
+
+
+async def test_however_many_calls_are_made_at_once_each_has_its_answer() -> None:
+    open_now, most_open = 0, 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most_open
+        open_now += 1
+        most_open = max(most_open, open_now)
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.4)  # how long the service takes
+        writer.write(answer("200 OK", JOB))
+        await writer.drain()
+        open_now -= 1
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1000)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, SafelightClient(url, timeout_seconds=2.0, patience_seconds=0) as client:
+        jobs = await asyncio.gather(*(client.job(JOB_ID) for _ in range(800)))
+    assert len(jobs) == 800
+    assert most_open <= 100

@@ -16,6 +16,8 @@ from safelight.client.errors import ApiProblem, Unreachable, asked_pause_seconds
 from safelight.domain.errors import SafelightError
 
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.1, 1.0
+_MOST_REQUESTS = 100
+"""At a time; whatever is asked beside them waits in line. Streams stay open and do not count. Chosen."""
 _WRONG_ADDRESS = (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects)
 
 
@@ -65,9 +67,11 @@ class Transport:
         self._patience_seconds = patience_seconds
         self._silence_seconds = silence_seconds
         self._has_answered = False
+        self._line = asyncio.Semaphore(_MOST_REQUESTS)
         self._http = httpx2.AsyncClient(
             base_url=self.base_url,
             timeout=timeout_seconds,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
             # A redirect to another address leaves the key behind.
             headers={"authorization": f"Bearer {api_key}"} if api_key is not None else None,
             follow_redirects=True,
@@ -127,7 +131,8 @@ class Transport:
 
     async def _sent(self, method: str, path: str, **request: Any) -> httpx2.Response:
         try:
-            response = await self._http.request(method, path, **request)
+            async with self._line:
+                response = await self._http.request(method, path, **request)
         except httpx2.RequestError as error:
             raise unreachable(error, self.base_url) from error
         self._has_answered = True
