@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -83,3 +85,26 @@ async def test_closing_ends_what_waits_in_other_threads() -> None:
         client.close()
         with pytest.raises(RuntimeError, match="closed"):
             client.job(JOB_ID)
+
+
+async def test_an_iterator_that_is_forgotten_and_collected_by_the_clients_own_thread_holds_nothing_up() -> None:
+    line = Line(log=["job.created", "job.started"])
+
+    def work() -> bool:
+        with SyncSafelightClient(line.url) as client:
+            events = client.events(JOB_ID, after=0)
+            next(events)
+            own = weakref.ref(events)
+            circle: list[object] = [events]
+            circle.append(circle)
+            gc.disable()
+            try:
+                del events, circle
+                client._loop.call_soon_threadsafe(gc.collect)
+                return next(client.events(JOB_ID, after=0)).type == "job.created" and own() is None
+            finally:
+                gc.enable()
+
+    async with opened(line):
+        assert await beside(work)
+    assert threads() == []

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -84,7 +83,7 @@ class SyncSafelightClient:
             silence_seconds=silence_seconds,
         )
         self.base_url = self._client.base_url
-        self._closing = threading.Lock()
+        self._closing = threading.RLock()  # a collection of garbage may come in between
         self._is_closed = False
         self._loop = asyncio.new_event_loop()
         # A program that forgets to close it still ends.
@@ -147,6 +146,7 @@ class SyncSafelightClient:
             while found := self._result(following()):
                 yield found[0]
         finally:
-            if not self._is_closed:
-                with suppress(RuntimeError):  # closed at this very moment, which ends it as well
-                    self._result(close())
+            with self._closing:
+                if not self._is_closed:
+                    # Not waited for: an iterator that was forgotten may be collected in the client's own thread.
+                    asyncio.run_coroutine_threadsafe(close(), self._loop)
