@@ -70,3 +70,10 @@ def test_the_page_names_every_method() -> None:
     named = set(re.findall(r"`(\w+)", table))
     methods = {name for name, value in vars(SafelightClient).items() if callable(value) and not name.startswith("_")}
     assert methods - {"aclose", "is_up"} <= named
+
+
+def test_no_key_of_the_page_belongs_to_another_job_of_the_first_steps() -> None:
+    read_me = (ROOT / "README.md").read_text(encoding="utf-8")
+    keys = re.findall(r'idempotency_key="(.*?)"', PAGE)
+    assert keys
+    assert not [key for key in keys if key in read_me]
