@@ -91,7 +91,7 @@ class FrontDesk:
             "counts": {"total": len(images), "completed": completed},
             "cost": {"actual_usd": "0.034", "uncertain_usd": "0.000"},
             "images": images,
-            "created_at": "2026-11-20T20:00:00Z",
+            "created_at": "2026-11-20T20:00:00.123456Z",
         }
 
     def _image(self, n: int, group: str, image_id: str) -> dict[str, Any]:

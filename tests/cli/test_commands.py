@@ -242,6 +242,13 @@ async def test_a_list_and_a_job_are_tables_or_json(safelight: Safelight, desk: F
     assert json.loads(detail.out)["id"] == JOB_ID
 
 
+async def test_a_list_names_jobs_in_full_on_the_usual_terminal(
+    safelight: Safelight, desk: FrontDesk, environment: dict[str, str]
+) -> None:
+    environment["COLUMNS"] = "80"
+    assert JOB_ID in (await safelight("jobs", "list", url=desk.base_url)).out
+
+
 async def test_vendor_text_in_brackets_is_shown_as_it_is(safelight: Safelight, desk: FrontDesk) -> None:
     desk.script = {("evidence", "ev-1"): "refused"}
     assert "It [said] no." in (await safelight("jobs", "show", JOB_ID, url=desk.base_url)).out

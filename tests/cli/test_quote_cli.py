@@ -55,7 +55,9 @@ async def test_a_job_file_is_quoted_and_nothing_is_ordered(
     ]
 
 
-async def test_statistics_are_shown(safelight: Safelight, url: str, pool: asyncpg.Pool) -> None:
+async def test_statistics_are_shown(
+    safelight: Safelight, url: str, pool: asyncpg.Pool, environment: dict[str, str]
+) -> None:
     async with SafelightClient(url) as client:
         for n in range(2):
             await client.submit(
@@ -73,6 +75,9 @@ async def test_statistics_are_shown(safelight: Safelight, url: str, pool: asyncp
     assert none.split() == ["2", "2", "0", "0", "0", "$0.000"]
     assert total.split()[:4] == ["all", "2", "4", "2"]
     assert models == "models: placeholder/placeholder-1 4"
+    environment["COLUMNS"] = "80"
+    narrow = await safelight("stats", "--group-by", "group", url=url)
+    assert cover.split() in [line.split() for line in narrow.out.splitlines()], "nothing is cut off"
     in_full = json.loads((await safelight("stats", "--group-by", "group", "--json", url=url)).out)
     assert in_full["groups"] == told["groups"]
 

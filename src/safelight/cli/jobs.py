@@ -168,7 +168,10 @@ def run_with_client(command: Callable[[SafelightClient, Console], Awaitable[int]
 def _history(rows: list[Mapping[str, Any]]) -> Any:
     from rich.table import Table
 
-    table = Table("job", "status", "run", "images", "created", box=None)
+    table = Table(box=None)
+    table.add_column("job", no_wrap=True)
+    for title in ("status", "run", "images", "created"):
+        table.add_column(title)
     for row in rows:
         counts = row["counts"]
         table.add_row(

@@ -189,7 +189,8 @@ def _path(schedule: dict[str, Any], action: str = "") -> str:
 def _timetable(found: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
-    table = Table("schedule", "cron", "next", "last run", "went", "job", box=None)
+    table = Table("schedule", "cron", "next", "last run", "went", box=None)
+    table.add_column("job", no_wrap=True)
     for each in found:
         last = each["last_run"]
         went = _went(last) if last else ""
@@ -210,7 +211,9 @@ def _print(console: Console, schedule: dict[str, Any], runs: list[dict[str, Any]
         *([f"ready by {schedule['ready_by']}"] if schedule["ready_by"] else []),
     ]
     console.print(f"{schedule['name']} · {schedule['id']} · {' · '.join(said)}", soft_wrap=True)
-    table = Table("scheduled", "by", "went", "job", "why", box=None)
+    table = Table("scheduled", "by", "went", box=None)
+    table.add_column("job", no_wrap=True)
+    table.add_column("why")
     for each in runs:
         job = each["job"]["id"] if each["job"] else ""
         faults = "; ".join(f"{fault['pointer']} {fault['detail']}" for fault in each["faults"])

@@ -33,9 +33,11 @@ def stats(*, as_json: bool, url: str | None, **asked: str | None) -> None:
 
 def _figures(told: Mapping[str, Any]) -> Table:
     columns = ("jobs", "images", "completed", "failed", "refused", "success", "wait p50", "total p50", "p90", "cost")
-    table = Table(told["group_by"] or "", *columns, box=None)
+    table = Table(told["group_by"] or "", *columns, box=None, padding=(0, 1, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
+        column.overflow = "fold"
+    table.columns[-1].no_wrap = True  # an amount is told whole
     for group in told["groups"]:
         table.add_row("none" if group["key"] is None else group["key"], *_cells(group))
     table.add_row("all", *_cells(told["total"]))
