@@ -53,6 +53,7 @@ class FrontDesk:
     failures: list[Response] = field(default_factory=list)
     holds_after: int | None = None
     damages: bool = False
+    is_removed: bool = False
     streams: bool = False
     keys: dict[str, Any] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
@@ -103,6 +104,8 @@ class FrontDesk:
             status = self.after_retry
         image |= {"status": status, "attempt_count": 1}
         if status == "completed":
+            if self.is_removed:
+                return image | {"cost_usd": "0.034"}
             sha256 = hashlib.sha256(jpeg(image_id)).hexdigest()
             return image | {"cost_usd": "0.034", "outputs": {"card": {"format": "jpeg", "sha256": sha256}}}
         return image | {"error": {"kind": "SAFETY", "code": "IMAGE_SAFETY", "message": "It [said] no."}}

@@ -44,3 +44,16 @@ async def test_names_that_lead_elsewhere_are_not_followed(desk: FrontDesk, tmp_p
         await client.wait(JOB_ID)
         with pytest.raises(NotSaved, match="no safe file name"):
             await client.download(JOB_ID, tmp_path / "inner")
+
+
+async def test_a_picture_that_was_removed_is_told_unless_it_was_downloaded_before(
+    desk: FrontDesk, tmp_path: Path
+) -> None:
+    async with SafelightClient(desk.base_url) as client:
+        await client.wait(JOB_ID)
+        paths = await client.download(JOB_ID, tmp_path)
+        desk.is_removed = True
+        assert await client.download(JOB_ID, tmp_path) == paths
+        paths[1].rename(paths[1].with_name("ev-1.old.jpg"))
+        with pytest.raises(NotSaved, match="`ev-1` was removed"):
+            await client.download(JOB_ID, tmp_path)

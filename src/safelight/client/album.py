@@ -42,7 +42,8 @@ class Album:
     async def save_new(self, job: JobView) -> tuple[Path, ...]:
         """The files of every image completed by now; what is there already is not fetched again.
 
-        Raises NotSaved when the folder cannot be written or the bytes are not those that the job names.
+        Raises NotSaved when the folder cannot be written, the bytes are not those that the job names, or a picture was
+        removed from the service and is not in the folder either.
         """
         for image in job.images:
             if image.status is ImageStatus.COMPLETED and image.id not in self._saved:
@@ -51,6 +52,8 @@ class Album:
 
     async def _save(self, job_id: str, image: ImageView) -> tuple[Path, ...]:
         files = self._files(image)
+        if not files:
+            return await asyncio.to_thread(self._left, image)
         for path, output, sha256 in files:
             if (owner := self._owners.setdefault(path, image.id)) != image.id:
                 raise NotSaved(f"images `{owner}` and `{image.id}` would both be `{path}`; fetch one over HTTP")
@@ -64,6 +67,17 @@ class Album:
             except OSError as error:
                 raise NotSaved(f"cannot write `{path}`: {error.strerror}") from error
         return tuple(path for path, _, _ in files)
+
+    def _left(self, image: ImageView) -> tuple[Path, ...]:
+        """What an earlier download has left of a picture that the service does not have any more."""
+        paths = sorted((self.folder / image.group).glob(f"{image.id}.*"))
+        found = tuple(path for path in paths if path.stem == image.id and path.is_file())
+        if not found:
+            raise NotSaved(
+                f"the picture of image `{image.id}` was removed from the service, and is not in the folder; to have it "
+                "made anew, order it under another key, or `generate` it into another folder"
+            )
+        return found
 
     def _files(self, image: ImageView) -> list[tuple[Path, str, str]]:
         groups = [image.group] if image.group else []

@@ -81,7 +81,7 @@ class NotRead(SafelightError):
 
 
 class NotSaved(SafelightError):
-    """A picture could not be written where it belongs, or arrived damaged; the message says which."""
+    """A picture could not be written where it belongs, arrived damaged or was removed; the message says which."""
 
     slug = "not-saved"
 

@@ -178,7 +178,8 @@ class SafelightClient:
         """The files of all images completed by now, `{folder}/{group}/{id}.{ext}`, in the order of the job.
 
         Each is there whole or not at all, and is what the job says by its SHA-256; one that is there already is not
-        fetched again. Raises NotSaved when the folder cannot be written or a picture arrived damaged.
+        fetched again. Raises NotSaved when the folder cannot be written, a picture arrived damaged, or one was removed
+        from the service and is not there yet.
         """
         return await Album(client=self, folder=folder).save_new(await self.job(job_id))
 
