@@ -54,6 +54,7 @@ class FrontDesk:
     holds_after: int | None = None
     damages: bool = False
     is_removed: bool = False
+    keeps_nothing: bool = False
     streams: bool = False
     keys: dict[str, Any] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
@@ -92,6 +93,7 @@ class FrontDesk:
             "counts": {"total": len(images), "completed": completed},
             "cost": {"actual_usd": "0.034", "uncertain_usd": "0.000"},
             "images": images,
+            "data_removed": self.is_removed,
             "created_at": "2026-11-20T20:00:00.123456Z",
         }
 
@@ -104,7 +106,7 @@ class FrontDesk:
             status = self.after_retry
         image |= {"status": status, "attempt_count": 1}
         if status == "completed":
-            if self.is_removed:
+            if self.is_removed or self.keeps_nothing:
                 return image | {"cost_usd": "0.034"}
             sha256 = hashlib.sha256(jpeg(image_id)).hexdigest()
             return image | {"cost_usd": "0.034", "outputs": {"card": {"format": "jpeg", "sha256": sha256}}}

@@ -57,3 +57,10 @@ async def test_a_picture_that_was_removed_is_told_unless_it_was_downloaded_befor
         paths[1].rename(paths[1].with_name("ev-1.old.jpg"))
         with pytest.raises(NotSaved, match="`ev-1` was removed"):
             await client.download(JOB_ID, tmp_path)
+
+
+async def test_of_a_job_that_keeps_no_pictures_there_is_nothing_to_download(desk: FrontDesk, tmp_path: Path) -> None:
+    desk.keeps_nothing = True
+    async with SafelightClient(desk.base_url) as client:
+        await client.wait(JOB_ID)
+        assert await client.download(JOB_ID, tmp_path) == ()

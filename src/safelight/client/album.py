@@ -47,12 +47,12 @@ class Album:
         """
         for image in job.images:
             if image.status is ImageStatus.COMPLETED and image.id not in self._saved:
-                self._saved[image.id] = await self._save(job.id, image)
+                self._saved[image.id] = await self._save(job, image)
         return tuple(path for image in job.images for path in self._saved.get(image.id, ()))
 
-    async def _save(self, job_id: str, image: ImageView) -> tuple[Path, ...]:
+    async def _save(self, job: JobView, image: ImageView) -> tuple[Path, ...]:
         files = self._files(image)
-        if not files:
+        if job.document.get("data_removed"):
             return await asyncio.to_thread(self._left, image)
         for path, output, sha256 in files:
             if (owner := self._owners.setdefault(path, image.id)) != image.id:
@@ -60,7 +60,7 @@ class Album:
             try:
                 if await asyncio.to_thread(_holds, path, sha256):
                     continue
-                content = await self.client.picture(job_id, image.id, output)
+                content = await self.client.picture(job.id, image.id, output)
                 if _sha256(content) != sha256:
                     raise NotSaved(f"image `{image.id}` arrived damaged; run the same command again")
                 await asyncio.to_thread(_write, path, content)
