@@ -170,6 +170,21 @@ async def test_a_retry_asks_after_the_job_that_was_given_up_before_it_buys(
     assert (await history(pool, job_id), requests_sent(sandbox)) == (["settled"], 1)
 
 
+async def test_a_retry_buys_what_the_vendors_job_could_not_make(
+    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    """What that job cost nobody knows, but how it ended the vendor has said: asked again, it would say the same."""
+    job_id = await submitted(pool, remote_image("fal", "failed FILE_DOWNLOAD_ERROR x1"))
+    async with running(settings):
+        assert await ended(pool, job_id) is JobStatus.FAILED
+        assert await history(pool, job_id) == ["unknown"]
+
+        await control.retry(pool, job_id, account="default", run_limit_seconds=3600)
+        assert await ended(pool, job_id) is JobStatus.COMPLETED
+
+    assert (await history(pool, job_id), requests_sent(sandbox)) == (["unknown", "settled"], 2)
+
+
 @pytest.mark.parametrize(
     ("vendor", "script", "statuses", "end"),
     [

@@ -45,8 +45,10 @@ ORDER BY id FOR NO KEY UPDATE;
 
 -- name: ask_again
 -- A job at the vendor whose outcome was given up may have brought the picture that is wanted now: it is asked after again.
+-- Not one of which the vendor has said that no other try will help: it would say so again, and end the image every time.
 UPDATE attempts SET status = 'submitted', error_kind = NULL, error_code = NULL, cost_basis = NULL
 WHERE id = (SELECT id FROM attempts WHERE image_row_id = $1 AND status = 'unknown' AND remote IS NOT NULL AND fingerprint = $2
+              AND error_kind IS DISTINCT FROM 'PERMANENT' AND error_kind IS DISTINCT FROM 'AUTH_ERROR'
             ORDER BY number DESC LIMIT 1)
   AND NOT EXISTS (SELECT FROM attempts WHERE image_row_id = $1 AND status IN ('sent', 'submitted'))
 RETURNING id;
