@@ -15,6 +15,7 @@ from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import ImageOrder
 from safelight.engine import control
+from safelight.engine.control import CancelMode
 from safelight.engine.submit import submit
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import ProviderSettings, Settings
@@ -158,6 +159,28 @@ async def test_a_retry_begins_at_the_first_provider_with_the_first_prompt(settin
         assert "[[sandbox: refuse IMAGE_SAFETY]]" in image["prompt"]
         assert image["prompt"].startswith("A picture of")
         assert (image["original_prompt"], image["fingerprint"]) == (None, before[image["id"]])
+
+
+async def test_a_picture_of_another_prompt_keeps_no_image_at_a_shut_provider(
+    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    """It came after a cancel and is kept; the image that is retried with another prompt has no use for it."""
+    sandbox.vendor.hold()
+    job_id = (await submit(pool, order(with_spare(vendor_image("a"))), run_limit_seconds=3600)).job_id
+    async with running(settings):
+        assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 1, timeout_seconds=20)
+        await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
+        sandbox.vendor.release()
+        assert await ended(pool, job_id) is JobStatus.CANCELED
+        await pool.execute(
+            "INSERT INTO gates (provider, model, shut_at, probe_at)"
+            " VALUES ('gemini', '', safelight.now(), safelight.now() + interval '1 h')"
+        )
+
+        await control.retry(pool, job_id, account="default", prompts={"a": "A silver key"}, run_limit_seconds=3600)
+        assert await ended(pool, job_id) is JobStatus.COMPLETED
+
+    assert await way_of(pool, job_id) == [("gemini", "received"), ("spare", "settled")]
 
 
 async def test_another_model_of_the_same_provider_is_asked_for_itself(settings: Settings, pool: asyncpg.Pool):

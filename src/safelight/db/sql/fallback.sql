@@ -23,7 +23,8 @@ RETURNING provider, model;
 
 -- name: waiting_at_shut_gates
 -- Waiting images with another provider to go to, whose present one is paused, or limited for more than $1 seconds. Those
--- that a call was made for stay until it is known how it ended, and those that could not begin yet until they can.
+-- that a call was made for stay until it is known how it ended, and those that could not begin yet until they can. A picture
+-- that was made for another prompt keeps nobody.
 SELECT i.row_id FROM images AS i JOIN jobs AS j ON j.id = i.job_id
 WHERE i.status = 'queued' AND i.admitted_at IS NULL AND i.stop IS NULL AND i.target + 1 < jsonb_array_length(i.targets)
   AND NOT i.awaits_parents AND (j.run_started_at <= safelight.now() OR i.not_before <= safelight.now())
@@ -31,7 +32,9 @@ WHERE i.status = 'queued' AND i.admitted_at IS NULL AND i.stop IS NULL AND i.tar
               WHERE g.provider = i.provider AND g.model IN ('', i.model)
                 AND (g.shut_at IS NOT NULL OR g.limited_until > safelight.now() + make_interval(secs => $1)))
   AND NOT EXISTS (SELECT FROM attempts AS a
-                  WHERE a.image_row_id = i.row_id AND a.status IN ('sent', 'submitted', 'received'))
+                  WHERE a.image_row_id = i.row_id
+                    AND (a.status IN ('sent', 'submitted')
+                         OR (a.status = 'received' AND a.fingerprint = i.fingerprint)))
 ORDER BY i.job_id, i.position;
 
 -- name: leave_shut_gates
