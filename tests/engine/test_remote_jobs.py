@@ -147,6 +147,25 @@ async def test_a_cancel_stops_the_job_at_the_vendor(
     assert requests_sent(sandbox) == 1
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_a_vendor_that_did_not_hear_of_a_cancel_is_told_again(
+    vendor: str, settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    """Else the job would be made, and paid for, after its caller was told that it is canceled."""
+    job_id = await submitted(pool, remote_image(vendor, "queued 600"))
+
+    async with running(settings):
+        await at_the_vendor(pool)
+        sandbox.vendor.set_outage(vendor, parse_directive("503"))
+        await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
+        visits = sandbox.vendor.visits
+        assert await sandbox.vendor.wait_until(lambda: visits[-1].path.endswith("/cancel"), timeout_seconds=20)
+        sandbox.vendor.set_outage(vendor, None)
+        assert await ended(pool, job_id) is JobStatus.CANCELED
+
+    assert sandbox.vendor.in_flight == 0
+
+
 async def test_a_retry_asks_after_the_job_that_was_given_up_before_it_buys(
     settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
 ):

@@ -201,19 +201,26 @@ class RemoteJobs:
         await self.keeper.conclude(lease, job.attempt_id, end, verdict if is_wanted else go_on)
 
     async def _wind_down(self, lease: Lease, job: RemoteJob, provider: RemoteProvider) -> None:
-        """The vendor is asked to stop, and then how that went: a picture that was made all the same is kept."""
-        try:
-            async with asyncio.timeout(POLL_LIMIT_SECONDS):
-                await provider.cancel(job.handle)
-        except (PollFailed, TimeoutError) as error:
-            log.warning("a job could not be canceled at the vendor", error=type(error).__name__)
+        """The vendor is asked to stop until it hears of it, and how that went: what was made all the same is kept."""
+        is_told = False
         for _ in range(WIND_DOWN_POLLS):
+            is_told = is_told or await self._tell_to_stop(job, provider)
             answer = await self._ask(lease, job, provider)
             if not isinstance(answer, StillRunning | PollFailed):
                 await self._conclude(lease, job, answer)
                 return
             await asyncio.sleep(self.timing.poll_seconds)
         await self._give_up(lease, job, "The vendor's job was canceled and has not said how it ended.")
+
+    async def _tell_to_stop(self, job: RemoteJob, provider: RemoteProvider) -> bool:
+        """Whether the vendor has answered."""
+        try:
+            async with asyncio.timeout(POLL_LIMIT_SECONDS):
+                await provider.cancel(job.handle)
+        except (PollFailed, TimeoutError) as error:
+            log.warning("a job could not be canceled at the vendor", error=type(error).__name__)
+            return False
+        return True
 
     async def _leave(self, lease: Lease, job: RemoteJob) -> None:
         """This worker does not know the job's provider. The image waits for one that does, or will after a restart:
