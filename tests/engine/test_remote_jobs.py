@@ -189,6 +189,22 @@ async def test_a_retry_asks_after_the_job_that_was_given_up_before_it_buys(
     assert (await history(pool, job_id), requests_sent(sandbox)) == (["settled"], 1)
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("script", ["html x2", "half-body x1", "no-body x1"])
+async def test_what_comes_once_in_the_place_of_a_jobs_picture_buys_no_other(
+    vendor: str, script: str, settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    """The picture lies at the vendor, paid for."""
+    job_id = await submitted(pool, remote_image(vendor, f"file {script}"))
+
+    async with running(settings):
+        assert await ended(pool, job_id) is JobStatus.COMPLETED
+
+    assert (await history(pool, job_id), requests_sent(sandbox)) == (["settled"], 1)
+    [attempt] = await attempts_of(pool, job_id)
+    assert attempt["cost_microusd"] == sandbox.vendor.bill.total_microusd
+
+
 async def test_a_retry_buys_what_the_vendors_job_could_not_make(
     settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
 ):

@@ -88,8 +88,12 @@ class Keeper:
         result: ImageResult,
         *,
         once_staged: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """Paid bytes become durable before anything else happens to them; then they are looked at."""
+        may_come_again: bool = False,
+    ) -> bool:
+        """Paid bytes become durable before anything else happens to them; then they are looked at.
+
+        False when they are no picture but their vendor `may_come_again` with it: then nothing is kept of them.
+        """
         receipt = _receipt(lease, attempt_id, result)
         is_staged = await self._stage(receipt, result.data)
         self.failpoints.reach(Failpoint.STAGED)
@@ -98,20 +102,24 @@ class Keeper:
         try:
             outputs = await self._render(lease, result.data)
         except NotAnImage as error:
+            if may_come_again:
+                await self._discard(receipt)
+                return False
             await self._discard_no_image(lease, receipt, error)
-            return
+            return True
         except (ChildDied, InvalidKey):
             outputs = None
             log.warning("rendering failed to run; the bytes are kept and rendered later", attempt_id=attempt_id)
         if outputs is not None and not outputs:
             await self._complete_at_once(lease, receipt)
-            return
+            return True
         received = await self.firmly(lambda: self.writes.receive(Picture(lease=lease, receipt=receipt)))
         if not isinstance(received, Lease):
             self._note_kept(received)
-            return
+            return True
         self.failpoints.reach(Failpoint.RECEIVED)
         await self.finish(received, receipt, result.data, outputs, is_staged=is_staged)
+        return True
 
     async def set_aside(self, lease: Lease, attempt_id: AttemptId, result: ImageResult, *, fingerprint: str) -> None:
         """The picture of another request than the image makes now: it is kept and booked, and the image goes on."""

@@ -54,6 +54,9 @@ POLL_LIMIT_SECONDS = 90.0
 WIND_DOWN_POLLS = 5
 """How often a job is asked after once it was to be stopped, before its outcome is booked as unknown. Chosen."""
 
+PICTURE_TRIES = 4
+"""How many looks in a row may bring no picture before what came in its place counts as what the vendor made. Chosen."""
+
 _HANDLE_PAUSE_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)
@@ -141,8 +144,9 @@ class RemoteJobs:
                 return
             answer = await self._ask(lease, job, provider)
             if not isinstance(answer, StillRunning | PollFailed):
-                await self._conclude(lease, job, answer)
-                return
+                if await self._conclude(lease, job, answer, may_come_again=failures + 1 < PICTURE_TRIES):
+                    return
+                answer = _no_picture_yet()
             self.failpoints.reach(Failpoint.POLLING)
             failures = failures + 1 if isinstance(answer, PollFailed) else 0
             pause = self._pause(answer, failures)
@@ -181,33 +185,46 @@ class RemoteJobs:
             self.pool, provider=job.provider, model=job.model, row_id=lease.row_id, error=error, timing=self.timing
         )
 
-    async def _conclude(self, lease: Lease, job: RemoteJob, answer: ImageResult | Refusal | ProviderError) -> None:
+    async def _conclude(
+        self,
+        lease: Lease,
+        job: RemoteJob,
+        answer: ImageResult | Refusal | ProviderError,
+        *,
+        may_come_again: bool,
+    ) -> bool:
         """What came of a job that was bought for another request (its image was retried with another prompt) is kept
-        and booked, and says nothing of the image."""
+        and booked, and says nothing of the image.
+
+        False when what lay in the picture's place is none and it `may_come_again`: a page that tells of trouble, say.
+        """
         report = partial(gates.report_answer, self.pool, provider=job.provider, model=job.model, row_id=lease.row_id)
         is_wanted = job.fingerprint == lease.fingerprint
         if isinstance(answer, ImageResult):
             self.failpoints.reach(Failpoint.RECEIVED_UNSTAGED)
             if is_wanted:
-                await self.keeper.keep(lease, job.attempt_id, answer, once_staged=report)
-                return
+                return await self.keeper.keep(
+                    lease, job.attempt_id, answer, once_staged=report, may_come_again=may_come_again
+                )
             await self.keeper.set_aside(lease, job.attempt_id, answer, fingerprint=job.fingerprint)
             await report()
-            return
+            return True
         if isinstance(answer, Refusal):
             await report()
         end, verdict = judge_refusal(answer) if isinstance(answer, Refusal) else judge_error(answer)
         go_on = TryAgain(0.0, counts_as_failure=False)
         await self.keeper.conclude(lease, job.attempt_id, end, verdict if is_wanted else go_on)
+        return True
 
     async def _wind_down(self, lease: Lease, job: RemoteJob, provider: RemoteProvider) -> None:
         """The vendor is asked to stop until it hears of it, and how that went: what was made all the same is kept."""
         is_told = False
-        for _ in range(WIND_DOWN_POLLS):
+        for nth in range(1, WIND_DOWN_POLLS + 1):
             is_told = is_told or await self._tell_to_stop(job, provider)
             answer = await self._ask(lease, job, provider)
-            if not isinstance(answer, StillRunning | PollFailed):
-                await self._conclude(lease, job, answer)
+            if not isinstance(answer, StillRunning | PollFailed) and await self._conclude(
+                lease, job, answer, may_come_again=nth < WIND_DOWN_POLLS
+            ):
                 return
             await asyncio.sleep(self.timing.poll_seconds)
         await self._give_up(lease, job, "The vendor's job was canceled and has not said how it ended.")
@@ -249,6 +266,12 @@ class RemoteJobs:
             await asyncio.wait_for(self.draining.wait(), seconds)
         except TimeoutError:
             return
+
+
+def _no_picture_yet() -> PollFailed:
+    return PollFailed(
+        "the job has ended, and what came in its picture's place is none", kind=ErrorKind.TEMPORARY, code="NO_PICTURE"
+    )
 
 
 def _of_account(failed: PollFailed) -> ProviderError:
