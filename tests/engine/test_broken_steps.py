@@ -62,3 +62,34 @@ async def test_an_image_is_handed_back_so_often_and_then_ends(
     assert await settle.hand_back(pool, lease, retry_unit_seconds=0.0) == Ended(ImageStatus.FAILED)
     [row] = await images_of(pool, job_id)
     assert (row["error"]["kind"], row["error"]["code"]) == ("UNKNOWN", "INTERNAL")
+
+
+async def test_a_step_that_came_to_its_end_begins_the_count_anew(
+    pool: asyncpg.Pool, queue: asyncpg.Pool, settings: Settings
+) -> None:
+    """A vendor's job is looked after for hours, and now and then the database is gone for a moment."""
+    worker = await register(pool)
+    job_id, hint = await admitted_one(pool, queue, image("img"))
+    for _ in range(BROKEN_STEPS_LIMIT + 1):
+        lease = await take(pool, hint, worker)
+        assert lease is not None
+        assert await settle.hand_back(pool, lease, retry_unit_seconds=0.0) == Released()
+        lease = await take(pool, await admit_again(pool, queue), worker)
+        assert lease is not None
+        await settle.release(pool, lease)
+        hint = await admit_again(pool, queue)
+    [row] = await images_of(pool, job_id)
+    assert row["status"] == "queued"
+
+
+async def test_a_picture_whose_last_step_always_breaks_off_is_not_worked_on_for_ever(
+    pool: asyncpg.Pool, sandbox: RunningSandbox, start_worker: Start
+) -> None:
+    await break_off(pool, "image.completed", times=10_000)
+    accepted = await submit(pool, order(vendor_image("img", timeout_seconds=60)), run_limit_seconds=3600)
+    async with start_worker():
+        assert await ended(pool, accepted.job_id) is JobStatus.FAILED
+    [row] = await images_of(pool, accepted.job_id)
+    assert row["error"]["code"] == "INTERNAL"
+    assert [a["status"] for a in await attempts_of(pool, accepted.job_id)] == ["received"], "a retry uses it for free"
+    assert len(sandbox.vendor.calls) == 1

@@ -85,7 +85,8 @@ WHERE a.id = $1 AND a.status = 'sent' AND i.status = 'generating' AND i.claim_to
 -- come. One that was asked to stop does not move.
 -- moves: processing, generating -> uploading
 UPDATE images AS i
-SET status = 'uploading', failures = 0, broken_steps = 0,
+SET status = 'uploading', failures = 0,
+    broken_steps = CASE WHEN furthest_stage < 3 THEN 0 ELSE broken_steps END,
     crash_count = CASE WHEN furthest_stage < 3 THEN 0 ELSE crash_count END, furthest_stage = greatest(furthest_stage, 3),
     changed_at = safelight.now()
 FROM unnest($1::bigint[], $2::text[], $3::uuid[]) AS a (row_id, status, token)

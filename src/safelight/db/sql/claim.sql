@@ -67,11 +67,12 @@ WHERE row_id IN (SELECT row_id FROM images
                  ORDER BY job_id, position FOR NO KEY UPDATE);
 
 -- name: release
--- Back to the backlog, due at $4. $5 counts failures in a row; the claim ends. A job at the vendor that was asked to stop
+-- Back to the backlog, due at $4. $5 counts failures in a row; the claim ends, and with a step that came to its end the row of
+-- those that broke off. A job at the vendor that was asked to stop
 -- meanwhile is not left to run until it was to be asked after next.
 -- moves: processing, generating, uploading -> queued
 UPDATE images
-SET status = 'queued', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, failures = $5,
+SET status = 'queued', claim_token = NULL, worker_id = NULL, queue_row_id = NULL, failures = $5, broken_steps = 0,
     not_before = CASE WHEN stop IS NOT NULL
                            AND EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = images.row_id AND a.status = 'submitted')
                       THEN least($4, safelight.now() + interval '1 s') ELSE $4 END,
