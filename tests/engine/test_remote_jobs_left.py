@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from safelight.db.pool import close_pool, open_pool
+from safelight.domain.fallback import Target
 from safelight.domain.lifecycle import ImageStatus, JobStatus
 from safelight.engine import control, provider_book, remote, settle
 from safelight.engine.attempt import CRASH_LIMIT
@@ -17,13 +19,22 @@ from safelight.engine.failpoints import Failpoints
 from safelight.engine.keep import WRITE_TRIES
 from safelight.engine.remote import RemoteJobs
 from safelight.providers.provider import RemoteHandle
+from safelight.sandbox.faults import parse_directive
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
 from tests.crash.proxy import proxy_to
-from tests.engine.by_hand import admit_again, admitted_one, pipeline_of, run
+from tests.engine.by_hand import admit_again, admitted_one, pass_time, pipeline_of, run
 from tests.engine.conftest import running
 from tests.engine.test_claim import register, take
-from tests.engine.test_remote_jobs import at_the_vendor, history, remote_image, requests_sent, settings, submitted
+from tests.engine.test_remote_jobs import (
+    MODELS,
+    at_the_vendor,
+    history,
+    remote_image,
+    requests_sent,
+    settings,
+    submitted,
+)
 from tests.orders import attempts_of, ended, image, images_of, until
 
 __all__ = ["settings"]  # the fixture of the jobs that are not left
@@ -92,6 +103,32 @@ async def test_what_becomes_of_another_prompts_job_says_nothing_of_the_image(
 
     assert (await history(pool, job_id), requests_sent(sandbox)) == ([first, "settled"], 2)
     assert sum(row["cost_microusd"] for row in await attempts_of(pool, job_id)) == sandbox.vendor.bill.total_microusd
+
+
+async def test_what_becomes_of_another_vendors_job_ends_no_image_that_begins_anew(
+    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+):
+    """The second vendor of the chain was still at it when the run ended, and refuses then; the first is asked again."""
+    prompt = "A brass key [[sandbox replicate: error-detail 422 x1]] [[sandbox fal: refuse]]"
+    spare = Target(provider="fal", model=MODELS["fal"], options={}, timeout_seconds=20.0, estimate_microusd=25_000)
+    sandbox.vendor.hold()
+    job_id = await submitted(pool, replace(remote_image("replicate"), prompt=prompt, fallbacks=(spare,)))
+    async with running(settings):
+        await at_the_vendor(pool)
+        sandbox.vendor.set_outage("fal", parse_directive("503"))
+        await pass_time(pool, 7200)
+        assert await ended(pool, job_id) is JobStatus.FAILED
+    assert await history(pool, job_id) == ["unbilled", "unknown"]
+
+    sandbox.vendor.set_outage("fal", None)
+    sandbox.vendor.release()
+    assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 0, timeout_seconds=20)
+    await control.retry(pool, job_id, account="default", run_limit_seconds=3600)
+    async with running(settings):
+        assert await ended(pool, job_id) is JobStatus.COMPLETED
+
+    asked = [(row["provider"], row["status"]) for row in await attempts_of(pool, job_id)]
+    assert asked == [("replicate", "unbilled"), ("fal", "refused"), ("replicate", "settled")]
 
 
 async def test_a_vendor_that_asks_for_patience_holds_neither_a_slot_nor_a_cancel(

@@ -194,7 +194,8 @@ class RemoteJobs:
         may_come_again: bool,
     ) -> bool:
         """What came of a job that was bought for another request (its image was retried with another prompt) is kept
-        and booked, and says nothing of the image.
+        and booked, and says nothing of the image. A picture that another vendor of its chain made is the image's own;
+        that one's failure is not the answer of whom it asks now.
 
         False when what lay in the picture's place is none and it `may_come_again`: a page that tells of trouble, say.
         """
@@ -212,8 +213,9 @@ class RemoteJobs:
         if isinstance(answer, Refusal):
             await report()
         end, verdict = judge_refusal(answer) if isinstance(answer, Refusal) else judge_error(answer)
-        go_on = TryAgain(0.0, counts_as_failure=False)
-        await self.keeper.conclude(lease, job.attempt_id, end, verdict if is_wanted else go_on)
+        if not is_wanted or (job.provider, job.model) != (lease.provider, lease.model):
+            verdict = TryAgain(0.0, counts_as_failure=False)
+        await self.keeper.conclude(lease, job.attempt_id, end, verdict)
         return True
 
     async def _wind_down(self, lease: Lease, job: RemoteJob, provider: RemoteProvider) -> None:
