@@ -17,13 +17,14 @@ from safelight.engine.attempt import CRASH_LIMIT
 from safelight.engine.control import CancelMode
 from safelight.engine.failpoints import Failpoints
 from safelight.engine.keep import WRITE_TRIES
+from safelight.engine.outcome import crashed
 from safelight.engine.remote import RemoteJobs
 from safelight.providers.provider import RemoteHandle
 from safelight.sandbox.faults import parse_directive
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
 from tests.crash.proxy import proxy_to
-from tests.engine.by_hand import admit_again, admitted_one, pass_time, pipeline_of, run
+from tests.engine.by_hand import admit_again, admitted_one, pass_time, pipeline_of, run, swept
 from tests.engine.conftest import running
 from tests.engine.test_claim import register, take
 from tests.engine.test_remote_jobs import (
@@ -199,3 +200,37 @@ async def test_a_job_that_is_to_be_stopped_is_not_put_off_by_the_look_that_just_
     await settle.release(pool, lease.moved(ImageStatus.GENERATING), after_seconds=3600)
 
     assert await pool.fetchval("SELECT not_before <= safelight.now() + interval '1 s' FROM images")
+
+
+async def test_a_retry_is_not_overtaken_by_the_sweep_that_gives_its_job_up(
+    settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool
+):
+    """The sweep saw the image as it had ended. Were its job booked as lost after all, it would be bought again."""
+    worker = await register(pool)
+    job_id, hint = await admitted_one(pool, queue, image("img"))
+    lease = await take(pool, hint, worker)
+    assert lease is not None
+    async with pipeline_of(settings, pool, worker) as pipeline:
+        sent = await pipeline.commit(lease)
+    assert sent is not None
+    await provider_book.keep_handle(pool, sent.id, RemoteHandle(remote_id="job-1"))
+    await settle.end(pool, lease.moved(ImageStatus.GENERATING), ImageStatus.FAILED, crashed(CRASH_LIMIT))
+    await pool.execute("CREATE TABLE doorstep ()")
+    await pool.execute(
+        "CREATE FUNCTION wait_at_the_door() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN LOCK TABLE safelight.doorstep; RETURN NULL; END $$"
+    )
+    await pool.execute(
+        "CREATE TRIGGER wait_at_the_door BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION wait_at_the_door()"
+    )
+
+    async with pool.acquire() as door:
+        async with door.transaction():
+            await door.execute("LOCK TABLE doorstep")
+            retried = asyncio.create_task(control.retry(pool, job_id, account="default", run_limit_seconds=3600))
+            await until(pool, "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted")
+            found = await swept(settings, pool, queue)
+        await retried
+
+    [attempt] = await attempts_of(pool, job_id)
+    assert (found.unknown, attempt["status"]) == (0, "submitted")

@@ -43,20 +43,22 @@ RETURNING row_id;
 -- name: book_unknown
 -- Calls that can no longer answer, and jobs at the vendor that nobody asks after any more: their outcome is booked as lost.
 -- The vendor's address of one goes with the job that was removed.
+--
+-- A job is wanted again by a retry of its image, which holds that meanwhile: what is held is left to the next sweep.
 WITH lost AS MATERIALIZED (
-    SELECT a.id FROM attempts AS a
-    WHERE (a.status = 'sent' AND a.resolve_at <= safelight.now())
-       OR (a.status = 'submitted' AND a.image_row_id IN (
-               SELECT i.row_id FROM images AS i
-               WHERE i.row_id = a.image_row_id AND i.status IN ('completed', 'failed', 'refused', 'canceled', 'uncertain')))
+    SELECT a.id FROM attempts AS a WHERE a.status = 'sent' AND a.resolve_at <= safelight.now()
     ORDER BY a.id FOR NO KEY UPDATE
+), left_behind AS MATERIALIZED (
+    SELECT a.id FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id
+    WHERE a.status = 'submitted' AND i.status IN ('completed', 'failed', 'refused', 'canceled', 'uncertain')
+    ORDER BY a.id FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE attempts AS a
 SET status = 'unknown', error_kind = 'UNKNOWN', error_code = 'NO_ANSWER', cost_basis = 'unknown',
     remote = CASE WHEN EXISTS (SELECT FROM images AS i JOIN jobs AS j ON j.id = i.job_id
                                WHERE i.row_id = a.image_row_id AND j.removed_at IS NOT NULL)
                   THEN NULL ELSE remote END
-WHERE a.id IN (SELECT id FROM lost) AND a.status IN ('sent', 'submitted')
+WHERE a.id IN (SELECT id FROM lost UNION ALL SELECT id FROM left_behind) AND a.status IN ('sent', 'submitted')
 RETURNING a.id;
 
 -- name: attempts_of_receipts
