@@ -26,7 +26,7 @@ from safelight.settings import Settings
 from tests.crash.proxy import proxy_to
 from tests.engine.by_hand import admit_again, admitted_one, pass_time, pipeline_of, run, swept
 from tests.engine.conftest import running
-from tests.engine.test_claim import register, take
+from tests.engine.test_claim import fall_silent, register, take
 from tests.engine.test_remote_jobs import (
     MODELS,
     at_the_vendor,
@@ -234,3 +234,33 @@ async def test_a_retry_is_not_overtaken_by_the_sweep_that_gives_its_job_up(
 
     [attempt] = await attempts_of(pool, job_id)
     assert (found.unknown, attempt["status"]) == (0, "submitted")
+
+
+async def test_who_lost_the_image_while_stopping_its_job_neither_stops_it_nor_gives_it_up(
+    settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool, sandbox: RunningSandbox
+):
+    """Its next owner has ended it, and the caller has retried it: the job is asked after, or would be bought again."""
+    sandbox.vendor.hold()
+    job_id = await submitted(pool, remote_image("replicate"))
+    async with running(settings):
+        await at_the_vendor(pool)
+    await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
+    sandbox.vendor.set_outage("replicate", parse_directive("hang 1"))
+    first, second = await register(pool), await register(pool)
+    async with pipeline_of(settings, pool, first) as pipeline:
+        hint = await admit_again(pool, queue)
+        stale = await take(pool, hint, first)
+        assert stale is not None
+        stopping = asyncio.create_task(pipeline.work(stale))
+        visits = sandbox.vendor.visits
+        assert await sandbox.vendor.wait_until(lambda: visits[-1].path.endswith("/cancel"), timeout_seconds=20)
+        await fall_silent(pool, first)
+        lease = await take(pool, hint, second)
+        assert lease is not None
+        await settle.end_stopped(pool, lease, "cancel")
+        await control.retry(pool, job_id, account="default", run_limit_seconds=3600)
+        sandbox.vendor.set_outage("replicate", None)
+        await stopping
+
+    assert await history(pool, job_id) == ["submitted"]
+    assert sandbox.vendor.in_flight == 1

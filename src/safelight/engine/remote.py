@@ -136,7 +136,7 @@ class RemoteJobs:
         patience_ends = time.monotonic() + patience_seconds
         failures = lease.failures
         while True:
-            standing = await self.pool.fetchrow(_ATTEMPTS.standing, lease.row_id, lease.status.value, lease.token)
+            standing = await self._standing(lease)
             if standing is None:
                 return  # another worker has the image, and asks
             if standing["stop"]:
@@ -154,6 +154,9 @@ class RemoteJobs:
                 await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
                 return
             await self._rest(pause)
+
+    async def _standing(self, lease: Lease) -> asyncpg.Record | None:
+        return await self.pool.fetchrow(_ATTEMPTS.standing, lease.row_id, lease.status.value, lease.token)
 
     async def _ask(
         self, lease: Lease, job: RemoteJob, provider: RemoteProvider
@@ -222,6 +225,8 @@ class RemoteJobs:
         """The vendor is asked to stop until it hears of it, and how that went: what was made all the same is kept."""
         is_told = False
         for nth in range(1, WIND_DOWN_POLLS + 1):
+            if await self._standing(lease) is None:
+                return  # whoever has the image now may want the job
             is_told = is_told or await self._tell_to_stop(job, provider)
             answer = await self._ask(lease, job, provider)
             if not isinstance(answer, StillRunning | PollFailed) and await self._conclude(
@@ -229,7 +234,8 @@ class RemoteJobs:
             ):
                 return
             await asyncio.sleep(self.timing.poll_seconds)
-        await self._give_up(lease, job, "The vendor's job was canceled and has not said how it ended.")
+        if await self._standing(lease) is not None:
+            await self._give_up(lease, job, "The vendor's job was canceled and has not said how it ended.")
 
     async def _tell_to_stop(self, job: RemoteJob, provider: RemoteProvider) -> bool:
         """Whether the vendor has answered."""
@@ -245,7 +251,7 @@ class RemoteJobs:
         """This worker does not know the job's provider. The image waits for one that does, or will after a restart:
         nothing is known of the job, so nothing may be bought in its place. When the image is to be stopped and nobody
         can tell the vendor so, the outcome stays unknown."""
-        standing = await self.pool.fetchrow(_ATTEMPTS.standing, lease.row_id, lease.status.value, lease.token)
+        standing = await self._standing(lease)
         if standing is None:
             return
         is_served = await self.pool.fetchval(_ATTEMPTS.is_served, job.provider, self.timing.lease_seconds)
