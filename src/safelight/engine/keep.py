@@ -118,7 +118,8 @@ class Keeper:
             self._note_kept(received)
             return True
         self.failpoints.reach(Failpoint.RECEIVED)
-        await self.finish(received, receipt, result.data, outputs, is_staged=is_staged)
+        just_come = replace(received, failures=0)  # what failed on the way to it is of no account any more
+        await self.finish(just_come, receipt, result.data, outputs, is_staged=is_staged)
         return True
 
     async def set_aside(self, lease: Lease, attempt_id: AttemptId, result: ImageResult, *, fingerprint: str) -> None:
