@@ -132,13 +132,18 @@ async def test_what_becomes_of_another_vendors_job_ends_no_image_that_begins_ane
     assert asked == [("replicate", "unbilled"), ("fal", "refused"), ("replicate", "settled")]
 
 
+@pytest.mark.parametrize(("wait_seconds", "timeout_seconds"), [(3600, 10.0), (60, 180.0)])
 async def test_a_vendor_that_asks_for_patience_holds_neither_a_slot_nor_a_cancel(
-    settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
+    wait_seconds: int, timeout_seconds: float, settings: Settings, pool: asyncpg.Pool, sandbox: RunningSandbox
 ):
-    job_id = await submitted(pool, remote_image("replicate", "queued 600; poll 429 3600 x1"))
+    script = f"queued 600; poll 429 {wait_seconds} x1"
+    job_id = await submitted(pool, remote_image("replicate", script, timeout_seconds=timeout_seconds))
 
     async with running(settings):
-        await until(pool, "SELECT status = 'queued' AND not_before > safelight.now() + interval '50 min' FROM images")
+        waits = (
+            "SELECT status = 'queued' AND not_before > safelight.now() + make_interval(secs => $1 / 2.0) FROM images"
+        )
+        await until(pool, waits, wait_seconds)
         await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
         assert await ended(pool, job_id) is JobStatus.CANCELED
 

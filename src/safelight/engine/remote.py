@@ -51,6 +51,9 @@ time in which a crash can lose a purchase."""
 POLL_LIMIT_SECONDS = 90.0
 """Of one question, the fetching of the picture included. Chosen."""
 
+PAUSE_IN_PLACE_SECONDS = 10.0
+"""For a longer pause between two questions the image goes back to the backlog, where a cancel finds it. Chosen."""
+
 WIND_DOWN_POLLS = 5
 """How often a job is asked after once it was to be stopped, before its outcome is booked as unknown. Chosen."""
 
@@ -127,8 +130,8 @@ class RemoteJobs:
         await self.follow(lease, job, patience_seconds=lease.timeout_seconds if lease.may_buy else 0.0)
 
     async def follow(self, lease: Lease, job: RemoteJob, *, patience_seconds: float) -> None:
-        """Asks until the job has ended. After `patience_seconds`, or when this worker drains, the image goes back
-        to the backlog, and whoever has it next goes on."""
+        """Asks until the job has ended. After `patience_seconds`, for a long pause, or when this worker drains, the
+        image goes back to the backlog, and whoever has it next goes on."""
         provider = self.providers.get(job.provider)
         if not isinstance(provider, RemoteProvider):
             await self._leave(lease, job)
@@ -150,7 +153,8 @@ class RemoteJobs:
             self.failpoints.reach(Failpoint.POLLING)
             failures = failures + 1 if isinstance(answer, PollFailed) else 0
             pause = self._pause(answer, failures)
-            if self.draining.is_set() or time.monotonic() + pause >= patience_ends:
+            left_seconds = min(patience_ends - time.monotonic(), PAUSE_IN_PLACE_SECONDS)
+            if self.draining.is_set() or pause >= left_seconds:
                 await settle.release(self.pool, lease, after_seconds=pause, failures=failures)
                 return
             await self._rest(pause)
