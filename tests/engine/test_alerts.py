@@ -221,6 +221,28 @@ async def test_a_schedule_at_risk_is_told_gets_worse_when_it_is_late_and_is_over
     assert await tower.until_over() == [f"resolved warning schedule_at_risk {schedule_id}"]
 
 
+@pytest.mark.parametrize("ready_by", [None, "00:00"])
+async def test_a_schedule_whose_job_is_refused_is_told_and_keeps_nothing_else_from_being_told(
+    ready_by: str | None, tower: Tower
+) -> None:
+    tower, pool = tower.only("schedule_at_risk", "queue_paused"), tower.pool
+    office = Office(pool=pool)
+    job = {"refuse": "The model is gone.", "metadata": {"a": CANARY}}
+    schedule_id = await office.open(daily(ready_by=ready_by, job=job), since="2026-11-20 09:00")
+    await office.tick_at("2026-11-20 18:00")
+    await pause(pool, reason="x")
+    assert await tower.look() == [f"firing critical schedule_at_risk {schedule_id}"]
+    told = await texts(pool)
+    assert "No job could be made for its pictures" in told
+    assert ("they are wanted by 2026-11-20 23:00 UTC" in told) == (ready_by is not None)
+    assert CANARY not in told
+    assert await tower.look(after_seconds=3700) == ["firing warning queue_paused"]
+    await pool.execute("UPDATE schedules SET job = '{}'")
+    await office.process().run_now(schedule_id, account="default", request_key=None)
+    await pool.execute("UPDATE jobs SET status = 'completed', completed_at = safelight.now()")
+    assert await tower.until_over() == [f"resolved critical schedule_at_risk {schedule_id}"]
+
+
 async def test_paid_pictures_that_lie_on_one_host_alone_are_told(tower: Tower) -> None:
     tower, pool = tower.only("stranded"), tower.pool
     await call(pool, await job_of(pool, 1), "received", stranded_in="host-1:/staging")

@@ -94,13 +94,13 @@ class LostCalls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RiskyRun:
-    """`reason` is `short`, `late` or `incomplete`."""
+    """`reason` is `short`, `late`, `incomplete` or `not_submitted`, which alone is told without a `ready_by`, too."""
 
     schedule_id: str
     name: str
     account: str
     reason: str
-    ready_by: datetime
+    ready_by: datetime | None
     job_id: str | None
     since: datetime
 
@@ -294,6 +294,7 @@ _RISKS = {
     "short": "The time that is left is less than its job usually takes",
     "late": "Its time has passed, and its pictures are not there",
     "incomplete": "Its job has ended without all pictures",
+    "not_submitted": "No job could be made for its pictures",
 }
 
 
@@ -305,9 +306,12 @@ def schedule_at_risk(figures: Iterable[RiskyRun]) -> list[Finding]:
             severity=Severity.WARNING if each.reason == "short" else Severity.CRITICAL,
             since=each.since,
             title=f"Schedule `{each.name}` of account `{each.account}` is at risk",
-            found=f"{_RISKS.get(each.reason, 'It will hardly be in time')}; they are wanted by "
-            f"{moment(each.ready_by)}. {each.schedule_id}, " + (each.job_id or "no job yet") + ".",
-            remedy="`safelight jobs retry` what failed, or look why its job waits: `safelight doctor`.",
+            found=_RISKS.get(each.reason, "It will hardly be in time")
+            + (f"; they are wanted by {moment(each.ready_by)}" if each.ready_by is not None else "")
+            + f". {each.schedule_id}, {each.job_id or 'no job yet'}.",
+            remedy=f"`safelight schedules show {each.schedule_id}` says why: put its job right, and run it again."
+            if each.reason == "not_submitted"
+            else "`safelight jobs retry` what failed, or look why its job waits: `safelight doctor`.",
             page=f"/dashboard/jobs/{each.job_id}" if each.job_id else "/dashboard/schedules",
         )
         for each in figures

@@ -44,7 +44,7 @@ MEANINGS: Mapping[Rule, str] = {
     Rule.BUDGET: "So many percent of an account's budget of the day are used, as `budget.threshold` tells.",
     Rule.UNCERTAIN_SPEND: "Calls lost their outcome so long ago, and not longer: nobody knows if they were billed.",
     Rule.SCHEDULE_AT_RISK: "A schedule's pictures will hardly be there in time, as `schedule.at_risk` tells; critical "
-    "when they are late.",
+    "when they are late, and when no job could be made.",
     Rule.STRANDED: "Pictures that are paid for have lain for so long on one host alone, because the bucket was away.",
 }
 """What each tells."""
