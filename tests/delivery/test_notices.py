@@ -160,6 +160,30 @@ async def test_nobody_hears_that_it_began_after_they_have_heard_that_it_is_over(
     assert await statuses(pool) == ["sent"] * 2
 
 
+async def test_nobody_hears_that_it_is_over_after_they_have_heard_that_it_is_back(
+    pool: asyncpg.Pool, desk: Receiver
+) -> None:
+    tower = Tower(pool=pool).only("queue_paused")
+    sender = notifier(pool, address(desk))
+    await pause(pool, reason="x")
+    await tower.look(after_seconds=3700)
+    assert await sender.send_due() == 1
+    desk.answer = status(500)
+    await resume(pool)
+    assert await tower.until_over() == ["resolved warning queue_paused"]
+    assert await sender.send_due() == 1
+    await pool.execute("UPDATE alert_messages SET due_at = safelight.now() + interval '9 h' WHERE status = 'pending'")
+    await pause(pool, reason="x")
+    assert await tower.look(after_seconds=3700) == ["firing warning queue_paused"]
+    desk.answer = status(204)
+    desk.messages.clear()
+    assert await sender.send_due() == 1
+    await pass_time(pool, 33_000)
+    assert await sender.send_due() == 1
+    assert [json.loads(each.body)["title"] for each in desk.messages] == ["[warning] Buying is paused"]
+    assert await statuses(pool) == ["sent"] * 3
+
+
 async def test_what_nobody_wants_is_done_with_and_what_nobody_took_for_a_day_is_given_up(
     pool: asyncpg.Pool, desk: Receiver
 ) -> None:

@@ -1,9 +1,10 @@
 """Sends what alerts have to tell to the services of an operator, at least once.
 
 Messages lie in `alert_messages`. Whoever sends some has a lease on them that outlasts the sending, so that they are
-sent again when it dies. A service that has taken a message is not asked again for the others' sake, and not told that
-an alert fires after it has heard that it is over. Apprise, and all that it connects to, is in a process that is killed
-when its time is up: nothing here waits for longer than that.
+sent again when it dies. A service that has taken a message is not asked again for the others' sake, and is told nothing
+of a subject that is older than what it has heard: not that an alert fires once it knows that it is over, nor the
+opposite. Apprise, and all that it connects to, is in a process that is killed when its time is up: nothing here waits
+for longer than that.
 
 These addresses come from the settings, from the operator alone: they go around the guard for those that callers name.
 """

@@ -1,6 +1,6 @@
 -- name: claim_messages
 -- Messages that are due are this sender's ($1) for $2 seconds, the oldest $3 of them. Who has taken a later one about the
--- same alert is not told any more what was before it.
+-- same subject, of this firing or of one since, is not told any more what was before it.
 UPDATE alert_messages SET claim = $1, due_at = safelight.now() + make_interval(secs => $2), tries = tries + 1
 WHERE id IN (
     SELECT m.id FROM alert_messages AS m
@@ -8,8 +8,12 @@ WHERE id IN (
     ORDER BY m.due_at, m.id LIMIT $3 FOR UPDATE SKIP LOCKED)
   AND status = 'pending'
 RETURNING id, alert_id, rule, kind, severity, title, body, page, accepted, tries,
-          ARRAY(SELECT DISTINCT service FROM alert_messages AS later, unnest(later.accepted) AS service
-                WHERE later.alert_id = alert_messages.alert_id AND later.id > alert_messages.id) AS further,
+          ARRAY(SELECT DISTINCT service
+                FROM alerts AS mine
+                JOIN alerts AS newer ON newer.rule = mine.rule AND newer.subject = mine.subject AND newer.id >= mine.id
+                JOIN alert_messages AS later ON later.alert_id = newer.id AND later.id > alert_messages.id,
+                     unnest(later.accepted) AS service
+                WHERE mine.id = alert_messages.alert_id) AS further,
           extract(epoch FROM safelight.now() - created_at)::float8 AS age_seconds;
 
 -- name: end_message
