@@ -45,12 +45,13 @@ def exit_code(process: Callable[[], int]) -> int:
 
     from safelight.cli.processes import CannotStart
     from safelight.db.placement import EmbeddedServerError
+    from safelight.db.provide import DatabaseUnusable
 
     try:
         return process()
     except ValidationError as error:
         raise wrong_setting(error) from None
-    except (CannotStart, EmbeddedServerError) as error:
+    except (CannotStart, DatabaseUnusable, EmbeddedServerError) as error:
         raise Complaint(str(error)) from error
 
 

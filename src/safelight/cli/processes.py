@@ -26,7 +26,6 @@ import uvloop
 
 from safelight.cli.traces import traced
 from safelight.db.keys import has_keys
-from safelight.db.migrate import migrate
 from safelight.db.provide import Database, provide_database
 from safelight.logs import configure_logging
 from safelight.settings import RESTORING, Settings, child_environment
@@ -193,14 +192,10 @@ async def _worker(settings: Settings, one: tuple[str, str, str, str] | None) -> 
 
 
 async def _migrate(settings: Settings) -> int:
-    if settings.database_url is not None:
-        applied = await migrate(settings.database_url)
-    else:
-        database = await provide_database(None, home=settings.home)
-        applied = []
-        await database.stop()
-    for each in applied:
-        sys.stdout.write(f"applied {each}\n")
+    database = await provide_database(settings.database_url, home=settings.home)
+    await database.stop()
+    for each in database.applied:
+        sys.stdout.write(f"applied {each.version:04}_{each.name}\n")
     sys.stdout.write("the schema is up to date\n")
     return 0
 

@@ -23,7 +23,7 @@ from safelight.providers.registry import InvalidConfiguration, installed_kinds, 
 from safelight.settings import ProviderSettings, Settings
 from safelight.wiring.parts import config_of
 
-_UNANSWERED = (asyncpg.PostgresError, TimeoutError, ValueError, *CONNECTION_LOST)
+_UNANSWERED = (asyncpg.PostgresError, TimeoutError, ValueError, OverflowError, *CONNECTION_LOST)
 
 
 def list_providers(*, as_json: bool) -> int:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
 from safelight.db.embedded import EmbeddedServer
-from safelight.db.migrate import migrate
+from safelight.db.migrate import Migration, MigrationChanged, migrate
+
+
+class DatabaseUnusable(RuntimeError):
+    """The database cannot be used as things are; the message says why, without its address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where the database is, and whether this process started it and so has to stop it."""
+    """Where the database is, what its schema lacked until now, and whether this process started it and so has to stop
+    it."""
 
     dsn: str
     server: EmbeddedServer | None
+    applied: Sequence[Migration] = ()
 
     async def stop(self) -> None:
         if self.server is not None:
@@ -26,14 +35,37 @@ async def provide_database(url: str | None, *, home: Path, alone: bool = False) 
     """Every migration is applied at `url`, or, without one, in the embedded server of `home`, which runs afterwards.
 
     `alone`: nobody else runs in this home, so an embedded server that was left behind is this process's to stop.
+    Raises DatabaseUnusable, and EmbeddedServerError.
     """
     if url is not None:
-        await migrate(url)
-        return Database(url, None)
+        return Database(url, None, await _migrated(url))
     home.mkdir(parents=True, exist_ok=True)
     server = EmbeddedServer(home)
     dsn = await asyncio.to_thread(server.start)
     if alone:
         server.adopt()
-    await migrate(dsn)
-    return Database(dsn, server)
+    try:
+        return Database(dsn, server, await _migrated(dsn))
+    except BaseException:
+        await asyncio.to_thread(server.stop)
+        raise
+
+
+async def _migrated(dsn: str) -> list[Migration]:
+    """What was applied just now."""
+    try:
+        conn = await asyncpg.connect(dsn, server_settings={"application_name": "safelight migrate"})
+    except asyncpg.ClientConfigurationError as error:
+        raise DatabaseUnusable(f"SAFELIGHT_DATABASE_URL: {error}") from None
+    except (ValueError, OverflowError):  # they repeat parts of the address, maybe of its password
+        raise DatabaseUnusable(
+            "SAFELIGHT_DATABASE_URL is not an address: `postgresql://user@host:5432/database`"
+        ) from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise DatabaseUnusable(f"the database does not answer: {error or type(error).__name__}") from error
+    try:
+        return await migrate(conn)
+    except (MigrationChanged, asyncpg.InsufficientPrivilegeError) as error:
+        raise DatabaseUnusable(str(error)) from error
+    finally:
+        await conn.close()

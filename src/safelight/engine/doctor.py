@@ -84,7 +84,7 @@ async def examine(
     bounds = Bounds(max_concurrency=max_concurrency, requests_per_minute=requests_per_minute or {})
     try:
         conn = await connect(dsn, application_name="safelight doctor", timeout_seconds=5)
-    except (*_LOST, ValueError) as error:
+    except (*_LOST, ValueError, OverflowError) as error:
         return DatabaseReport(checks=(unreachable(error),))
     try:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
