@@ -85,6 +85,7 @@ def run(app: App, home: Path) -> None:
             _wait_until_ready(process, ready, log)
             return process
 
+        (home / "safelight.toml").touch()
         print(f"starting {app.title} with Safelight and its sandbox, in {home}", flush=True)
         parts = [
             started("sandbox", *sandbox, environment=ours, ready=f"{sandbox_url}/bill"),

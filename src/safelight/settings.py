@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +33,7 @@ PLACEHOLDER = "placeholder"
 RESTORING = "restoring"
 """A file of the home while a backup is brought into it."""
 MOST_WORKERS = 64
+_CONFIG_FILE = "safelight.toml"
 
 
 class ProviderSettings(BaseModel):
@@ -88,7 +90,7 @@ class Settings(BaseSettings):
         env_prefix="SAFELIGHT_",
         env_nested_delimiter="__",
         env_ignore_empty=True,
-        extra="ignore",
+        extra="forbid",
         frozen=True,
         populate_by_name=True,
     )
@@ -238,6 +240,18 @@ class Settings(BaseSettings):
     def _separated(cls, hosts: Any) -> Any:
         return [host.strip() for host in hosts.split(",") if host.strip()] if isinstance(hosts, str) else hosts
 
+    @field_validator("max_queued_images", mode="before")
+    @classmethod
+    def _any_number(cls, most: Any) -> Any:
+        return None if most == "null" else most  # which TOML and the environment have no other way to say
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        if level.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("must be `debug`, `info`, `warning` or `error`")
+        return level
+
     @field_validator("metrics_bind")
     @classmethod
     def _with_port(cls, bind: str | None) -> str | None:
@@ -265,7 +279,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
 
     @property
     def is_local(self) -> bool:
@@ -377,5 +391,12 @@ def child_environment(overrides: dict[str, Any]) -> dict[str, str]:
     return environment
 
 
-def _config_file() -> Path:
-    return Path(os.environ.get("SAFELIGHT_CONFIG", "safelight.toml"))  # noqa: TID251 - this is the place
+def config_file() -> Path:
+    """Where settings are that the environment does not hold. One that is not there holds none."""
+    return Path(os.environ.get("SAFELIGHT_CONFIG") or _CONFIG_FILE)  # noqa: TID251 - this is the place
+
+
+def lacks_its_file() -> bool:
+    """Whether SAFELIGHT_CONFIG names what is no file, so that nothing of what was to be set is."""
+    path = config_file()
+    return path != Path(_CONFIG_FILE) and (path.is_dir() or not path.exists())

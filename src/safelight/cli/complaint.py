@@ -25,18 +25,23 @@ def complain(error: SafelightError) -> None:
     print("safelight:", *str(error).split(), file=sys.stderr)
 
 
-def read_settings() -> Settings:
-    """The settings. Raises Complaint that names what is wrong with them."""
+def read_settings(**overrides: object) -> Settings:
+    """The settings, with some laid over them. Raises Complaint that names what is wrong with them."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
-    from safelight.settings import Settings
+    from safelight.settings import Settings, config_file, lacks_its_file
 
+    if lacks_its_file():
+        raise Complaint(f"SAFELIGHT_CONFIG names `{config_file()}`, and there is no such file")
     try:
-        return Settings()
+        return Settings(**overrides)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
         raise wrong_setting(error) from None
-    except ValueError as error:
-        raise Complaint(f"safelight.toml: {error}") from error
+    except SettingsError as error:  # it names the setting; its cause quotes what is written there
+        raise Complaint(f"a variable SAFELIGHT_… holds no JSON, as lists and tables are written: {error}") from None
+    except (ValueError, OSError) as error:
+        raise Complaint(f"{config_file()}: {error}") from error
 
 
 def exit_code(process: Callable[[], int]) -> int:

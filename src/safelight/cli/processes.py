@@ -24,6 +24,7 @@ from uuid import UUID
 import structlog
 import uvloop
 
+from safelight.cli.complaint import read_settings
 from safelight.cli.traces import traced
 from safelight.db.keys import has_keys
 from safelight.db.provide import Database, provide_database
@@ -96,7 +97,7 @@ def _complaining() -> Iterator[None]:
 
 
 def _settings(**overrides: object) -> Settings:
-    settings = Settings(**overrides)  # pyright: ignore[reportArgumentType]
+    settings = read_settings(**overrides)
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     try:
         _ = settings.place

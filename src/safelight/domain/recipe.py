@@ -25,6 +25,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -148,7 +149,7 @@ def load_recipes(*folders: Path) -> dict[str, Recipe]:
         here: dict[str, Recipe] = {}
         entries = [e for e in folder.iterdir() if e.name.endswith(".toml")] if folder.is_dir() else []
         for entry in sorted(entries, key=lambda entry: entry.name):
-            recipe = parse_recipe(entry.read_text(encoding="utf-8"), source=str(entry))
+            recipe = parse_recipe(_text(entry), source=str(entry))
             if recipe.name in here:
                 raise RecipeError(
                     f"`{entry}` is no recipe.",
@@ -157,6 +158,13 @@ def load_recipes(*folders: Path) -> dict[str, Recipe]:
             here[recipe.name] = recipe
         recipes |= here
     return recipes
+
+
+def _text(entry: Traversable) -> str:
+    try:
+        return entry.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"`{entry}` is no recipe.", [Fault("", f"not UTF-8: {error.reason}")]) from None
 
 
 def parse_recipe(toml_text: str, *, source: str) -> Recipe:

@@ -11,6 +11,7 @@ from safelight.domain.credits import Billing
 from safelight.engine.depth import QueueDepth
 from safelight.engine.tally import Tally
 from safelight.imaging.pool import RenderPool
+from safelight.providers.registry import InvalidConfiguration
 from safelight.settings import Settings
 from safelight.storage.stores import open_blobs
 from safelight.wiring.alerts import alerts_of
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
-    """The API's application, with its admission running beside it."""
+    """The API's application, with its admission running beside it. Raises InvalidConfiguration."""
     from safelight.api.app import ApiDependencies, create_app  # a worker does without the web framework
     from safelight.api.edge.gate import LOOPBACK_HOSTS
     from safelight.api.edge.session import Sessions
     from safelight.dashboard.app import add_dashboard
-    from safelight.domain.recipe import load_recipes
+    from safelight.domain.recipe import RecipeError, load_recipes
 
     catalog = catalog_of(settings)
     async with pools(dsn, name="api", size=10) as databases:
@@ -48,7 +49,10 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
         async def ready() -> None:
             await databases.pool.fetchval("SELECT 1")
 
-        recipes = load_recipes(settings.home / "recipes")
+        try:
+            recipes = load_recipes(settings.home / "recipes")
+        except (RecipeError, OSError) as error:
+            raise InvalidConfiguration(str(error)) from error
         vault = vault_of(settings)
         renderer = RenderPool()  # its process starts with the first upload
         schedules = schedules_of(settings, databases.pool, placing(catalog, lambda: recipes), admission)

@@ -1,0 +1,74 @@
+"""Settings that cannot be meant: one line that names the setting and not what it says, and nothing is started."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from safelight.settings import Settings
+from tests.cli.conftest import Safelight
+
+COMMANDS = (["jobs", "list"], ["doctor"], ["api"], ["worker"], ["serve"], ["db", "migrate"], ["keys", "list"])
+
+
+async def complaints(safelight: Safelight, *commands: list[str]) -> set[str]:
+    """What they say, each in one line, and no more than that."""
+    found = await asyncio.gather(*(safelight(*words) for words in commands))
+    assert [(said.code, said.out, said.err.count("\n")) for said in found] == [(1, "", 1)] * len(found), found
+    return {said.err.removeprefix("safelight: ").rstrip("\n") for said in found}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("LOG_LEVEL", "hunter2", "setting log_level: Value error, must be `debug`, `info`, `warning` or `error`"),
+        (
+            "PROVIDERS",
+            '{"hunter2":',
+            "a variable SAFELIGHT_… holds no JSON, as lists and tables are written: error parsing value for field "
+            '"providers" from source "EnvSettingsSource"',
+        ),
+        ("CONFIG", "none.toml", "SAFELIGHT_CONFIG names `none.toml`, and there is no such file"),
+        ("CONFIG", ".", "SAFELIGHT_CONFIG names `.`, and there is no such file"),
+    ],
+)
+async def test_a_variable_that_says_nothing_sensible_is_named_by_every_command(
+    variable: str, value: str, complaint: str, safelight: Safelight, environment: dict[str, str]
+) -> None:
+    environment[f"SAFELIGHT_{variable}"] = value
+    assert await complaints(safelight, *COMMANDS) == {complaint}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("max_queued_image = 5\n", "setting max_queued_image: Extra inputs are not permitted"),
+        ("[provider.gemini]\nkind = 'hunter2'\n", "setting provider: Extra inputs are not permitted"),
+        ("bind = hunter2\n", "safelight.toml: Invalid value (at line 1, column 8)"),
+    ],
+)
+async def test_a_line_of_the_file_that_sets_nothing_is_named_by_every_command(
+    text: str, complaint: str, safelight: Safelight, tmp_path: Path
+) -> None:
+    (tmp_path / "safelight.toml").write_text(text)
+    assert await complaints(safelight, *COMMANDS) == {complaint}
+
+
+@pytest.mark.parametrize("content", [b"name = 'x'\n", b"name = '\xff'\n", b"name = hunter2\n"])
+async def test_a_recipe_that_is_none_is_named(content: bytes, safelight: Safelight, tmp_path: Path) -> None:
+    recipe = tmp_path / "home" / "recipes" / "bad.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_bytes(content)
+    [complaint] = await complaints(safelight, ["api"])
+    assert complaint.startswith(f"`{recipe}` is no recipe.")
+
+
+def test_any_number_of_images_may_wait_where_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAFELIGHT_MAX_QUEUED_IMAGES", "null")
+    assert Settings().max_queued_images is None
+    monkeypatch.delenv("SAFELIGHT_MAX_QUEUED_IMAGES")
+    (tmp_path / "safelight.toml").write_text('max_queued_images = "null"\n')
+    assert Settings().max_queued_images is None
