@@ -56,6 +56,14 @@ async def test_a_line_of_the_file_that_sets_nothing_is_named_by_every_command(
     assert await complaints(safelight, *COMMANDS) == {complaint}
 
 
+async def test_an_allowance_that_is_none_is_named_by_whoever_goes_by_it(
+    safelight: Safelight, environment: dict[str, str]
+) -> None:
+    environment["SAFELIGHT_EGRESS_ALLOW"] = "everything"
+    [complaint] = await complaints(safelight, ["doctor"], ["providers", "check"], ["api"])
+    assert complaint.startswith("egress_allow: `everything` is no scheme://network:port")
+
+
 @pytest.mark.parametrize("content", [b"name = 'x'\n", b"name = '\xff'\n", b"name = hunter2\n"])
 async def test_a_recipe_that_is_none_is_named(content: bytes, safelight: Safelight, tmp_path: Path) -> None:
     recipe = tmp_path / "home" / "recipes" / "bad.toml"

@@ -51,12 +51,13 @@ def exit_code(process: Callable[[], int]) -> int:
     from safelight.cli.processes import CannotStart
     from safelight.db.placement import EmbeddedServerError
     from safelight.db.provide import DatabaseUnusable
+    from safelight.providers.registry import InvalidConfiguration
 
     try:
         return process()
     except ValidationError as error:
         raise wrong_setting(error) from None
-    except (CannotStart, DatabaseUnusable, EmbeddedServerError) as error:
+    except (CannotStart, DatabaseUnusable, EmbeddedServerError, InvalidConfiguration) as error:
         raise Complaint(str(error)) from error
 
 

@@ -292,7 +292,7 @@ def doctor(
         raise Complaint("--keep, --jobs and --page are for --chaos")
     from safelight.cli.doctor import doctor as run_doctor
 
-    raise typer.Exit(run_doctor(as_json=as_json))
+    _run(lambda: run_doctor(as_json=as_json))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from safelight.cli.complaint import exit_code
 from safelight.cli.jobs import AsJson
 
 providers = typer.Typer(help="Look at the configured providers, and check them.", no_args_is_help=True)
@@ -34,4 +35,4 @@ def check(
     """
     from safelight.cli.provider_check import check as run_check
 
-    raise typer.Exit(run_check(name, paid=paid, model=model, yes=yes, as_json=as_json))
+    raise typer.Exit(exit_code(lambda: run_check(name, paid=paid, model=model, yes=yes, as_json=as_json)))
