@@ -5,8 +5,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -259,6 +262,20 @@ class Settings(BaseSettings):
             raise ValueError("must be `host:port`")
         return bind
 
+    @field_validator("url", "public_url")
+    @classmethod
+    def _web_address(cls, url: str | None) -> str | None:
+        if url is not None:
+            require_web_address(url)
+        return url
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            raise ValueError("has a space or a character beyond ASCII in it")
+        return key
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -358,6 +375,15 @@ class Settings(BaseSettings):
         if provider.base_url is not None:
             return None
         return vendor_key(VENDOR_KEYS.get(provider.kind, ""))
+
+
+def require_web_address(url: str) -> None:
+    """Raises ValueError unless it leads to some host by HTTP. It is not repeated: it may hold a password."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0:
+            return
+    raise ValueError("must be `http://host:port` or `https://host`")
 
 
 def default_home() -> Path:

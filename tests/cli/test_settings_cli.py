@@ -30,6 +30,10 @@ async def complaints(safelight: Safelight, *commands: list[str]) -> set[str]:
             "a variable SAFELIGHT_… holds no JSON, as lists and tables are written: error parsing value for field "
             '"providers" from source "EnvSettingsSource"',
         ),
+        ("URL", "http://[::1", "setting url: Value error, must be `http://host:port` or `https://host`"),
+        ("URL", "http://host:port", "setting url: Value error, must be `http://host:port` or `https://host`"),
+        ("PUBLIC_URL", "pics.example", "setting public_url: Value error, must be `http://host:port` or `https://host`"),
+        ("API_KEY", "sl_…", "setting api_key: Value error, has a space or a character beyond ASCII in it"),
         ("CONFIG", "none.toml", "SAFELIGHT_CONFIG names `none.toml`, and there is no such file"),
         ("CONFIG", ".", "SAFELIGHT_CONFIG names `.`, and there is no such file"),
     ],
@@ -39,6 +43,14 @@ async def test_a_variable_that_says_nothing_sensible_is_named_by_every_command(
 ) -> None:
     environment[f"SAFELIGHT_{variable}"] = value
     assert await complaints(safelight, *COMMANDS) == {complaint}
+
+
+async def test_an_address_that_is_none_is_wrong_usage(safelight: Safelight) -> None:
+    for words in (["jobs", "list"], ["generate", "case.json", "-o", "out"]):
+        said = await safelight(*words, "--url", "http://[::1")
+        assert (said.code, said.out) == (2, "")
+        assert "must be `http://host:port`" in said.err
+        assert "Traceback" not in said.err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,23 @@ if TYPE_CHECKING:
     from safelight.client import JobView, SafelightClient
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, `job_…`.")]
-Url = Annotated[str | None, typer.Option(help="Address of the API; default: SAFELIGHT_URL or http://127.0.0.1:8420.")]
+
+
+def _address(url: str | None) -> str | None:
+    from safelight.settings import require_web_address
+
+    try:
+        if url:
+            require_web_address(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return url
+
+
+Url = Annotated[
+    str | None,
+    typer.Option(callback=_address, help="Address of the API; default: SAFELIGHT_URL or http://127.0.0.1:8420."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Images = Annotated[list[str] | None, typer.Option("--image", help="Only this image; may be repeated.")]
 
