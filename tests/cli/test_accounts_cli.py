@@ -42,3 +42,11 @@ async def test_what_cannot_be_paid_in_is_refused_in_one_line(safelight: Safeligh
     assert (said.code, said.err) == (1, "safelight: `many` is not a whole number; dollars are written `25.00usd`\n")
     said = await safelight("accounts", "top-up", "user_42", "5", url=url)
     assert (said.code, said.err) == (1, "safelight: Account `user_42` is not billed.\n")
+
+
+async def test_a_budget_that_is_none_leaves_the_account_as_it_was(safelight: Safelight, url: str) -> None:
+    await safelight("accounts", "set", "user_42", "--weight", "2", url=url)
+    said = await safelight("accounts", "set", "user_42", "--weight", "9", "--daily-budget", "5 USD", url=url)
+    assert (said.code, said.err) == (1, "safelight: `5 USD` is no amount of dollars; it is written `25.00`\n")
+    shown = json.loads((await safelight("accounts", "show", "user_42", "--json", url=url)).out)
+    assert (shown["weight"], shown["budget"]) == (2, None)

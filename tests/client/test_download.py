@@ -36,6 +36,8 @@ async def test_a_folder_that_cannot_be_written_is_named(desk: FrontDesk, tmp_pat
         await client.wait(JOB_ID)
         with pytest.raises(NotSaved, match="cannot write"):
             await client.download(JOB_ID, tmp_path / "file")
+        with pytest.raises(NotSaved, match="cannot write"):
+            await client.archive(JOB_ID, tmp_path / "file" / "all.zip")
 
 
 async def test_names_that_lead_elsewhere_are_not_followed(desk: FrontDesk, tmp_path: Path) -> None:

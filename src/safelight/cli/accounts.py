@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -139,6 +140,8 @@ def set_account(
         change["max_concurrency"] = None if max_concurrency == "none" else _whole(max_concurrency)
     if max_queued is not None:
         change["max_queued"] = None if max_queued == "none" else _whole(max_queued)
+    if daily_budget is not None and daily_budget != "none":  # refused by itself, it would leave the rest done
+        _require_dollars(daily_budget)
     if not change and daily_budget is None:
         raise Complaint("nothing to change: name at least one option")
 
@@ -209,6 +212,11 @@ def _whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise Complaint(f"`{text}` is not a whole number; dollars are written `25.00usd`") from None
+
+
+def _require_dollars(text: str) -> None:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text):
+        raise Complaint(f"`{text}` is no amount of dollars; it is written `25.00`")
 
 
 def _path(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,7 +34,8 @@ async def save_archive(transport: Transport, address: str, path: Path) -> None:
     except OSError as error:
         raise NotSaved(f"cannot write `{path}`: {error.strerror}") from error
     finally:
-        await asyncio.to_thread(part.unlink, missing_ok=True)
+        with suppress(OSError):  # where it could not be written, it may be that it cannot be deleted either
+            await asyncio.to_thread(part.unlink, missing_ok=True)
 
 
 async def _write(steps: AsyncIterator[bytes], part: Path) -> None:
