@@ -19,7 +19,7 @@ OFF = 0.0
 class AlertRuleSettings(BaseModel):
     """One rule of alerts. What is not set is as the rule has it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     enabled: bool = True
     """`false` turns the rule off."""
@@ -65,7 +65,7 @@ class AlertRuleSettings(BaseModel):
 class AlertSettings(BaseModel):
     """Whom an operator wants told of what."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     urls: list[SecretStr] = Field(default_factory=list)
     """Services that are told of every alert, as Apprise writes them: `slack://…`, `mailto://…`, `json://…`. They hold

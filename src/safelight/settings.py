@@ -42,7 +42,7 @@ _CONFIG_FILE = "safelight.toml"
 class ProviderSettings(BaseModel):
     """One account at a vendor."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: str
     """Which vendor's protocol: a kind that is installed, such as `gemini`."""
@@ -64,7 +64,7 @@ class StorageSettings(BaseModel):
     """How a bucket is reached. Credentials are not among them: they come from the vendor's own variables, or from the
     machine's role."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     endpoint: str | None = None
     """Instead of the vendor's own address, such as `http://minio:9000`; default for S3: `AWS_ENDPOINT_URL_S3` or
@@ -78,7 +78,7 @@ class StorageSettings(BaseModel):
 class CreditSettings(BaseModel):
     """What a picture costs an account that pays in credits."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     default: int = Field(default=1, ge=0, le=1_000_000)
     """Credits for a picture by a model that has no price of its own."""
@@ -95,6 +95,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
+        allow_inf_nan=False,
         populate_by_name=True,
     )
 
@@ -207,16 +208,16 @@ class Settings(BaseSettings):
     """A run whose deadline lets it go on ends after this at the latest."""
     stuck_seconds: float = Field(default=600.0, gt=0)
     """An image that has not moved for this long, although nothing explains it, is told of as `image.stuck`."""
-    event_retention_days: float = Field(default=90.0, gt=0)
+    event_retention_days: float = Field(default=90.0, gt=0, le=36_500)
     """Events of a job that ended are forgotten when its newest one is this old. The job itself stays."""
-    delivery_retention_days: float = Field(default=30.0, gt=0)
+    delivery_retention_days: float = Field(default=30.0, gt=0, le=36_500)
     """Webhook messages that were delivered, or given up, are forgotten after this."""
-    image_retention_days: float | None = Field(default=None, gt=0)
+    image_retention_days: float | None = Field(default=None, gt=0, le=36_500)
     """A job that ended so long ago is removed, as if its owner had deleted it: pictures, prompts, metadata. Default:
     never."""
-    prompt_retention_days: float | None = Field(default=None, gt=0)
+    prompt_retention_days: float | None = Field(default=None, gt=0, le=36_500)
     """The prompts of a job that ended so long ago are removed, and no more. Default: never."""
-    upload_retention_days: float = Field(default=30.0, gt=0)
+    upload_retention_days: float = Field(default=30.0, gt=0, le=36_500)
     """An upload is deleted this long after it was sent last, or when the last job that is made from it has ended."""
     drain_seconds: float = Field(default=330.0, gt=0)
     """How long `serve` lets its worker finish calls that were sent before it stops waiting."""
