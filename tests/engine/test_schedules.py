@@ -250,6 +250,26 @@ async def test_a_run_that_breaks_holds_up_no_other_and_is_given_up_in_the_end(
     assert len(await office.notices()) == 1
 
 
+@pytest.mark.parametrize("trouble", [TimeoutError(), PermissionError("recipes"), asyncpg.QueryCanceledError()])
+async def test_a_run_that_cannot_be_made_just_now_holds_up_no_other_and_is_made_later(
+    office: Office, pool: asyncpg.Pool, trouble: Exception
+) -> None:
+    await office.open(daily("held up", job={"meets": "trouble"}, ready_by="18:05"), since="2026-11-20 09:00")
+    await office.open(daily("sound"), since="2026-11-20 09:00")
+    office.desk.trouble = trouble
+    await office.tick_at("2026-11-20 18:00")
+    assert await office.runs() == [("11-20 18:00", "due"), ("11-20 18:00", "submitted")]
+    assert [notice["data"]["reason"] for notice in await office.notices()] == ["short"]
+
+    for _ in range(20):
+        await pass_time(pool, 6)
+        await office.process().tick()
+    office.desk.trouble = None
+    await pass_time(pool, 6)
+    await office.process().tick()
+    assert await office.runs() == [("11-20 18:00", "submitted")] * 2, "however long it takes"
+
+
 async def test_a_zone_that_is_not_known_any_more_fails_the_run_and_stops_nothing(
     office: Office, pool: asyncpg.Pool
 ) -> None:

@@ -36,9 +36,11 @@ def daily(name: str = "daily", **terms: Any) -> Terms:
 
 @dataclass(kw_only=True)
 class Desk:
-    """Places orders of one image. A template says what it is refused for, `refuse`, or what breaks, `breaks`."""
+    """Places orders of one image. A template says what it is refused for, `refuse`, or what breaks, `breaks`; one that
+    `meets` trouble does while there is some."""
 
     documents: list[Mapping[str, Any]] = field(default_factory=list)
+    trouble: Exception | None = None
 
     def __call__(
         self, document: Mapping[str, Any], *, account: str, idempotency_key: str | None, styles: object = None
@@ -49,6 +51,8 @@ class Desk:
             raise InvalidRequest(document["refuse"], slug="unknown-model", faults=(fault,))
         if "breaks" in document:
             raise RuntimeError(document["breaks"])
+        if "meets" in document and self.trouble is not None:
+            raise self.trouble
         placed = order(image("a"), key=idempotency_key)
         return JobOrder(
             **{name: getattr(placed, name) for name in placed.__slots__}

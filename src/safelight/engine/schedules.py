@@ -211,15 +211,16 @@ class Schedules:
         log.info("a schedule's time has come", schedule=row["name"], runs=len(plan.run_at), next_at=str(plan.next_at))
 
     async def _attempt(self, due: _Due) -> None:
-        """Made, refused, or put off. Raises what the next tick may not meet again."""
+        """Made, refused, or put off. Raises what the database raises that is away."""
         attributes = {Attribute.SCHEDULE_ID: due.schedule_id}
         try:
             with span(SpanName.SCHEDULE, attributes=attributes) as run, bound_contextvars(**run.log_fields):
                 await self._make(due)
         except InvalidRequest:
             return  # recorded
-        except TRANSIENT:
-            raise
+        except TRANSIENT as error:  # nobody's fault, so it does not count; the next in line need not meet it
+            log.warning("a run has to wait", schedule=due.name, run=due.id, error=type(error).__name__)
+            await self._pool.execute(_SQL.let_wait, due.id, _FIRST_PAUSE_SECONDS)
         except Exception as error:  # one run that cannot be made holds up no other
             log.error("a run could not be made a job of", schedule=due.name, run=due.id, exc_info=error)
             if due.tries + 1 < _MOST_TRIES:

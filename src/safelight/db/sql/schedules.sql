@@ -146,6 +146,10 @@ UPDATE schedule_runs
 SET tries = tries + 1, try_at = safelight.now() + make_interval(secs => least($3 * 2 ^ least(tries, 30), $4))
 WHERE id = $1 AND tries = $2 AND status = 'due';
 
+-- name: let_wait
+-- Tried again in $2 seconds, as if it had not been tried.
+UPDATE schedule_runs SET try_at = safelight.now() + make_interval(secs => $2) WHERE id = $1 AND status = 'due';
+
 -- name: fail_run
 -- No job comes of this run ($2 in words, $3 the faults), and somebody is told.
 WITH failed AS (
