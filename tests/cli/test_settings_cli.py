@@ -71,6 +71,20 @@ async def test_a_line_of_the_file_that_sets_nothing_is_named_by_every_command(
     assert await complaints(safelight, *COMMANDS) == {complaint}
 
 
+async def test_a_home_that_is_no_folder_is_named(
+    safelight: Safelight, environment: dict[str, str], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.write_text("")
+    (tmp_path / "case.json").write_text('{"images": [{"id": "a", "prompt": "A brass key"}]}')
+    alone = (["serve"], ["api"], ["worker"], ["db", "migrate"], ["keys", "list"], ["demo", "--home", "home"])
+    for complaint in await complaints(safelight, *alone):
+        assert complaint.startswith(f"`{home}")
+        assert "cannot be used: " in complaint
+    said = await safelight("generate", "case.json", "-o", "out")
+    assert (said.code, said.err) == (1, f"safelight: `{home}/logs` cannot be used: Not a directory\n")
+
+
 async def test_an_allowance_that_is_none_is_named_by_whoever_goes_by_it(
     safelight: Safelight, environment: dict[str, str]
 ) -> None:

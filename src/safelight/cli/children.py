@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx2
 
-from safelight.cli.complaint import Complaint
+from safelight.cli.complaint import Complaint, unusable
 
 _POLL_SECONDS = 0.05
 _READY_SECONDS = 90.0
@@ -52,7 +52,7 @@ async def running(
     Leaving asks it to stop with SIGTERM; after `stop_seconds`, or when cancelled while waiting, it is killed
     with what it started. The child holds `lock`, a descriptor, open for as long as it lives.
     """
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    _make(log_path.parent)
     with log_path.open("ab") as log:
         process = subprocess.Popen(  # noqa: ASYNC220 - the fork is short, and its end is awaited by polling
             [sys.executable, "-m", "safelight.cli.tether", *arguments],
@@ -87,7 +87,7 @@ async def until_ready(child: Child, url: str) -> None:
 @asynccontextmanager
 async def sole_user(path: Path, *, patience_seconds: float) -> AsyncIterator[int]:
     """The lock on `path`, ours and our children's. Raises Complaint when others do not let go in time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         ends_at = time.monotonic() + patience_seconds
@@ -119,6 +119,14 @@ async def _stop(process: subprocess.Popen[bytes], *, stop_seconds: float) -> Non
                 os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdin.close()
+
+
+def _make(folder: Path) -> None:
+    """The folder is there. Raises Complaint."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(error) from error
 
 
 def _locked(lock: int) -> bool:

@@ -59,6 +59,15 @@ def exit_code(process: Callable[[], int]) -> int:
         raise wrong_setting(error) from None
     except (CannotStart, DatabaseUnusable, EmbeddedServerError, InvalidConfiguration) as error:
         raise Complaint(str(error)) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise unusable(error) from error
+
+
+def unusable(error: OSError) -> Complaint:
+    """Names the file or folder that cannot be read, written or made."""
+    return Complaint(f"`{error.filename}` cannot be used: {error.strerror}")
 
 
 def wrong_setting(error: ValidationError) -> Complaint:
