@@ -15,12 +15,14 @@ import sys
 import pytest
 from children import rendering_children
 from pictures import encoded, noise
+from PIL import Image
 
 from safelight.imaging.pool import RenderPool
 from safelight.imaging.rendition import ChildDied, NotAnImage, Rendition
 
 BIGGER_THAN_A_PIPE = encoded(noise(1024, 1024), "PNG")
 SMALL = encoded(noise(64, 48), "PNG")
+LARGE = Image.linear_gradient("L").resize((2_000, 1_500)).convert("RGB")
 CARD = Rendition(name="card", width_px=512, height_px=512)
 
 
@@ -220,3 +222,29 @@ asyncio.run(main())
         parent.kill()
         parent.wait()
         parent.stdout.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(LARGE, "WEBP", method=0),
+        encoded(LARGE, "AVIF", speed=10),
+        encoded(LARGE, "JPEG", progressive=True),
+    ],
+    ids=["webp", "avif", "jpeg"],
+)
+async def test_a_whole_picture_that_there_is_no_memory_for_is_not_called_damaged(
+    render_pool: RenderPool, data: bytes
+) -> None:
+    await render_pool.verify(SMALL)
+    [child] = rendering_children()
+    bound_bytes = child.memory_info().vms + (8 << 20)
+    resource.prlimit(child.pid, resource.RLIMIT_AS, (bound_bytes, bound_bytes))
+
+    with pytest.raises(ChildDied):
+        await render_pool.verify(data)
+
+    assert (await render_pool.verify(data)).width_px == 2_000
+    half = data[: len(data) // 2]
+    with pytest.raises(NotAnImage, match="truncated"):
+        await render_pool.verify(half)

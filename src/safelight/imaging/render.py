@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import assert_never
 
@@ -29,16 +29,21 @@ _TRELLIS_MAX_QUALITY = 90
 _AVIF_EFFORT = 3
 """A quarter of the time that the next step takes, for 15–30 % more bytes. Measured."""
 
+_OPENING_TAKES_BYTES = 4 * MAX_PIXELS
+"""At most: for a WebP its loader makes room for all of the pixels."""
+_DECODER_TAKES: Mapping[Format, int] = {"png": 4, "jpeg": 4, "webp": 7, "avif": 6}
+"""Memory that decoding a picture takes at most, in bytes for each byte of its pixels. Measured at 40 megapixels."""
+
 Size = tuple[int, int]
 
 
 def examine(data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, list[Rendered]]:
-    """Decodes every row once, then renders from memory. Raises NotAnImage."""
+    """Decodes every row once, then renders from memory. Raises NotAnImage, and MemoryError when nothing is known."""
     format_ = sniff(data)
     header = _open(data, format_)
     verified, size = _verified(header, format_)
     shrink = _shrink(size, renditions) if format_ == "jpeg" else 1
-    picture = _decoded(header if shrink == 1 else _open(data, format_, shrink=shrink), format_)
+    picture = _decoded(header if shrink == 1 else _open(data, format_, shrink=shrink), format_, size)
     del header  # it holds what it was decoded from: of an interlaced PNG all pixels, a second time
     if not renditions:
         return verified, []
@@ -52,11 +57,12 @@ def examine(data: bytes, renditions: Sequence[Rendition]) -> tuple[Verified, lis
 
 
 def pixels_of(data: bytes) -> tuple[Verified, pyvips.Image]:
-    """The whole picture, upright and in sRGB; with a fourth band where something is transparent. Raises NotAnImage."""
+    """The whole picture, upright and in sRGB; with a fourth band where something is transparent. Raises as `examine`
+    does."""
     format_ = sniff(data)
     header = _open(data, format_)
-    verified, _ = _verified(header, format_)
-    picture = _decoded(header, format_)
+    verified, size = _verified(header, format_)
+    picture = _decoded(header, format_, size)
     del header  # as in `examine`
     return verified, _to_srgb(picture)
 
@@ -68,12 +74,14 @@ def encoded(picture: pyvips.Image, format_: Format, quality: int | None) -> byte
 
 
 def _open(data: bytes, format_: Format, **options: int) -> pyvips.Image:
-    """The picture before its pixels are decoded: its header alone decides whether they are."""
+    """The picture before its pixels are decoded: its header alone decides whether they are. Raises as
+    `examine` does."""
     try:
         # `error` includes truncation; the default paints missing rows grey and succeeds. Without `memory` a
         # large picture is unpacked to a temporary file, which this process may not write.
         header = _LOADERS[format_](data, fail_on="error", access="sequential", memory=True, **options)
     except pyvips.Error as error:
+        _check_memory(_OPENING_TAKES_BYTES)
         raise _damaged(format_, error) from error
     if header.width * header.height > MAX_PIXELS:
         size = f"{header.width} × {header.height} px"
@@ -108,12 +116,20 @@ def _shrink(size: Size, renditions: Sequence[Rendition]) -> int:
     return next((shrink for shrink in (8, 4, 2) if scale * shrink * 2 <= 1), 1)
 
 
-def _decoded(header: pyvips.Image, format_: Format) -> pyvips.Image:
-    """All of its pixels in memory, as they are stored."""
+def _decoded(header: pyvips.Image, format_: Format, size: Size) -> pyvips.Image:
+    """All of its pixels in memory, as they are stored. `size` is the whole picture's, however small it is decoded."""
     try:
         return header.copy_memory()
     except pyvips.Error as error:
+        sample_bytes = 2 if header.format == "ushort" else 1
+        _check_memory(_DECODER_TAKES[format_] * size[0] * size[1] * header.bands * sample_bytes)
         raise _damaged(format_, error) from error
+
+
+def _check_memory(length: int) -> None:
+    """Raises MemoryError where there is not so much: of a decoder that ran out of it we hear what we hear of a damaged
+    file."""
+    bytes(length)  # zeros that nobody looks at: asked for, and never touched
 
 
 def _damaged(format_: Format, error: pyvips.Error) -> NotAnImage:
