@@ -14,7 +14,7 @@ import pytest
 import pyvips
 from children import rendering_children
 from pictures import decoded, encoded, noise, png_chunk, png_of_header_only, with_png_chunk
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from safelight.imaging import render
 from safelight.imaging.pool import MAX_INPUT_BYTES, RenderPool
@@ -231,6 +231,21 @@ async def test_what_follows_the_end_mark_is_ignored(render_pool: RenderPool) -> 
         data = encoded(noise(), format_) + b"PK\x03\x04<html>" + CANARY.encode()
         _, [card] = await render_pool.render(data, [CARD])
         assert CANARY.encode() not in card.data
+
+
+async def test_a_damaged_file_that_its_decoder_quotes_is_refused_and_harms_no_other(render_pool: RenderPool) -> None:
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    avif = encoded(noise(), "AVIF", exif=turned.tobytes())
+    await render_pool.verify(avif)
+    before = rendering_children()
+
+    with pytest.raises(NotAnImage, match="damaged"):
+        await render_pool.verify(avif.replace(b"irot", b"iro\xff"))
+    with pytest.raises(NotAnImage, match="jpeg"):
+        await render_pool.verify(b"\xff\xd8\xff\xd9")
+
+    assert rendering_children() == before
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ _TRELLIS_MAX_QUALITY = 90
 _AVIF_EFFORT = 3
 """A quarter of the time that the next step takes, for 15–30 % more bytes. Measured."""
 
+_VIPS_FAILS = (pyvips.Error, UnicodeDecodeError)
+"""Its message may quote the file, and the binding takes it for UTF-8."""
 _OPENING_TAKES_BYTES = 4 * MAX_PIXELS
 """At most: for a WebP its loader makes room for all of the pixels."""
 _DECODER_TAKES: Mapping[Format, int] = {"png": 4, "jpeg": 4, "webp": 7, "avif": 6}
@@ -80,7 +82,7 @@ def _open(data: bytes, format_: Format, **options: int) -> pyvips.Image:
         # `error` includes truncation; the default paints missing rows grey and succeeds. Without `memory` a
         # large picture is unpacked to a temporary file, which this process may not write.
         header = _LOADERS[format_](data, fail_on="error", access="sequential", memory=True, **options)
-    except pyvips.Error as error:
+    except _VIPS_FAILS as error:
         _check_memory(_OPENING_TAKES_BYTES)
         raise _damaged(format_, error) from error
     if header.width * header.height > MAX_PIXELS:
@@ -120,7 +122,7 @@ def _decoded(header: pyvips.Image, format_: Format, size: Size) -> pyvips.Image:
     """All of its pixels in memory, as they are stored. `size` is the whole picture's, however small it is decoded."""
     try:
         return header.copy_memory()
-    except pyvips.Error as error:
+    except _VIPS_FAILS as error:
         sample_bytes = 2 if header.format == "ushort" else 1
         _check_memory(_DECODER_TAKES[format_] * size[0] * size[1] * header.bands * sample_bytes)
         raise _damaged(format_, error) from error
@@ -132,7 +134,10 @@ def _check_memory(length: int) -> None:
     bytes(length)  # zeros that nobody looks at: asked for, and never touched
 
 
-def _damaged(format_: Format, error: pyvips.Error) -> NotAnImage:
+def _damaged(format_: Format, error: pyvips.Error | UnicodeDecodeError) -> NotAnImage:
+    if isinstance(error, UnicodeDecodeError):
+        pyvips.vips_lib.vips_error_clear()  # or it would stand in the next picture's message too
+        return NotAnImage("truncated", f"the {format_} data is damaged")
     detail = (error.detail or "").partition("\n")[0][:200]
     return NotAnImage("truncated", f"the {format_} data is cut short or damaged ({detail})")
 
