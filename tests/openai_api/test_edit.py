@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 import tracemalloc
 from typing import Any
 
@@ -142,6 +143,18 @@ async def test_a_text_that_begins_like_a_data_url_and_never_ends_costs_no_more_m
         most_bytes.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert most_bytes[1] < 2 * most_bytes[0]
+
+
+async def test_a_picture_that_is_long_to_look_through_is_not_looked_through_where_others_wait():
+    spent_seconds: list[float] = []
+    for mime, begin in (("image/png", b"\x89PNG\r\n\x1a\n"), ("image/jpeg", b"\xff\xd8")):
+        data = begin + b"\xff" * 5_500_000
+        request = json_request({"image": f"data:{mime};base64,{base64.b64encode(data).decode()}"})
+        started = time.process_time()
+        edit = await read_edit(request, within_seconds=20)
+        spent_seconds.append(time.process_time() - started)
+        assert edit.images == [data]
+    assert spent_seconds[1] < 4 * spent_seconds[0]
 
 
 def json_request(document: dict[str, Any]) -> Request:

@@ -6,7 +6,7 @@ mark, and frames after the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from safelight.imaging.rendition import Format, NotAnImage
 
@@ -29,19 +29,24 @@ _OTHER_FORMATS = (
 )
 
 
-def sniff(data: bytes) -> Format:
-    """Raises NotAnImage for anything but a still PNG, JPEG, WebP or AVIF that is there to its end mark."""
+def begun_as(data: bytes) -> Format | None:
+    """What the first bytes say. Whether the rest is there takes time, and is for `sniff` to find out."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        _check_png(data)
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
-        _check_jpeg(data)
         return "jpeg"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data[4:8] == b"ftyp":
-        _check_avif(data)
-        return "avif"
+    return "avif" if data[4:8] == b"ftyp" else None
+
+
+def sniff(data: bytes) -> Format:
+    """Raises NotAnImage for anything but a still PNG, JPEG, WebP or AVIF that is there to its end mark."""
+    format_ = begun_as(data)
+    if format_ is not None:
+        if check := _CHECKS.get(format_):
+            check(data)
+        return format_
     for magic, name in _OTHER_FORMATS:
         if data.startswith(magic):
             raise NotAnImage("unsupported-format", f"the bytes are {name}, not PNG, JPEG, WebP or AVIF")
@@ -86,3 +91,7 @@ def _check_avif(data: bytes) -> None:
         raise NotAnImage("animated", "the AVIF is an image sequence")
     if b"avif" not in brands:
         raise NotAnImage("unsupported-format", "an ISO media file that is not AVIF")
+
+
+_CHECKS: Mapping[Format, Callable[[bytes], None]] = {"png": _check_png, "jpeg": _check_jpeg, "avif": _check_avif}
+"""A WebP says how long it is, and its decoder heeds that."""
