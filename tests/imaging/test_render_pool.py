@@ -18,7 +18,7 @@ from pictures import encoded, noise
 from PIL import Image
 
 from safelight.imaging.pool import RenderPool
-from safelight.imaging.rendition import ChildDied, NotAnImage, Rendition
+from safelight.imaging.rendition import ChildDied, NoChild, NotAnImage, Rendition
 
 BIGGER_THAN_A_PIPE = encoded(noise(1024, 1024), "PNG")
 SMALL = encoded(noise(64, 48), "PNG")
@@ -93,6 +93,16 @@ async def test_a_call_that_takes_too_long_ends_its_child() -> None:
     assert (await pool.verify(SMALL)).width_px == 64
     assert child not in rendering_children()
     await pool.aclose()
+
+
+async def test_a_child_that_does_not_start_in_time_says_nothing_of_the_picture() -> None:
+    pool = RenderPool(timeout_seconds=0)
+
+    with pytest.raises(NoChild):
+        await pool.verify(SMALL)
+
+    await pool.aclose()
+    assert rendering_children() == []
 
 
 @pytest.mark.parametrize("data", [SMALL, BIGGER_THAN_A_PIPE], ids=["all-sent", "half-sent"])

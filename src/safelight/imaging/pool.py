@@ -108,6 +108,8 @@ class RenderPool:
             if child.jobs_done < self._jobs_per_child:
                 keep = child
         except TimeoutError as error:
+            if child is None:
+                raise NoChild(f"the rendering process did not start within {self._timeout_seconds:g} s") from error
             raise ChildDied(f"the picture took longer than {self._timeout_seconds:g} s") from error
         except (OSError, asyncio.IncompleteReadError) as error:
             if child is None:
