@@ -22,6 +22,7 @@ from safelight.domain.lifecycle import JobStatus
 from safelight.engine.journal import Happened, append_event, append_events
 from tests.api import wire
 from tests.api.conftest import Serve, serving, submitted
+from tests.api.doors import admin_key, as_caller, key_for
 from tests.api.problems import refusal
 from tests.orders import until
 from tests.sse import Told, stream
@@ -288,6 +289,47 @@ async def test_a_client_that_does_not_read_is_dropped_and_no_other(
                 await end(pool, accepted["id"])
                 told += await following.rest()
         assert seqs(told) == list(range(1, len(told) + 1))
+
+
+async def test_a_key_that_is_revoked_is_told_nothing_more(
+    serve_with: Serve, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(api_stream, "_KEEP_ALIVE_SECONDS", 0.05)
+    key, key_id = await key_for(pool, "default")
+    admin = await admin_key(pool)
+    async with (
+        asyncio.timeout(50),
+        serve_with(may_run_open=False) as client,
+        as_caller(client, key) as holder,
+        as_caller(client, admin) as other,
+    ):
+        job_id = (await submitted(holder))["id"]
+        async with stream(holder, job_id, after=0) as told, stream(holder, job_id, after=1) as silent:
+            async with stream(other, job_id, after=1) as others:
+                await told.take(1)
+                waiting = [
+                    asyncio.create_task(holder.get(address))
+                    for address in (f"/v1/jobs/{job_id}?wait=60&after=1", f"/v1/jobs/{job_id}?wait=60")
+                ]
+                while "safelight_requests_waiting 2.0" not in (await client.get("/metrics")).text:
+                    pass
+                assert (await other.delete(f"/v1/keys/{key_id}")).status_code == 204
+                assert await silent.rest() == [], "nor is its line kept open"
+                await append(pool, job_id)
+                await end(pool, job_id)
+                assert seqs(await others.rest()) == [2, 3]
+            assert await told.rest() == []
+            for answer in await asyncio.gather(*waiting):
+                refusal(answer, 401, "unauthenticated")
+
+
+async def test_with_the_first_key_nobody_is_told_anything_more(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    job_id = (await submitted(client))["id"]
+    async with asyncio.timeout(50), stream(client, job_id) as told:
+        await told.take(1)
+        assert (await client.post("/v1/keys", json={})).status_code == 201
+        await append(pool, job_id)
+        assert await told.rest() == []
 
 
 async def test_streams_end_at_once_with_the_service(serve_with: Serve, pool: asyncpg.Pool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Request, Security
@@ -13,6 +14,8 @@ from safelight.domain.access import Caller, KeyScope
 from safelight.domain.errors import Forbidden, NotFound, Unauthenticated
 
 _CALLER = "safelight.caller"
+_CALLS_NOW = "safelight.calls_now"
+CallerOf = Callable[[Request], Awaitable[Caller | None]]
 KEY_SCHEME = HTTPBearer(
     bearerFormat="sl_{id}_{secret}",
     description="An API key. A service on loopback runs open, and needs none, until the first one is made.",
@@ -42,8 +45,22 @@ def caller_in(scope: Scope) -> Caller | None:
     return scope.get(_CALLER)
 
 
-def set_caller(scope: Scope, caller: Caller) -> None:
+def set_caller(scope: Scope, caller: Caller, *, calls_now: CallerOf | None = None) -> None:
+    """`calls_now` finds out who calls with what a request has shown, as it is by then."""
     scope[_CALLER] = caller
+    scope[_CALLS_NOW] = calls_now
+
+
+async def still_calls(request: Request) -> bool:
+    """Whether it would be let in now as it was: for an answer that takes its time. Raises what the database raises."""
+    calls_now: CallerOf | None = request.scope.get(_CALLS_NOW)
+    return calls_now is None or await calls_now(request) == caller_in(request.scope)
+
+
+async def require_still(request: Request) -> None:
+    """Raises Unauthenticated where it would not be let in now."""
+    if not await still_calls(request):
+        raise Unauthenticated(NO_KEY)
 
 
 def acting_for(caller: Caller, account: str | None) -> str:

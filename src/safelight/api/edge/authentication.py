@@ -39,7 +39,7 @@ class Authentication:
     page on the web can make a browser of this machine call: from there nothing is taken that is more than a look.
 
     Whoever has been let in is counted by `rate`, and sent away with one request too many. What the dashboard asks for
-    somebody is not counted.
+    somebody is not counted. An answer that goes on for longer asks again (`still_calls`).
     """
 
     def __init__(self, app: ASGIApp, *, keyring: Keyring, sessions: Sessions, rate: RequestRate) -> None:
@@ -54,16 +54,19 @@ class Authentication:
             return
         request = Request(scope)
         try:
-            caller = await self._keyring.caller(self._key_of(request))
+            caller = await self._caller_of(request)
             if not in_dashboard(scope["path"]):
                 _require_leave(request, caller)
             if caller is not None:  # else the route finds out whether the link is good
-                set_caller(scope, caller)
+                set_caller(scope, caller, calls_now=self._caller_of)
                 await self._rate.require_room(request, caller)
         except Exception as error:  # the routes' own net is not around us: what it does not know is raised again
             await answer_to(request, error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _caller_of(self, request: Request) -> Caller | None:
+        return await self._keyring.caller(self._key_of(request))
 
     def _key_of(self, request: Request) -> str | None:
         if "authorization" in request.headers:

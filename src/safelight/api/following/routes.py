@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.access import Reads, acting_for, reach_of
+from safelight.api.access import Reads, acting_for, reach_of, require_still, still_calls
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.accept import prefers
 from safelight.api.edge.faults import refused
@@ -24,6 +25,7 @@ from safelight.api.following.waiting import JobWatch
 from safelight.api.jobs.view import JobReader
 from safelight.delivery.frames import frame
 from safelight.delivery.links import Links
+from safelight.domain.access import Caller
 from safelight.domain.lifecycle import TERMINAL_JOB_STATUSES
 
 _DEFAULT_LIMIT = 100
@@ -40,12 +42,12 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
     router = APIRouter(prefix="/v1", tags=["events"])
     events = EventReader(deps, links)
 
-    async def from_snapshot(account: str | None, job_id: str, head: bytes = b"") -> EventStream:
+    async def from_snapshot(request: Request, caller: Caller, job_id: str, head: bytes = b"") -> EventStream:
         streams.require_room()
-        job = await jobs.job(job_id, account=account)
+        job = await jobs.job(job_id, account=reach_of(caller))
         head += frame("snapshot", job.model_dump_json(exclude_unset=True).encode(), event_id=job.seq)
         end = LogEnd(job_id=job_id, seq=job.seq, has_ended=job.status in TERMINAL_JOB_STATUSES)
-        return streams.stream(end, head=head, after=job.seq)
+        return streams.stream(end, head=head, after=job.seq, may_go_on=partial(still_calls, request))
 
     @router.get(
         "/jobs/{job_id}/events",
@@ -71,15 +73,15 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
         seen = _last_event_id(request)
         after = query.after if seen is None else seen
         if after is None:
-            return await from_snapshot(reach_of(caller), job_id)
+            return await from_snapshot(request, caller, job_id)
         why = "invalid" if isinstance(after, str) else log.why_not_after(after)
         if why is not None:
             reason = orjson.dumps({"reason": why, "detail": _RESET_REASONS[why]})
-            return await from_snapshot(reach_of(caller), job_id, frame("reset", reason))
+            return await from_snapshot(request, caller, job_id, frame("reset", reason))
         assert isinstance(after, int)
         if log.has_ended and after == log.seq:
             return Response(status_code=204, headers={"Cache-Control": "no-store"})
-        return streams.stream(log, after=after)
+        return streams.stream(log, after=after, may_go_on=partial(still_calls, request))
 
     @router.get(
         "/events",
@@ -102,6 +104,7 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
             # An event may be there that an older transaction still holds back: so it is looked again, come what may.
             if not await watch.wait_for_anything(request, seconds=min(left, _LONGEST_LOOK_SECONDS)):
                 return _answer(page, {"Retry-After": "2"})
+            await require_still(request)
             await asyncio.sleep(min(left, _SHORTEST_LOOK_SECONDS))
 
     return router

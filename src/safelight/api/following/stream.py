@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from safelight.api.following.feed import LogEnd
+from safelight.db.pool import TRANSIENT
 from safelight.delivery.frames import KEEP_ALIVE, retry_frame
 from safelight.delivery.hub import EventHub, Following, News
 from safelight.domain.errors import Unavailable
@@ -42,21 +43,26 @@ class Streams:
                 retry_after_seconds=_FULL_SECONDS,
             )
 
-    def stream(self, end: LogEnd, *, head: bytes = b"", after: int) -> EventStream:
+    def stream(
+        self, end: LogEnd, *, head: bytes = b"", after: int, may_go_on: Callable[[], Awaitable[bool]]
+    ) -> EventStream:
         """First `head`, then the events after `after`: up to the log's end when the job has ended, else up to the one
-        that ends its present run. Raises Unavailable (`too-many-streams`).
+        that ends its present run. Before each step `may_go_on` is asked. Raises Unavailable (`too-many-streams`).
         """
         self.require_room()
-        return EventStream(self, end, head=head, after=after)
+        return EventStream(self, end, head=head, after=after, may_go_on=may_go_on)
 
 
 class EventStream(Response):
     """Ends after its last event, once its client has gone, and when the service stops; also when events that come next
-    are not kept any more. A client that comes back with the latest id is told whatever has come after it."""
+    are not kept any more, and when it may not go on: its key was revoked, say. A client that comes back with the latest
+    id is told whatever has come after it."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, end: LogEnd, *, head: bytes, after: int) -> None:
+    def __init__(
+        self, streams: Streams, end: LogEnd, *, head: bytes, after: int, may_go_on: Callable[[], Awaitable[bool]]
+    ) -> None:
         # Not the base class's: it would announce a length.
         self.status_code = 200
         self.background = None
@@ -65,6 +71,7 @@ class EventStream(Response):
         self._end = end
         self._head = head
         self._after = after
+        self._may_go_on = may_go_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         self._streams.open += 1
@@ -92,14 +99,22 @@ class EventStream(Response):
                 async with asyncio.timeout(_KEEP_ALIVE_SECONDS):
                     news = await following.next()
             except TimeoutError:
+                if not await self._is_allowed(if_nobody_knows=True):  # it is told nothing
+                    return
                 await _send(send, KEEP_ALIVE)
                 continue
-            if not news:
+            if not news or not await self._is_allowed(if_nobody_knows=False):
                 return
             end = self._end_in(news)
             await _send(send, b"".join(each.frame for each in news[:end]))
             if end is not None:
                 return
+
+    async def _is_allowed(self, *, if_nobody_knows: bool) -> bool:
+        try:
+            return await self._may_go_on()
+        except TRANSIENT:
+            return if_nobody_knows
 
     def _end_in(self, news: Sequence[News]) -> int | None:
         """How many of these are to be sent, when the last event is among them."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from safelight.api import schemas
-from safelight.api.access import Reads, Submits, acting_for, reach_of
+from safelight.api.access import Reads, Submits, acting_for, reach_of, require_still
 from safelight.api.cursor import cursor_after, job_before
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.body import read_object
@@ -150,6 +150,7 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader, quotes
             return _tagged(request, job)
         if not await watch.wait(request, job.id, seq=job.seq, seconds=query.wait, after=query.after):
             return _tagged(request, job, {"Retry-After": str(_POLL_SECONDS)})
+        await require_still(request)
         return _tagged(request, await reader.job(job_id, account=reach_of(caller), inline=query.inline))
 
     @router.post(
