@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
+import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,10 @@ import pytest
 
 from safelight.api.app import ApiDependencies
 from safelight.storage.local import LocalBlobStore
-from tests.api.conftest import Serve, submitted
+from tests.api.conftest import Serve, serving, submitted
 from tests.api.problems import refusal
 from tests.api.stored import JPEG, stored_job
+from tests.api.wire import request
 
 LENGTH = len(JPEG)
 TAG = f'"{hashlib.sha256(JPEG).hexdigest()}"'
@@ -166,3 +171,20 @@ def test_the_document_tells_of_parts_and_of_links(deps: ApiDependencies):
     operation = document["paths"]["/v1/jobs/{job_id}/images/{image_id}"]["get"]
     assert operation["security"] == [{"key": ["read"]}, {"signature": []}]
     assert {"206", "304", "307", "410", "416"} <= operation["responses"].keys()
+
+
+async def test_a_large_answer_comes_whole_over_a_thin_line(deps: ApiDependencies, pool: asyncpg.Pool):
+    """It takes longer than a client may stand still, and moves all the while."""
+    picture = os.urandom(6_000_000)
+    async with serving(deps, stall_seconds=1.0, send_buffer_bytes=4096) as client, asyncio.timeout(50):
+        made = await stored_job(client, pool, deps.blobs, {"one": picture})
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port, limit=65_536)
+        writer.write(request("GET", f"{made['urls']['self']}?inline=card", [("Connection", "close")]))
+        began_at, answer = time.monotonic(), bytearray()
+        while piece := await reader.read(262_144):
+            answer += piece
+            await asyncio.sleep(0.02)  # the line
+        writer.close()
+    assert time.monotonic() - began_at > 1.0
+    job = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert base64.b64decode(job["images"][0]["outputs"]["card"]["url"].partition(",")[2]) == picture

@@ -21,6 +21,9 @@ from safelight.api.edge.closing import closing_of
 MAX_HEAD_BYTES = 65_536
 """Of a request line with its headers, of a body's trailers, and of what stands around one chunk."""
 
+MOST_WAITING_BYTES = 65_536
+"""That are kept for a client before more is asked of it: asyncio's own mark."""
+
 _LINGER_SECONDS = 2.0
 _MOST_CONNECTIONS = 4000
 """Chosen: far more than one process serves well, and fewer than would exhaust it."""
@@ -28,8 +31,8 @@ _MOST_CONNECTIONS = 4000
 
 class ServerConfig(uvicorn.Config):
     """`head_seconds` is the time a request may take to arrive up to its body; `stop_seconds` what is left to requests
-    that run when the server is told to stop; `stall_seconds` how long more may wait for a client than is kept for one,
-    and how long its machine may be silent."""
+    that run when the server is told to stop; `stall_seconds` the time in which a client for which more waits than is
+    kept for one takes as much as that, and how long its machine may be silent."""
 
     def __init__(
         self,
@@ -107,7 +110,7 @@ class _Connection(HttpToolsProtocol):
         """More waits for the client than is kept for one. If it does not take that, the connection is aborted: else it
         would be kept for as long as the client likes."""
         super().pause_writing()
-        self._stall_timer = self.loop.call_later(self.config.stall_seconds, self.transport.abort)
+        self._await_reading()
 
     def resume_writing(self) -> None:
         self._stop_stall_timer()
@@ -167,6 +170,17 @@ class _Connection(HttpToolsProtocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+
+    def _await_reading(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(self.config.stall_seconds, self._abort_unless_read, waiting)
+
+    def _abort_unless_read(self, waited: int) -> None:
+        """A large answer may take long over a thin line, and is there at once: what counts is whether it moves."""
+        if waited - self.transport.get_write_buffer_size() < MOST_WAITING_BYTES:
+            self.transport.abort()
+        else:
+            self._await_reading()
 
     def _refuse(self, status: int) -> None:
         """The connection ends with this answer, or without one if another has begun.
