@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -150,3 +151,44 @@ async def test_an_admin_makes_jobs_for_others_and_a_balance_is_shown(deps: ApiDe
             "/new", on="/new", status=402, text="A key", do="submit", account="customer", key="a1"
         )
         assert "Budget exceeded" in refused.text
+
+
+@pytest.mark.parametrize(
+    "part", ["a", "a ", "'a b'", r'"\""', r'"\\"'], ids=["plain", "spaced", "literal", "text", "slash"]
+)
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{} = 1",
+        'x = {{ b = """a"""", {} = 1 }}',
+        "x = {{ b = '''a''''', {} = 1 }}",
+        "x = 1\n[{}]",
+        "x = 1\n[[{}]]",
+        "x = {{ {} = 1 }}",
+        '# it\'s """\n{} = 1',
+        "x = '''\n#'''\n{} = 1",
+        'x = """\\""""\n{} = 1',
+    ],
+)
+def test_a_key_that_would_fill_the_memory_is_refused_before_it_is_read(around: str, part: str):
+    with pytest.raises(NotRead, match="more than 32 parts"):
+        case_in(around.format(".".join([part] * 20_000)))
+
+
+@pytest.mark.parametrize(
+    "text", ["w." * 100, "w . " * 100, '"' + "w." * 100, "'" + "w." * 100, "1." * 100, "\\" + "1." * 100]
+)
+def test_points_in_a_text_are_no_parts_of_a_key(text: str):
+    written = json.dumps(text)
+    lines = [f"# {text}", f"prompt = {written}", f'lines = """\n{written[1:-1]}\n"""', f"[a.{'.'.join('b' * 25)}]"]
+    assert case_in("\n".join(lines))["prompt"] == text
+
+
+@pytest.mark.parametrize(
+    "text", ['x = "' + '\\"' * 2_000_000, "x = " + "'\"" * 2_000_000, "x = " + "a" * 4_000_000, '"""\\' * 1_000_000]
+)
+def test_what_has_no_end_is_looked_through_once(text: str):
+    began_at = time.monotonic()
+    with pytest.raises(NotRead):
+        case_in(text)
+    assert time.monotonic() - began_at < 20.0

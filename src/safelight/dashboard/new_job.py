@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from safelight.dashboard.inside import Refused
-from safelight.dashboard.pasted import NotRead, Prompts, case_in, place_of, prompts_in
+from safelight.dashboard.pasted import NotRead, Prompts, place_of, prompts_in, read_case
 from safelight.dashboard.visit import Pages, Visit
 
 _CHOICES = ("model", "aspect_ratio", "style", "size", "account")
@@ -48,7 +48,7 @@ async def _take(visit: Visit) -> Response:
     prompts = None if is_case else prompts_in(text, choices)
     kept: dict[str, Any] = {"is_case": is_case, "text": text, "choices": choices, "key": key}
     try:
-        body = case_in(text) if prompts is None else prompts.body()
+        body = await read_case(text) if prompts is None else prompts.body()
     except NotRead as why:
         return await _page(visit, **kept, status=422, problem={"title": "This cannot be read", "detail": str(why)})
     try:

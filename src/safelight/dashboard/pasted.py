@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import tomllib
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safelight.api.edge.strict_json import parse_object
+from safelight.api.edge.strict_json import MAX_DEPTH, parse_object
 from safelight.domain.errors import SafelightError
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
@@ -23,6 +24,19 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 _THUMBNAIL = {"name": "thumbnail", "width": 400, "height": 400, "fit": "inside", "format": "jpeg"}
 _IMAGE = re.compile(r"/images/(\d+)(?:/|$)")
 _LONGEST_SHOWN = 120
+_READ_IN_PLACE_CHARACTERS = 100_000
+_NO_KEYS = re.compile(
+    r"""
+      \#[^\n]*
+    | "{3}(?:\\.|[^\\])*?(?:"{3,5}|\Z)
+    | '{3}.*?(?:'{3,5}|\Z)
+    | "(?:\\.|[^"\\\n])*"?
+    | '[^'\n]*'?
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""Comments and texts of TOML, also those that have no end; one of several lines may end with quotes of its own."""
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{MAX_DEPTH}}}", re.ASCII)
 
 
 class NotRead(Exception):
@@ -60,6 +74,11 @@ def prompts_in(text: str, choices: Mapping[str, str]) -> Prompts:
     return Prompts(lines=tuple((n, line.strip()) for n, line in lines if line.strip()), choices=choices)
 
 
+async def read_case(text: str) -> dict[str, Any]:
+    """A large one is read in a thread, so that others go on. Raises NotRead."""
+    return case_in(text) if len(text) <= _READ_IN_PLACE_CHARACTERS else await asyncio.to_thread(case_in, text)
+
+
 def case_in(text: str) -> dict[str, Any]:
     """Raises NotRead."""
     if not text.strip():
@@ -67,6 +86,7 @@ def case_in(text: str) -> dict[str, Any]:
     try:
         if text.lstrip().startswith(("{", "[")) and not _is_toml_table(text):
             return parse_object(text.encode())
+        _require_short_keys(text)
         return parse_object(json.dumps(tomllib.loads(text.replace("\r\n", "\n")), allow_nan=False).encode())
     except tomllib.TOMLDecodeError as error:
         raise NotRead(f"It is neither JSON nor TOML: {error}.") from None
@@ -74,6 +94,12 @@ def case_in(text: str) -> dict[str, Any]:
         raise NotRead(f"It holds what JSON has no word for: {error}. Put dates and times into quotes.") from None
     except SafelightError as error:
         raise NotRead(error.detail) from None
+
+
+def _require_short_keys(text: str) -> None:
+    """What `tomllib` takes for a key grows with the square of its parts: gigabytes for one of 50 kB. Raises NotRead."""
+    if _LONG_KEY.search(_NO_KEYS.sub("_", text)):
+        raise NotRead(f"It is neither JSON nor TOML: a key has more than {MAX_DEPTH} parts.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from safelight.dashboard.forms import (
     whose,
 )
 from safelight.dashboard.inside import Refused
-from safelight.dashboard.pasted import NotRead, case_in, place_of
+from safelight.dashboard.pasted import NotRead, place_of, read_case
 from safelight.dashboard.visit import Pages, Visit
 
 _MOST_RUNS = 20
@@ -78,7 +78,7 @@ async def _make(visit: Visit) -> Response:
     form = await visit.form()
     text = str(form.get("text", ""))
     try:
-        body = case_in(text)
+        body = await read_case(text)
     except NotRead as why:
         return _form_page(visit, text, status=422, problem={"title": "This cannot be read", "detail": str(why)})
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,6 +32,7 @@ _FORM_COOKIE = "safelight_form"
 _FORM_FIELD = "form_token"
 _TOKEN_LENGTH = 43
 _MOST_FIELDS = 1000
+_READ_IN_PLACE_BYTES = 100_000
 _FORM_SECONDS = 30.0
 """That a form may take to arrive."""
 _FORM_TYPE = "application/x-www-form-urlencoded"
@@ -200,11 +202,15 @@ async def _fields(request: Request) -> FormData:
         await read_pieces(
             request, body.extend, max_bytes=MAX_BODY_BYTES, within_seconds=_FORM_SECONDS, cut_short="malformed-form"
         )
-        return FormData([*parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)])
+        return _parsed(body) if len(body) <= _READ_IN_PLACE_BYTES else await asyncio.to_thread(_parsed, body)
     except SafelightError as refusal:
         raise BadForm(refusal.detail) from None
     except ValueError:
         raise BadForm(f"A form has at most {_MOST_FIELDS} fields.") from None
+
+
+def _parsed(body: bytearray) -> FormData:
+    return FormData([*parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)])
 
 
 def _token_of(request: Request) -> str:
