@@ -46,6 +46,18 @@ async def test_what_is_no_key_does_not_sign_in(deps: ApiDependencies, key: str):
         assert SESSION_COOKIE not in browser.client.cookies
 
 
+async def test_a_stranger_sends_no_large_form(deps: ApiDependencies, pool: asyncpg.Pool):
+    key, _ = await key_for(pool, "default", KeyScope.ADMIN)
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        for padding in ("x" * 20_000, "x" * 7_000_000):
+            refused = await browser.send("/sign-in", on="/sign-in", status=403, key=key, next=padding)
+            assert "larger than 16 kB" in refused.text
+        assert SESSION_COOKIE not in browser.client.cookies
+        response = await signed_in(browser, key, next=f"/new?as={'x' * 8000}")
+        assert response.url.path == "/dashboard/new"
+        await browser.send("/new", on="/new", text="A " * 15_000)
+
+
 async def test_a_session_ends_with_its_key_with_its_time_and_at_sign_out(deps: ApiDependencies, pool: asyncpg.Pool):
     key, key_id = await key_for(pool, "default", KeyScope.ADMIN)
     async with looking(replace(deps, may_run_open=False)) as browser:

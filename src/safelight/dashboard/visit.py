@@ -33,6 +33,8 @@ _FORM_FIELD = "form_token"
 _TOKEN_LENGTH = 43
 _MOST_FIELDS = 1000
 _READ_IN_PLACE_BYTES = 100_000
+_MOST_BYTES_OF_A_STRANGER = 16_384
+"""Of a form of somebody who is not signed in, which has a key and an address in it. Chosen."""
 _FORM_SECONDS = 30.0
 """That a form may take to arrive."""
 _FORM_TYPE = "application/x-www-form-urlencoded"
@@ -88,7 +90,9 @@ class Visit:
         """What was sent, once it is sure that one of our own pages sent it. Raises BadForm."""
         if not is_from_here(self.request):
             raise BadForm("This form was not sent by a page of this service.")
-        form = await _fields(self.request)
+        form = await _fields(
+            self.request, max_bytes=MAX_BODY_BYTES if self.caller is not None else _MOST_BYTES_OF_A_STRANGER
+        )
         sent, kept = form.get(_FORM_FIELD), self.request.cookies.get(_FORM_COOKIE)
         if not isinstance(sent, str) or not kept or not hmac.compare_digest(sent.encode(), kept.encode()):
             raise BadForm("This form is out of date. Go back, load the page again, and send it once more.")
@@ -193,14 +197,14 @@ def _is_secure(request: Request) -> bool:
     return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
 
 
-async def _fields(request: Request) -> FormData:
+async def _fields(request: Request, *, max_bytes: int) -> FormData:
     """Whoever sends a form has not been asked for anything yet: it is bounded in size and in time. Raises BadForm."""
     body = bytearray()
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise BadForm("This is not a form of this service.")
     try:
         await read_pieces(
-            request, body.extend, max_bytes=MAX_BODY_BYTES, within_seconds=_FORM_SECONDS, cut_short="malformed-form"
+            request, body.extend, max_bytes=max_bytes, within_seconds=_FORM_SECONDS, cut_short="malformed-form"
         )
         return _parsed(body) if len(body) <= _READ_IN_PLACE_BYTES else await asyncio.to_thread(_parsed, body)
     except SafelightError as refusal:

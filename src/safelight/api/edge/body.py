@@ -83,4 +83,5 @@ async def _read(request: Request, *, within_seconds: float) -> bytes:
 
 
 def _too_large(max_bytes: int) -> SafelightError:
-    return SafelightError(f"The body is larger than {max_bytes // 1_000_000} MB.", slug="payload-too-large")
+    most = f"{max_bytes // 1_000_000} MB" if max_bytes >= 1_000_000 else f"{max_bytes // 1000} kB"
+    return SafelightError(f"The body is larger than {most}.", slug="payload-too-large")
