@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from safelight.api.app import ApiDependencies
+from safelight.api.cursor import page_cursor
 from safelight.api.ordering.order import place_order
 from safelight.engine.schedules import Schedules
 from tests.api.conftest import Serve, image, job
@@ -172,6 +173,21 @@ async def test_what_a_change_leaves_out_stays(client: httpx2.AsyncClient, pool: 
     assert schedule["next_run_at"] == "2026-11-20T17:00:00Z"
     moved = (await client.patch(address, json={"timezone": "America/New_York"})).json()
     assert moved["next_run_at"] == "2026-11-20T23:00:00Z"
+
+
+async def test_pages_go_on_after_any_name(client: httpx2.AsyncClient) -> None:
+    names = {"夜\u3000の事件", "the \U0001f468\u200d\U0001f469\u200d\U0001f467 case", "a\u00a0b", "x\u0085y", "z"}
+    for name in names:
+        await made(client, name=name)
+    seen: list[str] = []
+    cursor = {}
+    while cursor is not None:
+        page = (await client.get("/v1/schedules", params={"limit": 1, **cursor})).json()
+        seen += [each["name"] for each in page["schedules"]]
+        cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None
+    assert sorted(seen) == sorted(names)
+    forged = page_cursor("a\0", "schedules", "default", "None", "None")
+    refusal(await client.get("/v1/schedules", params={"cursor": forged}), 400, "invalid-cursor")
 
 
 async def test_a_name_belongs_to_one_schedule(client: httpx2.AsyncClient) -> None:

@@ -14,6 +14,7 @@ import re
 import struct
 from dataclasses import dataclass
 
+from safelight.api.edge.strict_json import why_bad
 from safelight.api.history.filters import History
 from safelight.domain.errors import SafelightError
 from safelight.domain.ids import JobId, is_job_id
@@ -100,7 +101,7 @@ def page_cursor(position: str, *of_list: str) -> str:
 def page_position(cursor: str, *of_list: str) -> str:
     """Raises SafelightError (`invalid-cursor`)."""
     position = _decoded(cursor, "\0".join(of_list).encode()).decode("utf-8", "replace")
-    if not position.isprintable():
+    if why_bad(position) is not None:
         raise _foreign()
     return position
 
