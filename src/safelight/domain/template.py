@@ -21,13 +21,17 @@ Path = tuple[str, ...]
 
 def filled(template: Mapping[str, Any], local_time: datetime) -> dict[str, Any]:
     """The body for this run. What is no text, or no known placeholder, stays as it is."""
+    values = {name: local_time.strftime(form) for name, form in PLACEHOLDERS.items()}
+
+    def said(text: str) -> str:
+        return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
+
     body = dict(template)
-    for path, text in _texts(template):
-        value = _PLACEHOLDER.sub(lambda match: _said(match, local_time), text)
-        if len(path) == 1:
-            body[path[0]] = value
-        else:
-            body[path[0]] = {**body[path[0]], path[1]: value}
+    prefix, metadata = template.get("storage_prefix"), template.get("metadata")
+    if isinstance(prefix, str):
+        body["storage_prefix"] = said(prefix)
+    if isinstance(metadata, Mapping):
+        body["metadata"] = {name: said(each) if isinstance(each, str) else each for name, each in metadata.items()}
     return body
 
 
@@ -47,8 +51,3 @@ def _texts(template: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield ("storage_prefix",), prefix
     if isinstance(metadata, Mapping):
         yield from ((("metadata", name), text) for name, text in metadata.items() if isinstance(text, str))
-
-
-def _said(match: re.Match[str], local_time: datetime) -> str:
-    form = PLACEHOLDERS.get(match[1])
-    return match[0] if form is None else local_time.strftime(form)
