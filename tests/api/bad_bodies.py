@@ -27,6 +27,8 @@ NOT_JSON: dict[str, bytes] = {
     "33 arrays inside of each other": b'{"images": ' + b"[" * 33 + b"]" * 33 + b"}",
     "100 000 brackets": b"[" * 100_000,
     "100 000 braces": b'{"a":' * 100_000,
+    "100 000 members": json.dumps(job(**{f"k{n}": n for n in range(100_000)})).encode(),
+    "100 000 members of 1 000 objects": json.dumps(job(a=[{f"k{n}": n for n in range(100)}] * 1000)).encode(),
     "an integer of 5 000 digits": b'{"deadline_seconds": ' + b"1" * 5000 + b"}",
     "a byte that is no UTF-8": _prompted(b"caf\xe9"),
     "an overlong encoding": _prompted(b"\xc0\xaf"),

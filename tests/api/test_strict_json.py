@@ -5,6 +5,8 @@ import json
 import pytest
 
 from safelight.api.edge.strict_json import MAX_DEPTH, parse_object
+from safelight.api.schemas.base import MAX_IMAGES
+from safelight.api.schemas.submission import NewImage
 from safelight.domain.errors import InvalidRequest, SafelightError
 
 
@@ -48,6 +50,12 @@ def test_an_object_may_be_as_deep_as_the_limit():
     raw = b'{"a": ' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH
 
     assert "a" in parse_object(raw)
+
+
+def test_the_largest_job_has_fewer_members_than_an_object_may_have():
+    references = [{"url": "https://a.example/", "role": "style"}] * 16
+    images = [dict.fromkeys(NewImage.model_fields, "x") | {"references": references} for _ in range(MAX_IMAGES)]
+    assert len(parse_object(json.dumps({"images": images}).encode())["images"]) == MAX_IMAGES
 
 
 @pytest.mark.parametrize("raw", [b'{"a": 1, "a": 1}', b'{"b": [{"a": 1, "\\u0061": 2}]}'])

@@ -35,7 +35,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
         400,
         "Not JSON",
         "The body is not JSON as RFC 8259 defines it: UTF-8 without a byte order mark, no NaN or Infinity, "
-        "numbers of a sane length, objects and arrays at most 32 deep.",
+        "numbers of a sane length, objects and arrays at most 32 deep, 50 000 members in all its objects at most.",
     ),
     "malformed-upload": ProblemType(
         400,

@@ -13,6 +13,9 @@ from safelight.domain.errors import InvalidRequest, SafelightError
 
 MAX_DEPTH = 32
 """Objects and arrays inside of each other."""
+MAX_MEMBERS = 50_000
+"""Of all its objects together: each may be a fault of its own, which is looked at by itself. 500 images with every
+field and 16 references have 30 000. Chosen."""
 _MAX_INTEGER_DIGITS = 300
 
 _BAD_CHARACTERS = frozenset(chr(code) for code in (*range(0x20), *range(0xD800, 0xE000))) - {"\n", "\t"}
@@ -50,8 +53,9 @@ def why_bad(text: str) -> str | None:
 
 
 def _text_faults(value: Any) -> list[RequestFault]:
-    """Walks the whole value, keys included. Raises SafelightError for one that is too deep."""
+    """Walks the whole value, keys included. Raises SafelightError for one that is too deep, or has too many members."""
     faults: list[RequestFault] = []
+    members = 0
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while waiting:
         path, each = waiting.pop()
@@ -61,6 +65,9 @@ def _text_faults(value: Any) -> list[RequestFault]:
         elif isinstance(each, dict | list):
             if len(path) >= MAX_DEPTH:
                 raise _too_deep()
+            members += len(each) if isinstance(each, dict) else 0
+            if members > MAX_MEMBERS:
+                raise _malformed(f"Its objects have more than {MAX_MEMBERS} members.")
             pairs: Iterable[tuple[str | int, Any]] = each.items() if isinstance(each, dict) else enumerate(each)
             for key, inner in pairs:
                 if isinstance(key, str) and not _BAD_CHARACTERS.isdisjoint(key):
