@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from safelight.domain.access import KeyScope
 from safelight.engine.keys import revoke_key
 from tests.api.doors import as_caller, key_for
 from tests.api.stored import stored_job
+from tests.api.wire import exchange, request
 from tests.dashboard.conftest import Browser, looking
 
 
@@ -44,6 +46,26 @@ async def test_what_is_no_key_does_not_sign_in(deps: ApiDependencies, key: str):
         response = await browser.send("/sign-in", on="/sign-in", status=401, key=key)
         assert "You are not signed in" in response.text
         assert SESSION_COOKIE not in browser.client.cookies
+
+
+@pytest.mark.parametrize("escape", [r"\"", r"\1", "\\"])
+@pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/problems/not-found", "/dashboard/", "/dashboard/sign-in"])
+async def test_a_strangers_cookies_cost_no_time(deps: ApiDependencies, path: str, escape: str):
+    cookies = f'a="{escape * (60_000 // len(escape))}"'
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        began_at = time.monotonic()
+        answer = await exchange(browser.client, request("GET", path, [("Cookie", cookies)]))
+        assert answer.status_code in (200, 303, 401)
+        assert time.monotonic() - began_at < 2.0
+
+
+async def test_beside_others_cookies_somebody_is_signed_in(deps: ApiDependencies, pool: asyncpg.Pool):
+    key, _ = await key_for(pool, "default")
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        ours = f'{SESSION_COOKIE}="{Sessions(deps.vault).issue(key)}"'
+        for cookies in (ours, f'a="\\"x\\""; {ours}', f'{ours};b=\\;c="d;e"', f"a=b; {ours}; a=\\1"):
+            answer = await exchange(browser.client, request("GET", "/v1/jobs", [("Cookie", cookies)]))
+            assert answer.status_code == 200, cookies
 
 
 async def test_a_stranger_sends_no_large_form(deps: ApiDependencies, pool: asyncpg.Pool):

@@ -15,6 +15,7 @@ from safelight.api.edge import failures
 from safelight.api.edge.access_log import AccessLog
 from safelight.api.edge.authentication import Authentication
 from safelight.api.edge.closing import closing_of
+from safelight.api.edge.cookies import Cookies
 from safelight.api.edge.gate import Gate, stopping
 from safelight.api.edge.measured import Measured
 from safelight.api.edge.openapi import Application
@@ -130,6 +131,7 @@ def create_app(deps: ApiDependencies) -> Application:
         sessions=Sessions(deps.vault, clock=deps.clock),
         rate=RequestRate(deps.requests_per_minute),
     )
+    app.add_middleware(Cookies)
     app.add_middleware(Gate, hosts=deps.allowed_hosts, closing=closing)
     app.add_middleware(RequestIds, failed=failures.internal_error, cut_off=stopping)
     app.add_middleware(ErrorForm)
