@@ -122,3 +122,15 @@ async def test_what_cannot_be_canceled_or_retried_says_so(pool: asyncpg.Pool, st
     with pytest.raises(Conflict, match="has ended as completed"):
         await cancel_job(pool, accepted.job_id)
     await until(pool, "SELECT status = 'completed' FROM jobs")
+
+
+async def test_what_is_retried_when_the_run_is_over_waits_for_the_jobs_end(pool: asyncpg.Pool) -> None:
+    """It would be ended with the others."""
+    accepted = await submit(pool, order(vendor_image("a"), vendor_image("b")), run_limit_seconds=3600)
+    await cancel_job(pool, accepted.job_id, image_ids=["b"])
+    await pass_time(pool, 3601)
+
+    with pytest.raises(Conflict, match="is over"):
+        await retry(pool, accepted.job_id, account="default", run_limit_seconds=3600)
+
+    assert [row["status"] for row in await images_of(pool, accepted.job_id)] == ["queued", "canceled"]

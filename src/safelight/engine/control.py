@@ -149,6 +149,8 @@ async def _retry(
         _require_use(prompts, {image["id"] for image in again})
         if job.status is JobStatus.CANCELING:
             raise Conflict(f"Job `{job_id}` is being canceled; retry it when it has ended.", slug="job-canceling")
+        if job.run_is_over and job.status not in TERMINAL_JOB_STATUSES:
+            raise Conflict(f"The run of job `{job_id}` is over; retry it when it has ended.", slug="job-canceling")
         if job.status in TERMINAL_JOB_STATUSES:
             await reopen_job(conn, job_id, by_user=True, run_limit_seconds=run_limit_seconds)
         await conn.execute(_SQL.lock_attempts, [image["row_id"] for image in again])

@@ -120,8 +120,8 @@ PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "job-canceling": ProblemType(
         409,
-        "Job is being canceled",
-        "Calls that were sent before the cancel still wind down. Retry when the job has ended.",
+        "Job is being ended",
+        "It was canceled, or its run is over; calls that were sent before still wind down. Retry when it has ended.",
         is_retryable=True,
     ),
     "job-not-ended": ProblemType(
