@@ -85,7 +85,6 @@ def run(app: App, home: Path) -> None:
             _wait_until_ready(process, ready, log)
             return process
 
-        (home / "safelight.toml").touch()
         print(f"starting {app.title} with Safelight and its sandbox, in {home}", flush=True)
         parts = [
             started("sandbox", *sandbox, environment=ours, ready=f"{sandbox_url}/bill"),
@@ -94,7 +93,7 @@ def run(app: App, home: Path) -> None:
                 *("safelight", "serve"),
                 environment=ours
                 | {
-                    "SAFELIGHT_CONFIG": str(home / "safelight.toml"),
+                    "SAFELIGHT_CONFIG": os.devnull,
                     "SAFELIGHT_HOME": str(home),
                     "SAFELIGHT_BIND": safelight_url.removeprefix("http://"),
                     "SAFELIGHT_PUBLIC_URL": safelight_url,

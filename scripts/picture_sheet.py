@@ -40,7 +40,7 @@ async def main(target: Path) -> None:
     settings: dict[str, Any] = {
         "home": home,
         "bind": service,
-        "config": home / "none.toml",
+        "config": os.devnull,
         **dict.fromkeys(("database_url", "storage_url", "public_url", "placeholder", "failpoint")),
         "default_provider": "gemini",
         "providers__gemini__kind": "gemini",

@@ -6,6 +6,7 @@ Everything here is synchronous: what is tested runs elsewhere.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -136,7 +137,7 @@ def running_service(postgres: str, folder: Path, **settings: str) -> Iterator[Se
             module=("safelight.cli.tether", "serve"),
             environment=child_environment(
                 {
-                    "config": folder / "none.toml",
+                    "config": os.devnull,
                     "home": folder,
                     "bind": f"127.0.0.1:{port}",
                     "database_url": database,

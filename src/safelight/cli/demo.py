@@ -212,7 +212,7 @@ async def _service(plan: _Plan, lock: int) -> AsyncIterator[Readiness]:
     settings: dict[str, Any] = {
         "home": plan.home,
         "bind": plan.bind,
-        "config": plan.home / "demo.toml",  # which does not exist: the demo reads nobody's settings file
+        "config": os.devnull,  # the demo reads nobody's settings file
         **dict.fromkeys(("database_url", "storage_url", "public_url", "placeholder", "failpoint")),
         "workers": _WORKERS,
         "log_json": 1,
