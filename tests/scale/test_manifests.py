@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from safelight.api.edge.access_log import PROBES
 from safelight.cli.main import app
+from safelight.providers.models import load_models
 from safelight.settings import VENDOR_KEYS, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -93,9 +94,14 @@ def of_kubernetes() -> Iterator[Program]:
             )
 
 
-def with_defaults(value: str) -> str:
-    """As Compose has it where no variable is set: `${NAME:-default}` is the default."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+def with_defaults(value: str, **variables: str) -> str:
+    """As Compose has it with these variables: `${NAME:-default}` and, where there is one, `${NAME:+other}`."""
+
+    def found(place: re.Match[str]) -> str:
+        name, how, word = place.groups()
+        return word * bool(variables.get(name)) if how == "+" else variables.get(name) or word
+
+    return re.sub(r"\$\{(\w+):([-+])([^}]*)\}", found, value)
 
 
 PROGRAMS = [*of_compose(), *of_kubernetes()]
@@ -132,6 +138,21 @@ def test_the_settings_take_what_the_variables_say(program: Program, monkeypatch:
     assert settings.database_url is not None
     assert settings.place is not None
     assert settings.chosen_provider() in settings.all_providers()
+
+
+def test_compose_asks_google_for_a_picture_once_it_has_a_key_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the head of compose.yaml says: a request then need not name a model."""
+    given = {"GEMINI_API_KEY": "any", "SAFELIGHT_DEFAULT_PROVIDER": "gemini"}
+    monkeypatch.setenv("SAFELIGHT_CONFIG", "none-of-its-own.toml")
+    for name, value in COMPOSE["services"]["api"]["environment"].items():
+        monkeypatch.setenv(name, with_defaults(value, **given))
+
+    settings = Settings()
+    name = settings.chosen_provider()
+    assert name is not None
+    chosen = settings.all_providers()[name]
+    assert (chosen.kind, settings.key_of(chosen)) == ("gemini", "any")
+    assert chosen.model in load_models("gemini").models
 
 
 @names([each for each in PROGRAMS if each.words])
