@@ -94,7 +94,7 @@ class FrontDesk:
             "cost": {"actual_usd": "0.034", "uncertain_usd": "0.000"},
             "images": images,
             "data_removed": self.is_removed,
-            "created_at": "2026-11-20T20:00:00.123456Z",
+            "created_at": "2026-11-20T20:00:00.163610Z",
         }
 
     def _image(self, n: int, group: str, image_id: str) -> dict[str, Any]:

@@ -44,6 +44,24 @@ async def test_what_cannot_be_paid_in_is_refused_in_one_line(safelight: Safeligh
     assert (said.code, said.err) == (1, "safelight: Account `user_42` is not billed.\n")
 
 
+async def test_a_terminal_of_eighty_columns_cuts_no_sum_off(
+    safelight: Safelight, url: str, environment: dict[str, str]
+) -> None:
+    environment["COLUMNS"] = "80"
+    name = "the-account-of-a-studio-with-a-long-name-and-of-all-its-customers"[:64]
+    await safelight("accounts", "set", name, "--billing", "usd", "--daily-budget", "1234567.891", url=url)
+    await safelight("accounts", "top-up", name, "7654321.123456usd", "--reason", "a" * 70, url=url)
+    listed = await safelight("accounts", "list", url=url)
+    ledger = await safelight("accounts", "ledger", name, url=url)
+    stats = await safelight("stats", url=url)
+    for table in (listed, ledger, stats):
+        assert table.out
+        assert "…" not in table.out, table.out
+    assert name in listed.out
+    assert "7654321.123456" in ledger.out.replace("\n", "")
+    assert "$0.000" in stats.out
+
+
 async def test_a_budget_that_is_none_leaves_the_account_as_it_was(safelight: Safelight, url: str) -> None:
     await safelight("accounts", "set", "user_42", "--weight", "2", url=url)
     said = await safelight("accounts", "set", "user_42", "--weight", "9", "--daily-budget", "5 USD", url=url)

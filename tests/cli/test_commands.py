@@ -242,11 +242,12 @@ async def test_a_list_and_a_job_are_tables_or_json(safelight: Safelight, desk: F
     assert json.loads(detail.out)["id"] == JOB_ID
 
 
-async def test_a_list_names_jobs_in_full_on_the_usual_terminal(
+async def test_a_terminal_of_eighty_columns_shows_a_jobs_id_whole(
     safelight: Safelight, desk: FrontDesk, environment: dict[str, str]
 ) -> None:
     environment["COLUMNS"] = "80"
-    assert JOB_ID in (await safelight("jobs", "list", url=desk.base_url)).out
+    said = await safelight("jobs", "list", url=desk.base_url)
+    assert said.out.splitlines()[1].split() == [JOB_ID, "generating", "1", "0/3", "2026-11-20T20:00:00Z"]
 
 
 async def test_vendor_text_in_brackets_is_shown_as_it_is(safelight: Safelight, desk: FrontDesk) -> None:

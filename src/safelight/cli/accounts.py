@@ -31,14 +31,14 @@ def list_accounts(as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             print_json({"accounts": found})
             return 0
-        from rich.table import Table
+        from safelight.cli.tables import table
 
-        table = Table("account", "billing", "available", "held", "budget left today", "weight", box=None)
+        listed = table("account", "billing", "available", "held", "budget left today", "weight", whole=("account",))
         for each in found:
             available, held = _balance(each)
             left = f"{each['budget']['left_usd']} USD" if each["budget"] else ""
-            table.add_row(each["id"], each["billing"], available, held, left, str(each["weight"]))
-        console.print(table)
+            listed.add_row(each["id"], each["billing"], available, held, left, str(each["weight"]))
+        console.print(listed)
         return 0
 
     run_with_client(command, url)
@@ -99,15 +99,15 @@ def show_ledger(
         if as_json:
             print_json({"entries": entries})
             return 0
-        from rich.table import Table
+        from safelight.cli.tables import table
 
-        table = Table("at", "entry", "amount", "available after", "for", box=None)
+        statement = table("at", "entry", "amount", "available after", "for")
         for each in entries:
             amount = str(each["credits"]) if "credits" in each else f"{each['amount_usd']} USD"
             sign = "+" if each["credit"] == "available" else "-" if each["debit"] == "available" else " "
             what = f"{each['job']} {each['image']}" if each["job"] else each["reason"] or ""
-            table.add_row(each["at"][:19], each["kind"], f"{sign}{amount}", _after(each), what)
-        console.print(table)
+            statement.add_row(each["at"][:19], each["kind"], f"{sign}{amount}", _after(each), what)
+        console.print(statement)
         return 0
 
     run_with_client(command, url)

@@ -68,14 +68,15 @@ def rules(as_json: AsJson = False) -> None:
         print_json({"rules": shown})
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("rule", "warning", "critical", "tells", box=None)
+    from safelight.cli.tables import table
+
+    terms_of_all = table("rule", "warning", "critical", "tells", whole=("rule",))
     for each in shown:
         tells = ", ".join(dict.fromkeys([*each["tells_warning"], *each["tells_critical"]])) or "nobody"
         warning, critical = (_bound(each[name], each["measure"]) for name in ("warning", "critical"))
-        table.add_row(each["rule"], warning, critical, tells if each["enabled"] else "turned off")
-    Console(markup=False, highlight=False).print(table)
+        terms_of_all.add_row(each["rule"], warning, critical, tells if each["enabled"] else "turned off")
+    Console(markup=False, highlight=False).print(terms_of_all)
 
 
 @alerts.command("test")

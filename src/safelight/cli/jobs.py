@@ -182,34 +182,31 @@ def run_with_client(command: Callable[[SafelightClient, Console], Awaitable[int]
 
 
 def _history(rows: list[Mapping[str, Any]]) -> Any:
-    from rich.table import Table
+    from safelight.cli.tables import table
 
-    table = Table(box=None)
-    table.add_column("job", no_wrap=True)
-    for title in ("status", "run", "images", "created"):
-        table.add_column(title)
+    history = table("job", "status", "run", "images", "created", whole=("job",))
     for row in rows:
         counts = row["counts"]
-        table.add_row(
+        history.add_row(
             row["id"],
             row["status"],
             str(row["run"]),
             f"{counts['completed']}/{counts['total']}",
-            row["created_at"],
+            f"{row['created_at'][:19]}Z",
         )
-    return table
+    return history
 
 
 def _print_job(console: Console, job: JobView) -> None:
-    from rich.table import Table
+    from safelight.cli.tables import table
 
     cost = f" · ${job.actual_usd}" if job.actual_usd is not None else ""
-    console.print(f"{job.id} · {job.status.value} · run {job.run} · {job.current_step}{cost}")
-    table = Table("group", "image", "status", "attempts", "cost", "why", box=None)
+    console.print(f"{job.id} · {job.status.value} · run {job.run} · {job.current_step}{cost}", soft_wrap=True)
+    images = table("group", "image", "status", "attempts", "cost", "why", whole=("image", "cost"))
     for image in job.images:
         cost_usd = f"${image.cost_usd}" if image.cost_usd is not None else ""
-        table.add_row(image.group, image.id, image.status.value, str(image.attempt_count), cost_usd, image.error or "")
-    console.print(table)
+        images.add_row(image.group, image.id, image.status.value, str(image.attempt_count), cost_usd, image.error or "")
+    console.print(images)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

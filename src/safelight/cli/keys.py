@@ -89,16 +89,14 @@ def list_keys(
             print(json.dumps({"keys": [_document(each) for each in found]}, indent=2, ensure_ascii=False))
             return 0
         from rich.console import Console
-        from rich.table import Table
 
-        table = Table(box=None)
-        table.add_column("key", no_wrap=True)
-        for title in ("account", "scopes", "name", "last used", ""):
-            table.add_column(title)
+        from safelight.cli.tables import table
+
+        listed = table("key", "account", "scopes", "name", "last used", "", whole=("key",))
         for each in found:
             scopes = " ".join(scope.value for scope in each.scopes)
-            table.add_row(each.id, each.account, scopes, each.name or "", _time(each.last_used_at), _state(each))
-        Console(markup=False, highlight=False).print(table)
+            listed.add_row(each.id, each.account, scopes, each.name or "", _time(each.last_used_at), _state(each))
+        Console(markup=False, highlight=False).print(listed)
         return 0
 
     _run(command)

@@ -26,13 +26,13 @@ def list_recipes(as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             print_json(found)
             return 0
-        from rich.table import Table
+        from safelight.cli.tables import table
 
-        table = Table("recipe", "groups", "description", box=None)
+        listed = table("recipe", "groups", "description", whole=("recipe",))
         for recipe in found["recipes"]:
             groups = ", ".join(group["name"] for group in recipe["groups"])
-            table.add_row(recipe["name"], groups, recipe["description"])
-        console.print(table)
+            listed.add_row(recipe["name"], groups, recipe["description"])
+        console.print(listed)
         return 0
 
     run_with_client(command, url)

@@ -187,21 +187,20 @@ def _path(schedule: dict[str, Any], action: str = "") -> str:
 
 
 def _timetable(found: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
+    from safelight.cli.tables import table
 
-    table = Table("schedule", "cron", "next", "last run", "went", box=None)
-    table.add_column("job", no_wrap=True)
+    timetable = table("schedule", "cron", "next", "last run", "went", "job", whole=("job",))
     for each in found:
         last = each["last_run"]
         went = _went(last) if last else ""
         when = _local(last["scheduled_at"], each) if last else ""
         job = last["job"]["id"] if last and last["job"] else ""
-        table.add_row(each["name"], f"{each['cron']} {each['timezone']}", _next(each), when, went, job)
-    return table
+        timetable.add_row(each["name"], f"{each['cron']} {each['timezone']}", _next(each), when, went, job)
+    return timetable
 
 
 def _print(console: Console, schedule: dict[str, Any], runs: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+    from safelight.cli.tables import table
 
     said = [
         f"{schedule['cron']} {schedule['timezone']}",
@@ -211,15 +210,13 @@ def _print(console: Console, schedule: dict[str, Any], runs: list[dict[str, Any]
         *([f"ready by {schedule['ready_by']}"] if schedule["ready_by"] else []),
     ]
     console.print(f"{schedule['name']} · {schedule['id']} · {' · '.join(said)}", soft_wrap=True)
-    table = Table("scheduled", "by", "went", box=None)
-    table.add_column("job", no_wrap=True)
-    table.add_column("why")
+    log = table("scheduled", "by", "went", "job", "why", whole=("job",))
     for each in runs:
         job = each["job"]["id"] if each["job"] else ""
         faults = "; ".join(f"{fault['pointer']} {fault['detail']}" for fault in each["faults"])
         why = faults or each["detail"] or ""
-        table.add_row(_local(each["scheduled_at"], schedule), each["trigger"], _went(each), job, why)
-    console.print(table)
+        log.add_row(_local(each["scheduled_at"], schedule), each["trigger"], _went(each), job, why)
+    console.print(log)
 
 
 def _went(run: dict[str, Any]) -> str:

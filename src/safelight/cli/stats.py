@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from safelight.cli.jobs import print_json, run_with_client
+from safelight.cli.tables import table
 from safelight.client import SafelightClient
 
 
@@ -33,15 +34,15 @@ def stats(*, as_json: bool, url: str | None, **asked: str | None) -> None:
 
 def _figures(told: Mapping[str, Any]) -> Table:
     columns = ("jobs", "images", "completed", "failed", "refused", "success", "wait p50", "total p50", "p90", "cost")
-    table = Table(told["group_by"] or "", *columns, box=None, padding=(0, 1, 0, 0))
-    for column in table.columns[1:]:
+    figures = table(told["group_by"] or "", *columns, whole=[each for each in columns if " " not in each])
+    figures.collapse_padding = True
+    for column in figures.columns[1:]:
         column.justify = "right"
         column.overflow = "fold"
-    table.columns[-1].no_wrap = True  # an amount is told whole
     for group in told["groups"]:
-        table.add_row("none" if group["key"] is None else group["key"], *_cells(group))
-    table.add_row("all", *_cells(told["total"]))
-    return table
+        figures.add_row("none" if group["key"] is None else group["key"], *_cells(group))
+    figures.add_row("all", *_cells(told["total"]))
+    return figures
 
 
 def _cells(figures: Mapping[str, Any]) -> list[str]:

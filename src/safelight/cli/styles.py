@@ -30,12 +30,12 @@ def list_styles(as_json: AsJson = False, url: Url = None) -> None:
         if as_json:
             print_json(found)
             return 0
-        from rich.table import Table
+        from safelight.cli.tables import table
 
-        table = Table("style", "", "description", box=None)
+        listed = table("style", "", "description", whole=("style",))
         for style in found["styles"]:
-            table.add_row(style["name"], _whose(style), style["description"] or "")
-        console.print(table)
+            listed.add_row(style["name"], _whose(style), style["description"] or "")
+        console.print(listed)
         return 0
 
     run_with_client(command, url)
