@@ -420,7 +420,7 @@ def child_environment(overrides: dict[str, Any]) -> dict[str, str]:
 
 def config_file() -> Path:
     """Where settings are that the environment does not hold. One that is not there holds none."""
-    return Path(os.environ.get("SAFELIGHT_CONFIG") or _CONFIG_FILE)  # noqa: TID251 - this is the place
+    return Path(os.environ.get("SAFELIGHT_CONFIG") or _CONFIG_FILE).expanduser()  # noqa: TID251 - this is the place
 
 
 def lacks_its_file() -> bool:

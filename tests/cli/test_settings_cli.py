@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from safelight.cli.complaint import read_settings
 from safelight.settings import Settings
 from tests.cli.conftest import Safelight
 
@@ -69,6 +70,13 @@ async def test_a_line_of_the_file_that_sets_nothing_is_named_by_every_command(
 ) -> None:
     (tmp_path / "safelight.toml").write_text(text)
     assert await complaints(safelight, *COMMANDS) == {complaint}
+
+
+def test_the_file_may_be_named_from_the_home_of_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SAFELIGHT_CONFIG", "~/safelight.toml")
+    (tmp_path / "safelight.toml").write_text("slots = 3\n")
+    assert read_settings().slots == 3
 
 
 async def test_a_home_that_is_no_folder_is_named(
