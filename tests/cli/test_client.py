@@ -108,6 +108,12 @@ async def test_a_redirect_that_changes_nothing_is_followed(desk: FrontDesk) -> N
     assert desk.keys == {"k-1": BODY}
 
 
+async def test_a_method_in_small_letters_is_the_same_one(desk: FrontDesk) -> None:
+    async with SafelightClient(desk.base_url) as client:
+        assert (await client.call("post", "/v1/jobs", json=BODY, headers={"idempotency-key": "k-1"})).is_success
+    assert desk.keys == {"k-1": BODY}
+
+
 @pytest.mark.parametrize("page", ["<html>", "[]", '{"message": "hello"}'])
 async def test_a_success_of_something_else_is_a_problem_that_names_the_address(desk: FrontDesk, page: str) -> None:
     desk.failures = [Response(page, media_type="text/html") for _ in range(2)]

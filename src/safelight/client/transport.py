@@ -136,7 +136,7 @@ class Transport:
         except httpx2.RequestError as error:
             raise unreachable(error, self.base_url) from error
         self._has_answered = True
-        if response.request.method != method:
+        if response.request.method != method.upper():
             raise redirected(response, method)
         if response.is_success or response.status_code == httpx2.codes.NOT_MODIFIED:
             return response
