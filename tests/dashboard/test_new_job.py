@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from safelight.api.app import ApiDependencies
 from safelight.api.edge.session import SESSION_COOKIE, Sessions
-from safelight.dashboard.pasted import NotRead, case_in, place_of, prompts_in
+from safelight.dashboard.pasted import NotRead, case_in, place_of, prompts_in, read_case
 from safelight.domain.access import KeyScope
 from tests.api.doors import key_for
 from tests.dashboard.conftest import Browser, looking
@@ -192,3 +193,14 @@ def test_what_has_no_end_is_looked_through_once(text: str):
     with pytest.raises(NotRead):
         case_in(text)
     assert time.monotonic() - began_at < 20.0
+
+
+async def test_others_go_on_while_a_large_case_is_looked_through():
+    reading = asyncio.create_task(read_case("a." * 31 + "b" * 8_000_000))
+    latest, longest_seconds = time.monotonic(), 0.0
+    while not reading.done():
+        await asyncio.sleep(0)
+        longest_seconds, latest = max(longest_seconds, time.monotonic() - latest), time.monotonic()
+    with pytest.raises(NotRead, match="neither JSON nor TOML"):
+        await reading
+    assert longest_seconds < 3.0
