@@ -156,6 +156,16 @@ async def test_the_client_saves_an_archive_whole_or_not_at_all(
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["job.zip"]
 
 
+async def test_of_a_removed_job_that_kept_no_pictures_none_are_missed(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, deps: ApiDependencies, tmp_path: Path
+):
+    job = await stored_job(client, pool, deps.blobs, outputs=[])
+    async with SafelightClient(str(client.base_url)) as ours:
+        assert await ours.download(job["id"], tmp_path) == ()
+        await ours.remove(job["id"])
+        assert await ours.download(job["id"], tmp_path) == ()
+
+
 async def test_a_removed_job_says_so_and_serves_nothing(
     client: httpx2.AsyncClient, pool: asyncpg.Pool, deps: ApiDependencies
 ):

@@ -93,6 +93,7 @@ class FrontDesk:
             "counts": {"total": len(images), "completed": completed},
             "cost": {"actual_usd": "0.034", "uncertain_usd": "0.000"},
             "images": images,
+            "outputs": [] if self.keeps_nothing else [{"name": "card", "format": "jpeg", "width": 512, "height": 512}],
             "data_removed": self.is_removed,
             "created_at": "2026-11-20T20:00:00.163610Z",
         }

@@ -66,3 +66,5 @@ async def test_of_a_job_that_keeps_no_pictures_there_is_nothing_to_download(desk
     async with SafelightClient(desk.base_url) as client:
         await client.wait(JOB_ID)
         assert await client.download(JOB_ID, tmp_path) == ()
+        desk.is_removed = True
+        assert await client.download(JOB_ID, tmp_path) == ()

@@ -52,7 +52,7 @@ class Album:
 
     async def _save(self, job: JobView, image: ImageView) -> tuple[Path, ...]:
         files = self._files(image)
-        if job.document.get("data_removed"):
+        if job.document.get("data_removed") and job.document.get("outputs") != []:  # else none was kept
             return await asyncio.to_thread(self._left, image)
         for path, output, sha256 in files:
             if (owner := self._owners.setdefault(path, image.id)) != image.id:
