@@ -72,6 +72,13 @@ async def test_a_line_of_the_file_that_sets_nothing_is_named_by_every_command(
     assert await complaints(safelight, *COMMANDS) == {complaint}
 
 
+async def test_a_file_that_cannot_be_looked_for_is_named(safelight: Safelight, environment: dict[str, str]) -> None:
+    environment["SAFELIGHT_CONFIG"] = "long" * 100
+    [complaint] = await complaints(safelight, *COMMANDS)
+    assert complaint.startswith("longlong")
+    assert "File name too long" in complaint
+
+
 def test_the_file_may_be_named_from_the_home_of_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SAFELIGHT_CONFIG", "~/safelight.toml")

@@ -32,9 +32,9 @@ def read_settings(**overrides: object) -> Settings:
 
     from safelight.settings import Settings, config_file, lacks_its_file
 
-    if lacks_its_file():
-        raise Complaint(f"SAFELIGHT_CONFIG names `{config_file()}`, and there is no such file")
     try:
+        if lacks_its_file():
+            raise Complaint(f"SAFELIGHT_CONFIG names `{config_file()}`, and there is no such file")
         return Settings(**overrides)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
         raise wrong_setting(error) from None
