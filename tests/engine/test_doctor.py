@@ -206,6 +206,19 @@ async def test_a_provider_that_is_at_its_limit_is_why_an_image_waits(pool: async
     assert backlog.meaning == "All 1 calls that `placeholder` allows at once are in use."
 
 
+@pytest.mark.usefixtures("job")
+async def test_an_idle_worker_of_another_provider_is_none_that_an_image_could_go_to(
+    pool: asyncpg.Pool, database: str
+) -> None:
+    await with_worker(pool, slots=1)
+    await with_worker(pool, providers=("gemini",))
+    await pool.execute(READY)
+    await pool.execute(LIVE.format("generating") + " WHERE position = 1")
+    backlog = (await seen(database))["backlog"]
+    assert backlog.verdict is Verdict.OK
+    assert backlog.meaning == "All 1 slots of the living workers that know `placeholder` are in use."
+
+
 async def test_a_database_without_our_tables_needs_a_migration(postgres: str) -> None:
     checks = await seen(postgres)
     assert checks["schema"].verdict is Verdict.PROBLEM

@@ -306,6 +306,9 @@ def _why_it_waits(image: asyncpg.Record, gate: asyncpg.Record | None, bounds: Bo
         return Verdict.OK, f"All {calls_a_minute} calls that `{provider}` is given in a minute are used.", ""
     if image["all_calls"] >= image["slots"]:
         return Verdict.OK, f"All {image['slots']} slots of the living workers are in use.", ""
+    if image["provider_calls"] >= image["provider_slots"]:
+        slots = image["provider_slots"]
+        return Verdict.OK, f"All {slots} slots of the living workers that know `{provider}` are in use.", ""
     if is_late:
         return (
             Verdict.PROBLEM,

@@ -40,11 +40,12 @@ SELECT i.job_id, i.id, i.provider, i.model, i.stop IS NOT NULL AS is_to_stop, i.
         WHERE a.image_row_id = i.row_id AND a.status = 'sent') AS answer_open_seconds,
        EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'submitted') AS is_at_vendor,
        (SELECT paused_at IS NOT NULL FROM installation) AS is_paused,
-       live.slots, live.serves_provider, held.all_calls, held.provider_calls,
+       live.slots, live.provider_slots, live.serves_provider, held.all_calls, held.provider_calls,
        held.unsent_calls + recent.calls AS minute_calls
 FROM i
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(w.slots), 0)::int AS slots,
+           coalesce(sum(w.slots) FILTER (WHERE i.provider = ANY(w.providers)), 0)::int AS provider_slots,
            coalesce(bool_or(i.provider = ANY(w.providers)), false) AS serves_provider
     FROM workers AS w WHERE NOT w.draining AND worker_lives(w.id, $1)
 ) AS live
