@@ -27,6 +27,7 @@ from tests.crash.proxy import proxy_to
 from tests.engine.by_hand import admit_again, admitted_one, pass_time, pipeline_of, run, swept
 from tests.engine.conftest import running
 from tests.engine.test_claim import fall_silent, register, take
+from tests.engine.test_gates_and_slow_calls import REPORT_WAITS
 from tests.engine.test_remote_jobs import (
     MODELS,
     at_the_vendor,
@@ -269,3 +270,34 @@ async def test_who_lost_the_image_while_stopping_its_job_neither_stops_it_nor_gi
 
     assert await history(pool, job_id) == ["submitted"]
     assert sandbox.vendor.in_flight == 1
+
+
+async def test_the_sweep_takes_no_passing_page_for_the_picture_of_a_job_that_is_being_asked_after(
+    settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool, database: str, sandbox: RunningSandbox
+):
+    """It comes by between the staging of what was fetched and the look at it, in which another worker than that which
+    bought the job finds that it is no picture."""
+    sandbox.vendor.hold()
+    job_id = await submitted(pool, remote_image("fal", "file html x1"))
+    async with running(settings):
+        await at_the_vendor(pool)
+    sandbox.vendor.release()
+    assert await sandbox.vendor.wait_until(lambda: sandbox.vendor.in_flight == 0, timeout_seconds=20)
+    await pool.execute("UPDATE images SET not_before = safelight.now(), admitted_at = NULL, queue_row_id = NULL")
+    hint = await admit_again(pool, queue)
+    other = await asyncpg.connect(database)
+    async with pipeline_of(settings, pool, await register(pool)) as pipeline:
+        holding = other.transaction()
+        await holding.start()
+        await other.execute("LOCK TABLE safelight.gates IN EXCLUSIVE MODE")
+        working = asyncio.create_task(run(pipeline, hint))
+        await until(pool, REPORT_WAITS)
+        found = await swept(settings, pool, queue)
+        await holding.rollback()
+        await other.close()
+        await working
+    assert (found.receipts, found.leftovers) == (0, 0)
+
+    async with running(settings):
+        assert await ended(pool, job_id) is JobStatus.COMPLETED
+    assert (await history(pool, job_id), requests_sent(sandbox)) == (["settled"], 1)

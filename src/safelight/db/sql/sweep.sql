@@ -63,9 +63,10 @@ RETURNING a.id;
 
 -- name: attempts_of_receipts
 -- What is known of the attempts that staged bytes belong to; `in_hand`: the owner lives ($2 = lease in seconds) and is
--- about to say so itself; `is_needed`: the image may still be made from these bytes, and its job was not removed.
+-- about to say so itself, of a job at the vendor whoever asks after it by now; `is_needed`: the image may still be made
+-- from these bytes, and its job was not removed.
 SELECT a.id, a.status, a.image_row_id, i.status <> 'completed' AND j.removed_at IS NULL AS is_needed,
-       i.claim_token = a.claim_token AND worker_lives(i.worker_id, $2) AS in_hand
+       (i.claim_token = a.claim_token OR a.status = 'submitted') AND worker_lives(i.worker_id, $2) AS in_hand
 FROM attempts AS a JOIN images AS i ON i.row_id = a.image_row_id JOIN jobs AS j ON j.id = i.job_id
 WHERE a.id = ANY($1::text[]);
 
