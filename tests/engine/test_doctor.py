@@ -219,6 +219,18 @@ async def test_an_idle_worker_of_another_provider_is_none_that_an_image_could_go
     assert backlog.meaning == "All 1 slots of the living workers that know `placeholder` are in use."
 
 
+@pytest.mark.usefixtures("job")
+async def test_what_a_draining_worker_still_makes_is_not_why_an_image_waits(pool: asyncpg.Pool, database: str) -> None:
+    await with_worker(pool, slots=1)
+    await pool.execute("UPDATE workers SET draining = true")
+    await pool.execute(READY)
+    await pool.execute(LIVE.format("generating") + " WHERE position = 1")
+    await pool.execute("UPDATE images SET worker_id = (SELECT id FROM workers) WHERE position = 1")
+    await with_worker(pool, slots=1)
+    backlog = (await seen(database))["backlog"]
+    assert backlog.meaning == "Nothing stands in its way, and yet nobody takes it."
+
+
 async def test_a_database_without_our_tables_needs_a_migration(postgres: str) -> None:
     checks = await seen(postgres)
     assert checks["schema"].verdict is Verdict.PROBLEM

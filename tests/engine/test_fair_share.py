@@ -137,6 +137,31 @@ async def test_the_slots_of_a_worker_are_for_the_providers_that_it_serves(
     assert await running(pool) == {"flood": 4, "few": 4}
 
 
+@pytest.mark.parametrize("others", [0, 1])
+async def test_what_a_worker_that_drains_still_makes_keeps_no_other_idle(
+    others: int, pool: asyncpg.Pool, queue: asyncpg.Pool
+) -> None:
+    """In a rolling upgrade the next worker begins at once, and not when the calls of the one before are over."""
+    leaving = await register(pool, slots=4)
+    await account(pool, "flood", images=20)
+    assert await admit(queue, max_concurrency={"placeholder": 50}, lease_seconds=ANY_LEASE) == 4
+    await pool.execute(
+        "UPDATE images SET status = 'generating', claim_token = gen_random_uuid(), worker_id = $1, admitted_at = NULL"
+        " WHERE admitted_at IS NOT NULL",
+        leaving,
+    )
+    await pool.execute("UPDATE workers SET draining = true")
+    await register(pool, slots=4)
+    for _ in range(others):
+        other = await register(pool, slots=4)
+        await pool.execute("UPDATE workers SET providers = '{other}' WHERE id = $1", other)
+    assert await admit(queue, max_concurrency={"placeholder": 50}, lease_seconds=ANY_LEASE) == 4
+    await pass_time(pool, 3600)
+    bounds = Bounds(max_concurrency={"placeholder": 50}, requests_per_minute={})
+    found = await suspects(pool, bounds, lease_seconds=ANY_LEASE, for_seconds=60)
+    assert Counter(each.cause.value for each in found) == {"not_worked_on": 4, "not_taken": 4}, "others wait for a slot"
+
+
 async def test_an_account_has_no_more_made_than_it_may_and_leaves_its_places_to_others(
     pool: asyncpg.Pool, queue: asyncpg.Pool
 ) -> None:

@@ -304,9 +304,9 @@ def _why_it_waits(image: asyncpg.Record, gate: asyncpg.Record | None, bounds: Bo
         return Verdict.OK, f"All {calls_allowed} calls that `{provider}` allows at once are in use.", ""
     if calls_a_minute is not None and image["minute_calls"] >= calls_a_minute:
         return Verdict.OK, f"All {calls_a_minute} calls that `{provider}` is given in a minute are used.", ""
-    if image["all_calls"] >= image["slots"]:
+    if image["slots_taken"] >= image["slots"]:
         return Verdict.OK, f"All {image['slots']} slots of the living workers are in use.", ""
-    if image["provider_calls"] >= image["provider_slots"]:
+    if image["provider_slots_taken"] >= image["provider_slots"]:
         slots = image["provider_slots"]
         return Verdict.OK, f"All {slots} slots of the living workers that know `{provider}` are in use.", ""
     if is_late:

@@ -10,7 +10,8 @@ SELECT pg_advisory_xact_lock(hashtext('safelight.admission'));
 --
 -- Nothing comes back where nothing can start: no more than a provider's free concurrency ($1, $2), what is left of its
 -- requests per minute ($3, NULL for no limit) and the free slots of live workers ($4 = lease in seconds) in all, and of
--- those that serve the provider. A call that may still answer counts against its provider and its account, whoever
+-- those that serve the provider. What a worker that drains still makes takes no slot of theirs. A call that may still
+-- answer counts against its provider and its account, whoever
 -- made it. Nothing is bought behind a shut gate, but for one image as its probe when that is due. A gate of a whole account
 -- at the vendor that is shut gets one probe over all of its models.
 --
@@ -20,11 +21,15 @@ SELECT pg_advisory_xact_lock(hashtext('safelight.admission'));
 WITH RECURSIVE live AS (
     SELECT providers, slots FROM workers
     WHERE NOT draining AND heartbeat_at > safelight.now() - make_interval(secs => $4)
+), leaving AS MATERIALIZED (
+    SELECT id FROM workers WHERE draining AND heartbeat_at > safelight.now() - make_interval(secs => $4)
 ), held AS MATERIALIZED (
-    SELECT row_id, provider, account, lane, status FROM images
+    SELECT row_id, provider, account, lane, status,
+           lane = 'buy' AND (worker_id IN (SELECT id FROM leaving)) IS NOT TRUE AS takes_slot
+    FROM images
     WHERE status IN ('processing', 'generating', 'uploading') OR (status = 'queued' AND admitted_at IS NOT NULL)
 ), room AS MATERIALIZED (
-    SELECT greatest(coalesce(sum(slots), 0) - (SELECT count(*) FROM held WHERE lane = 'buy'), 0)::int AS to_buy FROM live
+    SELECT greatest(coalesce(sum(slots), 0) - (SELECT count(*) FROM held WHERE takes_slot), 0)::int AS to_buy FROM live
 ), busy AS MATERIALIZED (
     SELECT provider, account, row_id FROM held WHERE lane = 'buy'
     UNION
@@ -35,7 +40,7 @@ WITH RECURSIVE live AS (
     SELECT p.name,
            least(p.cap - (SELECT count(*) FROM busy WHERE busy.provider = p.name),
                  (SELECT sum(slots) FROM live WHERE p.name = ANY(live.providers))
-                     - (SELECT count(*) FROM held WHERE held.provider = p.name AND held.lane = 'buy'),
+                     - (SELECT count(*) FROM held WHERE held.provider = p.name AND held.takes_slot),
                  p.per_minute - (SELECT count(*) FROM held
                                  WHERE held.provider = p.name AND held.lane = 'buy'
                                    AND held.status IN ('queued', 'processing'))

@@ -40,7 +40,8 @@ SELECT i.job_id, i.id, i.provider, i.model, i.stop IS NOT NULL AS is_to_stop, i.
         WHERE a.image_row_id = i.row_id AND a.status = 'sent') AS answer_open_seconds,
        EXISTS (SELECT FROM attempts AS a WHERE a.image_row_id = i.row_id AND a.status = 'submitted') AS is_at_vendor,
        (SELECT paused_at IS NOT NULL FROM installation) AS is_paused,
-       live.slots, live.provider_slots, live.serves_provider, held.all_calls, held.provider_calls,
+       live.slots, live.provider_slots, live.serves_provider,
+       held.slots_taken, held.provider_slots_taken, held.provider_calls,
        held.unsent_calls + recent.calls AS minute_calls
 FROM i
 CROSS JOIN LATERAL (
@@ -50,9 +51,13 @@ CROSS JOIN LATERAL (
     FROM workers AS w WHERE NOT w.draining AND worker_lives(w.id, $1)
 ) AS live
 CROSS JOIN LATERAL (
-    SELECT count(*)::int AS all_calls, (count(*) FILTER (WHERE h.provider = i.provider))::int AS provider_calls,
+    SELECT (count(*) FILTER (WHERE NOT leaves.with_it))::int AS slots_taken,
+           (count(*) FILTER (WHERE NOT leaves.with_it AND h.provider = i.provider))::int AS provider_slots_taken,
+           (count(*) FILTER (WHERE h.provider = i.provider))::int AS provider_calls,
            (count(*) FILTER (WHERE h.provider = i.provider AND h.status IN ('queued', 'processing')))::int AS unsent_calls
     FROM images AS h
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM workers AS w WHERE w.id = h.worker_id AND w.draining
+                                       AND worker_lives(w.id, $1)) AS with_it) AS leaves
     WHERE h.lane = 'buy' AND h.row_id <> i.row_id
       AND (h.status IN ('processing', 'generating', 'uploading') OR (h.status = 'queued' AND h.admitted_at IS NOT NULL))
 ) AS held

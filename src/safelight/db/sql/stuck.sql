@@ -13,8 +13,12 @@
 WITH RECURSIVE live AS MATERIALIZED (
     SELECT providers, slots, finish_slots FROM workers
     WHERE NOT draining AND heartbeat_at > safelight.now() - make_interval(secs => $4)
+), leaving AS MATERIALIZED (
+    SELECT id FROM workers WHERE draining AND heartbeat_at > safelight.now() - make_interval(secs => $4)
 ), held AS MATERIALIZED (
-    SELECT row_id, provider, account, lane, status FROM images
+    SELECT row_id, provider, account, lane, status,
+           lane = 'buy' AND (worker_id IN (SELECT id FROM leaving)) IS NOT TRUE AS takes_slot
+    FROM images
     WHERE status IN ('processing', 'generating', 'uploading') OR (status = 'queued' AND admitted_at IS NOT NULL)
 ), full_account AS MATERIALIZED (
     SELECT a.id FROM accounts AS a
@@ -33,7 +37,7 @@ WITH RECURSIVE live AS MATERIALIZED (
            array_agg(fingerprint) FILTER (WHERE status = 'received') AS received
     FROM attempts WHERE status IN ('sent', 'submitted', 'received') GROUP BY image_row_id
 ), room AS MATERIALIZED (
-    SELECT coalesce(sum(slots), 0) - (SELECT count(*) FROM held WHERE lane = 'buy') AS to_buy,
+    SELECT coalesce(sum(slots), 0) - (SELECT count(*) FROM held WHERE takes_slot) AS to_buy,
            coalesce(sum(finish_slots), 0) - (SELECT count(*) FROM held WHERE lane = 'finish') AS to_finish,
            count(*) > 0 AS has_workers
     FROM live
@@ -57,7 +61,7 @@ WITH RECURSIVE live AS MATERIALIZED (
       AND (NOT served.is_served
            OR ((SELECT to_buy FROM room) > 0
                AND (SELECT sum(slots) FROM live WHERE l.provider = ANY (live.providers))
-                   > (SELECT count(*) FROM held WHERE held.provider = l.provider AND held.lane = 'buy')
+                   > (SELECT count(*) FROM held WHERE held.provider = l.provider AND held.takes_slot)
                AND coalesce(p.cap > (SELECT count(*) FROM held WHERE held.provider = l.provider AND held.lane = 'buy')
                                     + (SELECT count(*) FROM attempts AS a
                                        WHERE a.status IN ('sent', 'submitted') AND a.provider = l.provider
