@@ -362,6 +362,19 @@ async def test_old_messages_are_forgotten_with_their_lanes(pool: asyncpg.Pool, r
     assert await pool.fetchval("SELECT count(*) FROM webhook_lanes") == 1
 
 
+async def test_only_what_is_taken_is_locked(pool: asyncpg.Pool):
+    """A look that has little room would else write to the rows of every endpoint for which something waits."""
+    for name in ("a", "b", "c"):
+        await endpoint(pool, f"https://{name}.example/", "job.created")
+    for _ in range(20):
+        await job(pool)
+    free = "SELECT row_number() OVER () FROM (SELECT FROM webhook_lanes FOR NO KEY UPDATE SKIP LOCKED) AS each"
+    async with pool.acquire() as conn, conn.transaction():
+        taken = await conn.fetch(_SQL.claim_lanes, 2, 16, 10.0, 60.0, 4, 2)
+        left = await pool.fetch(free)
+    assert (len(taken), len(left)) == (2, 58)
+
+
 async def test_looking_for_lanes_reads_no_table_from_end_to_end(pool: asyncpg.Pool):
     await pool.execute(
         "INSERT INTO webhook_lanes (endpoint_id, lane, site, next_at)"

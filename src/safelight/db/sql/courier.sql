@@ -2,8 +2,8 @@
 -- Takes lanes whose time has come, at most $1 of them and $2 at a time of one site, under a lease of $3 seconds; one at a
 -- time of a site that has failed for $4 seconds, and more than $5 of a site only among the first $6, so that many which
 -- hang do not fill a process. Sites are looked up one after the other in the index, so that what waits at one is passed
--- over and not walked; their lanes are taken in turns. One process asks at a time; the answer to others is nothing, and
--- nobody waits. While a lane was due and not taken, it was not its receiver who failed.
+-- over and not walked; their lanes are taken in turns, and only what is taken is locked. One process asks at a time; the
+-- answer to others is nothing, and nobody waits. While a lane was due and not taken, it was not its receiver who failed.
 WITH RECURSIVE turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext('safelight.courier')) AS is_ours
 ), sites AS (
@@ -23,15 +23,18 @@ WITH RECURSIVE turn AS MATERIALIZED (
                              SELECT FROM webhook_endpoints AS e
                              WHERE e.site = sites.site AND e.disabled_at IS NULL AND e.deleted_at IS NULL
                                AND e.failing_since <= safelight.now() - make_interval(secs => $4))
-                         THEN 1 ELSE $2::int END AS most) AS bound,
+                         THEN 1 WHEN $6 > 0 THEN $2::int ELSE least($2, $5) END AS most) AS bound,
          LATERAL (SELECT w.endpoint_id, w.lane, w.next_at FROM webhook_lanes AS w
                   WHERE w.site = sites.site AND w.next_at <= safelight.now()
-                  ORDER BY w.next_at LIMIT greatest(bound.most - busy.lanes, 0)
-                  FOR NO KEY UPDATE SKIP LOCKED) AS l
+                  ORDER BY w.next_at LIMIT greatest(bound.most - busy.lanes, 0)) AS l
 ), ranked AS (
     SELECT endpoint_id, lane, in_turn, row_number() OVER (ORDER BY in_turn, next_at) AS place FROM due
 ), taken AS (
-    SELECT endpoint_id, lane FROM ranked WHERE place <= $1 AND (in_turn <= $5 OR place <= $6)
+    SELECT l.endpoint_id, l.lane FROM ranked AS r,
+         LATERAL (SELECT w.endpoint_id, w.lane FROM webhook_lanes AS w
+                  WHERE w.endpoint_id = r.endpoint_id AND w.lane = r.lane AND w.next_at <= safelight.now()
+                  FOR NO KEY UPDATE SKIP LOCKED) AS l
+    WHERE r.place <= $1 AND (r.in_turn <= $5 OR r.place <= $6)
 )
 UPDATE webhook_lanes AS l
 SET claim_token = gen_random_uuid(), next_at = safelight.now() + make_interval(secs => $3),
