@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 import pytest
+import pyvips
 from children import rendering_children
 from pictures import encoded, noise
 from PIL import Image
@@ -258,3 +259,16 @@ async def test_a_whole_picture_that_there_is_no_memory_for_is_not_called_damaged
     half = data[: len(data) // 2]
     with pytest.raises(NotAnImage, match="truncated"):
         await render_pool.verify(half)
+
+
+async def test_a_large_picture_of_many_bits_that_is_damaged_is_not_taken_for_one_without_memory(
+    render_pool: RenderPool,
+) -> None:
+    """It would be tried again and again, and an upload of it answered as a failure of ours."""
+    deep = pyvips.Image.black(7300, 5400, bands=4).cast("ushort").copy(interpretation="rgb16")
+    data = bytearray(deep.write_to_buffer(".avif", bitdepth=12, effort=0))
+    middle = slice(len(data) // 2, len(data) // 2 + 400)
+    data[middle] = bytes(byte ^ 0xA5 for byte in data[middle])
+
+    with pytest.raises(NotAnImage, match="damaged"):
+        await render_pool.verify(bytes(data))

@@ -33,8 +33,9 @@ _VIPS_FAILS = (pyvips.Error, UnicodeDecodeError)
 """Its message may quote the file, and the binding takes it for UTF-8."""
 _OPENING_TAKES_BYTES = 4 * MAX_PIXELS
 """At most: for a WebP its loader makes room for all of the pixels."""
-_DECODER_TAKES: Mapping[Format, int] = {"png": 4, "jpeg": 4, "webp": 7, "avif": 6}
-"""Memory that decoding a picture takes at most, in bytes for each byte of its pixels. Measured at 40 megapixels."""
+_DECODER_TAKES: Mapping[Format, tuple[int, int]] = {"png": (4, 8), "jpeg": (4, 8), "webp": (7, 14), "avif": (7, 10)}
+"""Memory that decoding a picture takes at most, in bytes for each sample of its pixels: of 8 bits, and of more.
+Measured at 40 megapixels; so much a process has."""
 
 Size = tuple[int, int]
 
@@ -123,8 +124,8 @@ def _decoded(header: pyvips.Image, format_: Format, size: Size) -> pyvips.Image:
     try:
         return header.copy_memory()
     except _VIPS_FAILS as error:
-        sample_bytes = 2 if header.format == "ushort" else 1
-        _check_memory(_DECODER_TAKES[format_] * size[0] * size[1] * header.bands * sample_bytes)
+        sample_bytes = _DECODER_TAKES[format_][header.format == "ushort"]
+        _check_memory(sample_bytes * size[0] * size[1] * header.bands)
         raise _damaged(format_, error) from error
 
 
