@@ -220,9 +220,10 @@ class World:
         await mine.under_way(self.pool.execute("DELETE FROM pgqueuer WHERE id = $1", hint.queue_row_id))
 
     async def beat(self, process: Process) -> None:
-        """A heartbeat as the worker makes it."""
+        """A heartbeat as the worker makes it, and what it sees to after each."""
         assert process.worker is not None
         await process.worker._beat(cast(asyncpg.Connection, SteppedPool(self.pool, process)), Capacity(slots=4))
+        await process.worker._look_after(Capacity(slots=4))
 
     async def close(self) -> None:
         for each in self.processes:

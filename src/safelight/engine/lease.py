@@ -122,7 +122,7 @@ async def _claim(conn: Any, hints: Sequence[Hint], worker_id: WorkerId, lease_se
     return [_lease(row) for row in rows]
 
 
-async def owned_by(conn: asyncpg.Connection, worker_id: WorkerId) -> list[Lease]:
+async def owned_by(conn: asyncpg.Pool | asyncpg.Connection, worker_id: WorkerId) -> list[Lease]:
     """Every image that this worker owns, as it stands."""
     return [_lease(row) for row in await conn.fetch(_SQL.owned_by, worker_id)]
 
@@ -131,7 +131,7 @@ async def owner_of(pool: asyncpg.Pool, row_id: ImageRowId) -> WorkerId | None:
     return await pool.fetchval(_SQL.owner, row_id)
 
 
-async def refund_crashes(conn: asyncpg.Connection, worker_id: WorkerId) -> None:
+async def refund_crashes(conn: asyncpg.Pool | asyncpg.Connection, worker_id: WorkerId) -> None:
     """This worker was taken for dead and is not: the crashes counted on it are taken back."""
     await conn.execute(_SQL.refund_crashes, worker_id)
 

@@ -105,6 +105,7 @@ class Worker:
         self._chores = tuple(chores)
         self._id = pipeline.worker_id
         self._at_work: Counter[ImageRowId] = Counter()
+        self._was_silent = False
         buying = {image_entrypoint(name): self._handle for name in pipeline.providers}
         self._dispatchers = [
             self._dispatcher(buying, slots=capacity.slots, name="images"),
@@ -119,6 +120,7 @@ class Worker:
         async with asyncio.TaskGroup() as loops:
             background = [
                 loops.create_task(self._beat_for_ever(self._capacity)),
+                loops.create_task(self._look_after_for_ever(self._capacity)),
                 loops.create_task(self._admission.run()),
                 loops.create_task(self._sweep_for_ever()),
                 loops.create_task(self._tidy_for_ever()),
@@ -133,12 +135,13 @@ class Worker:
         """One image and nothing else, under beats of its own; admission gives this worker nothing."""
         nothing = Capacity(slots=0, finish_slots=0)
         await self._register(nothing)
-        beats = asyncio.create_task(self._beat_for_ever(nothing))
+        beside = [asyncio.create_task(each(nothing)) for each in (self._beat_for_ever, self._look_after_for_ever)]
         try:
             if lease := await self._pipeline.claim(hint):
                 await self._pipeline.work(lease)
         finally:
-            beats.cancel()
+            for task in beside:
+                task.cancel()
             await self._leave()
 
     def drain(self) -> None:
@@ -169,7 +172,7 @@ class Worker:
                 await self._run_isolated(hint)
             elif lease is not None:
                 await self._pipeline.work(lease)
-        except Exception as error:  # the one place around an attempt: the next beat hands the image back
+        except Exception as error:  # the one place around an attempt: the next look hands the image back
             log.error("an image's step broke off", image_row=hint.row_id, **log_fields(lease), exc_info=error)
         finally:
             self._at_work[hint.row_id] -= 1
@@ -211,13 +214,27 @@ class Worker:
             await asyncio.sleep(min(self._timing.beat_seconds, 1.0))
 
     async def _beat(self, conn: asyncpg.Connection, capacity: Capacity) -> None:
+        """Waits for nothing that images may wait for: no pool, and no row but the worker's own."""
         was_stale = await conn.fetchval(_SQL.beat, self._id, self._timing.lease_seconds)
         if was_stale is None:
-            await self._register(capacity)
-        if was_stale is not False:
-            await refund_crashes(conn, self._id)
+            await self._register(capacity, conn)
+        self._was_silent |= was_stale is not False
+
+    async def _look_after_for_ever(self, capacity: Capacity) -> None:
+        while True:
+            try:
+                await self._look_after(capacity)
+            except Exception as error:  # whatever it was, it is looked at again
+                log.warning("could not look after own images", error=type(error).__name__)
+            await asyncio.sleep(self._timing.beat_seconds)
+
+    async def _look_after(self, capacity: Capacity) -> None:
+        """Of this worker's images, those that nobody works on are handed back, and what is to be stopped is."""
+        if self._was_silent:
+            await refund_crashes(self._databases.pool, self._id)
+            self._was_silent = False
         await self._look_at_stops()
-        for lease in await owned_by(conn, self._id):
+        for lease in await owned_by(self._databases.pool, self._id):
             if not self._at_work[lease.row_id] and capacity.slots:
                 await settle.hand_back(self._databases.pool, lease, retry_unit_seconds=self._timing.retry_unit_seconds)
 
@@ -267,8 +284,8 @@ class Worker:
         except (TimeoutError, asyncpg.PostgresError, *CONNECTION_LOST) as error:
             log.warning("could not announce the drain", error=type(error).__name__)
 
-    async def _register(self, capacity: Capacity) -> None:
-        await self._databases.pool.execute(
+    async def _register(self, capacity: Capacity, conn: asyncpg.Connection | None = None) -> None:
+        await (conn or self._databases.pool).execute(
             _SQL.register_worker,
             self._id,
             socket.gethostname(),
