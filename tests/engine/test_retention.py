@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 import orjson
@@ -15,9 +16,10 @@ from safelight.engine.control import retry
 from safelight.engine.journal import append_event, locked_job
 from safelight.engine.retention import forget_events
 from safelight.engine.submit import submit
-from safelight.engine.sweep import sweep
+from safelight.engine.sweep import Findings, sweep
 from safelight.engine.timing import Timing
 from safelight.settings import Settings
+from safelight.storage.local_staging import LocalStaging
 from tests.engine.by_hand import pass_time, staging_of
 from tests.engine.test_long_backlog import fill, nodes, read
 from tests.orders import image, job_row, order
@@ -125,3 +127,38 @@ async def test_jobs_whose_log_is_gone_are_not_looked_at_again(pool: asyncpg.Pool
     [row] = await pool.fetch("EXPLAIN (ANALYZE, FORMAT JSON) " + load("retention").forget_events, KEEP, 2000)
     plan = orjson.loads(row[0])[0]["Plan"]
     assert sum(read(node) for node in nodes(plan) if node.get("Relation Name") == "jobs") < 5
+
+
+async def test_the_log_of_dispatch_is_forgotten_in_steps_however_much_of_it_has_come_together(
+    pool: asyncpg.Pool, queue: asyncpg.Pool, tmp_path: Path
+) -> None:
+    """As after days in which nobody swept: all at once it would take longer than a statement may, each time anew."""
+    await pool.execute("CREATE TABLE steps (n bigint)")
+    await pool.execute(
+        "CREATE FUNCTION note_step() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO steps SELECT count(*) FROM gone; RETURN NULL; END $$"
+    )
+    await pool.execute(
+        "CREATE TRIGGER note_step AFTER DELETE ON pgqueuer_log REFERENCING OLD TABLE AS gone"
+        " FOR EACH STATEMENT EXECUTE FUNCTION note_step()"
+    )
+    await pool.execute(
+        "INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint)"
+        " SELECT now() - make_interval(days => 2 * (n % 2)), n, 'queued', 0, 'finish'"
+        " FROM generate_series(1, 50000) AS n"
+    )
+    assert await sweep(pool, queue, LocalStaging(tmp_path), timing=Timing()) == Findings()
+    assert await pool.fetchval("SELECT count(*) FROM pgqueuer_log") == 25_000
+    assert await pool.fetchval("SELECT max(n) FROM steps") <= 10_000
+
+
+async def test_what_cannot_be_forgotten_keeps_nothing_else_from_being_forgotten(
+    pool: asyncpg.Pool, queue: asyncpg.Pool, tmp_path: Path
+) -> None:
+    await pool.execute(
+        "INSERT INTO notices (at, type, provider, model, data)"
+        " VALUES (now() - interval '1 year', 'provider.paused', 'p', '', '{}')"
+    )
+    await pool.execute("DROP TABLE pgqueuer_log")
+    assert await sweep(pool, queue, LocalStaging(tmp_path), timing=Timing()) == Findings()
+    assert await pool.fetchval("SELECT count(*) FROM notices") == 0

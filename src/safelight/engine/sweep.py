@@ -101,9 +101,10 @@ async def sweep(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, *, ti
 async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timing: Timing) -> Findings:
     """Every rule, each on its own: one that fails is logged and stops no other."""
 
-    async def found(name: str, rule: Awaitable[int]) -> int:
+    async def found(name: str, rule: Awaitable[object]) -> int:
         try:
-            return await rule
+            count = await rule
+            return count if isinstance(count, int) else 0
         except Exception as error:  # a rule is a long-running loop's step: the next sweep tries it again
             log.warning("a rule of the sweep failed", rule=name, error=type(error).__name__)
             return 0
@@ -130,11 +131,11 @@ async def _heal(pool: asyncpg.Pool, queue: asyncpg.Pool, staging: Staging, timin
         released=await found("released", _release_holds(pool, timing)),
         moved_on=await found("moved_on", _leave_shut_providers(pool)),
     )
-    await pool.execute(_SQL.forget_workers, _FORGET_WORKERS_SECONDS)
-    await forget_turns(pool)
-    await dispatch.prune_log(pool, older_than=_KEEP_QUEUE_LOG)
-    await gates.forget_notices(pool)
-    await found("forgotten", forget_events(pool, older_than=timedelta(days=timing.event_retention_days)))
+    await found("old workers", pool.execute(_SQL.forget_workers, _FORGET_WORKERS_SECONDS))
+    await found("old turns", forget_turns(pool))
+    await found("old log of dispatch", dispatch.prune_log(pool, older_than=_KEEP_QUEUE_LOG))
+    await found("old notices", gates.forget_notices(pool))
+    await found("old events", forget_events(pool, older_than=timedelta(days=timing.event_retention_days)))
     return findings
 
 
