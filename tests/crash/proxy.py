@@ -22,6 +22,8 @@ class Proxy:
     delay_seconds: float = 0.0
     is_gone: bool = False
     lost_commits: int = 0
+    cut_at: bytes | None = None
+    """The next connection that says this is cut, and only that one."""
     has_committed: asyncio.Event = field(default_factory=asyncio.Event)
     _is_silent: bool = False
     _marker: bytes | None = None
@@ -57,6 +59,9 @@ class Proxy:
             while data := await client.read(_CHUNK):
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)  # the slow network is what this plays
+                if self.cut_at is not None and self.cut_at in data:
+                    self.cut_at = None
+                    break
                 if self._marker is not None and self._marker in data:
                     doomed, self._marker = True, None
                 if doomed and b"COMMIT" in data:

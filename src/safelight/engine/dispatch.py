@@ -8,14 +8,16 @@ What the code below is shaped by, in PgQueuer 1.6:
 - settling matches the row's id only, so a worker that comes back from a stall deletes a live owner's row: the claim
   token makes that harmless, the sweep makes it temporary;
 - a handler that raises loses its row, so ours never does, and never asks PgQueuer for a retry;
-- a lost LISTEN connection is noticed late and a failed dequeue is reported only after every handler has ended, so both
-  are watched here, and a fresh QueueManager with a pool of its own takes over at once while the old one drains.
+- a lost LISTEN connection is noticed late, and whatever breaks an intake's loop (a question that fails, a probe that
+  nobody hears) is reported only after every handler has ended, so all of it is watched here, and a fresh QueueManager
+  with a pool of its own takes over at once while the old one drains.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -182,7 +184,8 @@ class Dispatcher:
             intake.close()
 
     async def _manage(self, pool: asyncpg.Pool, intake: _Intake) -> None:
-        manager = QueueManager(_queries(_WatchedDriver(pool, intake), intake))
+        manager = _WatchedManager(_queries(_WatchedDriver(pool, intake), intake))
+        manager.intake = intake
         intake.manager = manager
         if intake.broken.is_set() or self._stopping.is_set():
             return
@@ -212,8 +215,18 @@ class _Intake:
             self.manager.shutdown.set()
 
 
+class _WatchedManager(QueueManager):
+    """Reports a failed probe of its LISTEN connection when it fails."""
+
+    intake: _Intake | None = None
+
+    async def listener_healthy(self, *args: Any, **kwargs: Any) -> models.HealthCheckEvent:
+        with _closing(self.intake):
+            return await super().listener_healthy(*args, **kwargs)
+
+
 class _WatchedQueries(Queries):
-    """Reports a failed dequeue when it happens. It asks nothing about rows that are due later: ours are due at once."""
+    """Reports a question of the loop when it fails. It asks nothing about rows that are due later: ours are due at once."""
 
     intake: _Intake | None = None
 
@@ -231,12 +244,23 @@ class _WatchedQueries(Queries):
         await super().notify_health_check(health_check_event_id)
 
     async def dequeue(self, *args: Any, **kwargs: Any) -> list[models.Job]:
-        try:
+        with _closing(self.intake):
             return await super().dequeue(*args, **kwargs)
-        except Exception:
-            if self.intake is not None:
-                self.intake.close()
-            raise
+
+    async def eligible_queued_work(self, entrypoints: list[types.QueueEntrypoint]) -> int:
+        with _closing(self.intake):
+            return await super().eligible_queued_work(entrypoints)
+
+
+@contextmanager
+def _closing(intake: _Intake | None) -> Iterator[None]:
+    """What breaks in here breaks the intake's loop, which is over from this moment."""
+    try:
+        yield
+    except Exception:
+        if intake is not None:
+            intake.close()
+        raise
 
 
 class _WatchedDriver(AsyncpgPoolDriver):
