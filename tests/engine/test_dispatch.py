@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from safelight.domain.ids import ImageRowId
-from safelight.engine.dispatch import FINISH, Admitted, Dispatcher, enqueue
+from safelight.engine.dispatch import FINISH, Admitted, Dispatcher, enqueue, notify_stop
 from safelight.engine.lease import Hint
 from tests.crash.proxy import proxy_to
 
@@ -84,3 +84,24 @@ async def test_an_intake_that_breaks_in_a_question_takes_no_slot_along(
             await hand_out(queue, 2)
             assert await bench.next_begun() == 2
             assert bench.ended == 0
+
+
+async def test_a_look_at_what_is_to_stop_that_fails_leaves_nothing_behind_that_nobody_waits_for(
+    database: str, queue: asyncpg.Pool
+) -> None:
+    bench, noticed = Bench(), asyncio.Event()
+
+    async def fail(_hint: Hint) -> None:
+        noticed.set()
+        raise ConnectionResetError
+
+    queue_row_id = await hand_out(queue, 1)
+    async with dispatching(database, bench, stop_noticed=fail) as (dispatcher, running):
+        assert await bench.next_begun() == 1
+        async with asyncio.timeout(10):
+            await notify_stop(queue, [queue_row_id])
+            await noticed.wait()
+        dispatcher.stop()
+        await asyncio.wait((running,), timeout=1)
+        assert not running.done(), "its handler is at work"
+    assert bench.ended == 1

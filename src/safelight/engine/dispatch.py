@@ -226,7 +226,7 @@ class _WatchedManager(QueueManager):
 
 
 class _WatchedQueries(Queries):
-    """Reports a question of the loop when it fails. It asks nothing about rows that are due later: ours are due at once."""
+    """Reports a question of the loop when it fails. Nothing is asked about rows that are due later, as ours are not."""
 
     intake: _Intake | None = None
 
@@ -324,7 +324,10 @@ def _detached(
         with context.cancellation:
             await asyncio.wait((task,))
         if not task.done():
-            await stop_noticed(hint)
+            try:
+                await stop_noticed(hint)
+            except Exception as error:  # the worker looks again by itself, and its work is waited for whatever happens
+                log.warning("could not look at what is to be stopped", error=type(error).__name__)
             await asyncio.wait((task,))
 
     return handle
