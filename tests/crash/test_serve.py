@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,6 +95,17 @@ class Service:
         await self.process.wait()
         await asyncio.to_thread(psutil.wait_procs, [*mine, *server], 20)
 
+    async def worker(self) -> psutil.Process:
+        """The first one that lives. Looked for again and again: `serve` tells nobody."""
+        assert self.process is not None
+        async with asyncio.timeout(30):
+            while True:
+                for each in psutil.Process(self.process.pid).children():
+                    with suppress(psutil.NoSuchProcess):
+                        if each.cmdline()[-1:] == ["worker"]:
+                            return each
+                await asyncio.sleep(0.02)
+
     def pid_of(self, name: str) -> int:
         return int((self.home / "run" / f"{name}.pid").read_text())
 
@@ -142,6 +154,16 @@ async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) 
             assert (await client.wait(job.id)).status is JobStatus.COMPLETED
     await service.stop()
     assert 6 <= vendor.bill.charged_calls <= 12, "each call was lost with its worker and bought again once"
+
+
+async def test_a_process_whose_pid_file_cannot_be_written_is_started_again_all_the_same(service: Service) -> None:
+    (service.home / "run" / "worker-1.pid").mkdir(parents=True)
+    await service.start()
+    first = await service.worker()
+    first.kill()
+    await asyncio.to_thread(first.wait, 20)
+    assert await service.worker() != first
+    await service.stop()
 
 
 @pytest.mark.slow

@@ -237,15 +237,11 @@ class _Child:
         while not stopping.is_set():
             loop = asyncio.get_running_loop()
             started_at = loop.time()
-            # A session of its own: the terminal's Ctrl-C is `serve`'s to pass on.
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command, env=self._environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
-            )
-            self._pid_file.write_text(f"{self._process.pid}\n")
-            if stopping.is_set():  # told to stop while this one was being started
-                self.signal(signal.SIGTERM)
-            code = await self._process.wait()
-            self._pid_file.unlink(missing_ok=True)
+            try:
+                code = await self._run(stopping)
+            except OSError as error:  # no memory for another process, say
+                log.error("a process cannot be started", name=self._name, error=type(error).__name__)
+                code = None
             if stopping.is_set():
                 return
             failures = 0 if loop.time() - started_at > 30 else failures + 1
@@ -253,6 +249,23 @@ class _Child:
             log.warning("process ended; starting it again", name=self._name, code=code, after_seconds=pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), pause)
+
+    async def _run(self, stopping: asyncio.Event) -> int:
+        """Its exit code, once it has ended. Raises OSError when there is no such process."""
+        # A session of its own: the terminal's Ctrl-C is `serve`'s to pass on.
+        self._process = process = await asyncio.create_subprocess_exec(
+            *self._command, env=self._environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        try:
+            self._pid_file.write_text(f"{process.pid}\n")
+        except OSError as error:
+            log.warning("a pid file cannot be written", name=self._name, error=type(error).__name__)
+        if stopping.is_set():  # told to stop while this one was being started
+            self.signal(signal.SIGTERM)
+        code = await process.wait()
+        with contextlib.suppress(OSError):
+            self._pid_file.unlink()
+        return code
 
     def signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
