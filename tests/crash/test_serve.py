@@ -18,6 +18,7 @@ import pytest
 
 from safelight.client import SafelightClient
 from safelight.db.embedded import EmbeddedServer
+from safelight.db.placement import lock_at_once
 from safelight.domain.lifecycle import JobStatus
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import child_environment
@@ -39,6 +40,10 @@ class Service:
 
     async def start(self, *words: str) -> None:
         """Returns when the API answers."""
+        await self.begin(*words)
+        await self.is_ready()
+
+    async def begin(self, *words: str) -> None:
         settings = {
             "home": self.home,
             "bind": f"127.0.0.1:{self.port}",
@@ -64,7 +69,6 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
-        await self.is_ready()
 
     async def is_ready(self) -> None:
         """Asked again and again, as an operator's own probe does: a service that is starting can tell nobody."""
@@ -87,13 +91,16 @@ class Service:
         """The machine's power goes: every process of the installation at once, PostgreSQL too."""
         assert self.process is not None
         mine = psutil.Process(self.process.pid).children(recursive=True)
-        postmaster = int((self.home / "pg" / "data" / "postmaster.pid").read_text().split()[0])
-        server = [psutil.Process(postmaster), *psutil.Process(postmaster).children(recursive=True)]
+        server = [self.postmaster, *self.postmaster.children(recursive=True)]
         for process in (psutil.Process(self.process.pid), *mine, *server):
             if process.is_running():
                 os.kill(process.pid, signal.SIGKILL)
         await self.process.wait()
         await asyncio.to_thread(psutil.wait_procs, [*mine, *server], 20)
+
+    @property
+    def postmaster(self) -> psutil.Process:
+        return psutil.Process(int((self.home / "pg" / "data" / "postmaster.pid").read_text().split()[0]))
 
     async def worker(self) -> psutil.Process:
         """The first one that lives. Looked for again and again: `serve` tells nobody."""
@@ -133,6 +140,12 @@ async def service(open_folder: Path, sandbox: RunningSandbox) -> AsyncIterator[S
     await asyncio.to_thread(EmbeddedServer(open_folder).destroy)
 
 
+def runs_a_server(home: Path) -> bool:
+    """Whether any process of an embedded server is left."""
+    with lock_at_once(home / "pg") as lock:
+        return lock is None
+
+
 def six_images() -> dict[str, object]:
     images = [{"id": f"img-{n}", "group": "g", "prompt": f"Picture {n}"} for n in range(6)]
     return {"images": images, "defaults": {"timeout_seconds": 3}}
@@ -156,6 +169,23 @@ async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) 
     assert 6 <= vendor.bill.charged_calls <= 12, "each call was lost with its worker and bought again once"
 
 
+async def test_an_embedded_database_that_was_killed_comes_back_and_the_job_goes_on(service: Service) -> None:
+    """As when the system had no memory left: PostgreSQL starts its backends again, but nobody starts it."""
+    await service.start()
+    vendor = service.sandbox.vendor
+    vendor.hold()
+    async with SafelightClient(service.url) as client:
+        job = (await client.submit(six_images())).job
+        assert await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
+        service.postmaster.kill()
+        vendor.release()
+        async with asyncio.timeout(60):
+            assert (await client.wait(job.id)).status is JobStatus.COMPLETED
+    assert vendor.bill.charged_calls == 6
+    await service.stop()
+    assert not runs_a_server(service.home), "what was started again is stopped, too"
+
+
 async def test_a_process_whose_pid_file_cannot_be_written_is_started_again_all_the_same(service: Service) -> None:
     (service.home / "run" / "worker-1.pid").mkdir(parents=True)
     await service.start()
@@ -164,6 +194,20 @@ async def test_a_process_whose_pid_file_cannot_be_written_is_started_again_all_t
     await asyncio.to_thread(first.wait, 20)
     assert await service.worker() != first
     await service.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_told_to_stop_while_the_database_is_being_made_it_leaves_none_behind(
+    number: signal.Signals, service: Service
+) -> None:
+    await service.begin()
+    assert service.process is not None
+    async with asyncio.timeout(30):
+        while not (service.home / "pg").exists():  # noqa: ASYNC110 - a process tells nobody
+            await asyncio.sleep(0.01)
+        service.process.send_signal(number)
+        assert await service.process.wait() == 0
+    assert not runs_a_server(service.home)
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -41,6 +41,8 @@ _READY_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
 _RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
 _REPORTED = 50
+
+T = TypeVar("T")
 
 
 class CannotStart(Exception):
@@ -112,32 +114,37 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
     host, port = address(settings.bind)
     run_folder = settings.home / "run"
     run_folder.mkdir(parents=True, exist_ok=True)
+    children: list[_Child] = []
+    stopping, stopped = asyncio.Event(), asyncio.Event()
+    _on_stop(stopping.set, at_once=lambda: _kill(children))
     with _only_serve(run_folder):
-        database = await provide_database(settings.database_url, home=settings.home, alone=True)
+        database = await _unless(stopping, provide_database(settings.database_url, home=settings.home, alone=True))
+        if database is None:
+            return 0
+        kept = asyncio.create_task(database.keep_running(stopped))
         try:
             is_open = not await _has_keys(settings, database.dsn)
-        except CannotStart:
-            await database.stop()
-            raise
-        if after_restore:
-            await _take_stock(settings, database.dsn)
-        stopping = asyncio.Event()
-        shared = {"database_url": database.dsn, "home": settings.home, "bind": settings.bind, "supervised": 1}
-        if settings.placeholder:
-            shared["placeholder"] = 1
-        environment = child_environment(shared)
-        children = [_Child("api", "api", environment, run_folder)]
-        children += [_Child(f"worker-{n}", "worker", environment, run_folder) for n in range(1, settings.workers + 1)]
-        _on_stop(stopping.set, at_once=lambda: [child.signal(signal.SIGKILL) for child in children])
-        kept = [asyncio.create_task(child.keep_running(stopping)) for child in children]
-        try:
-            if await _ready(host, port, stopping):
-                how = "open: there are no keys" if is_open else "requests need a key"
-                sys.stderr.write(f"Safelight is ready at http://{host}:{port} ({how})\n")
-            await stopping.wait()
+            if after_restore:
+                await _take_stock(settings, database.dsn)
+            shared = {"database_url": database.dsn, "home": settings.home, "bind": settings.bind, "supervised": 1}
+            if settings.placeholder:
+                shared["placeholder"] = 1
+            environment = child_environment(shared)
+            children.append(_Child("api", "api", environment, run_folder))
+            names = (f"worker-{n}" for n in range(1, settings.workers + 1))
+            children.extend(_Child(name, "worker", environment, run_folder) for name in names)
+            running = [asyncio.create_task(child.keep_running(stopping)) for child in children]
+            try:
+                if await _ready(host, port, stopping):
+                    how = "open: there are no keys" if is_open else "requests need a key"
+                    sys.stderr.write(f"Safelight is ready at http://{host}:{port} ({how})\n")
+                await stopping.wait()
+            finally:
+                stopping.set()
+                await _stop_all(children, running, settings.drain_seconds)
         finally:
-            stopping.set()
-            await _stop_all(children, kept, settings.drain_seconds)
+            stopped.set()
+            await asyncio.wait((kept,))
             await database.stop()
     return 0
 
@@ -220,6 +227,25 @@ async def _has_keys(settings: Settings, dsn: str) -> bool:
         f"`{settings.bind}` can be reached by others, and there is no API key; make one with "
         "`safelight keys create --admin`, or bind to 127.0.0.1"
     )
+
+
+async def _unless(stopping: asyncio.Event, begun: Coroutine[Any, Any, T]) -> T | None:
+    """What `begun` comes to; None when told to stop first: then it is cancelled, and has undone what it did."""
+    working, told = asyncio.create_task(begun), asyncio.create_task(stopping.wait())
+    await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        working.cancel()
+        await asyncio.wait((working,))
+    told.cancel()
+    return None if working.cancelled() else working.result()
+
+
+def _kill(children: Sequence[_Child]) -> None:
+    """All of them at once, or this process where there are none yet."""
+    if not children:
+        os._exit(1)
+    for child in children:
+        child.signal(signal.SIGKILL)
 
 
 class _Child:

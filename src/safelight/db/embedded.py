@@ -134,6 +134,11 @@ class EmbeddedServer:
                 )
             time.sleep(_POLL_SECONDS)
 
+    @property
+    def is_gone(self) -> bool:
+        """No process of this home's server is left, whoever ended it. Asks the kernel only."""
+        return _is_gone(self._place().area)
+
     def stop(self) -> None:
         """The server this object started is gone, its data written out; connections still open were closed.
         One that was only attached to goes on, and so does one that somebody started after ours had died,
@@ -304,19 +309,20 @@ def running_dsn(home: Path) -> str | None:
 def _shut_down(area: Path) -> None:
     """Fast, then immediate, then by force: the last two leave recovery to the next start."""
 
-    def is_gone() -> bool:
-        with lock_at_once(area) as lock:
-            return lock is not None
-
     for number, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
-        if is_gone():
+        if _is_gone(area):
             return
         if postmaster := _postmaster(area):
             with suppress(ProcessLookupError):  # killed; its children are about to notice
                 os.kill(postmaster.pid, number)
-        if _within(seconds, is_gone):
+        if _within(seconds, lambda: _is_gone(area)):
             return
     raise EmbeddedServerError(f"The PostgreSQL in `{area}` did not stop.")
+
+
+def _is_gone(area: Path) -> bool:
+    with lock_at_once(area) as lock:
+        return lock is not None
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:
