@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from safelight.domain.errors import Conflict, Gone, NotFound
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
 from safelight.engine.control import retry
-from safelight.engine.erasure import Keeping, clear, clear_removed, let_go, remove
+from safelight.engine.erasure import Eraser, Keeping, clear, clear_removed, let_go, remove
 from safelight.engine.journal import append_event, locked_job
 from safelight.engine.submit import submit
 from safelight.storage.blob_store import BlobMissing
@@ -37,6 +38,19 @@ class FailingStore(LocalBlobStore):
         if not self.room:
             raise OSError("the disk does not answer")
         self.room -= 1
+        await super().delete(key)
+
+
+class SlowStore(LocalBlobStore):
+    """Deletes when it is let."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.is_asked, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def delete(self, key: str) -> None:
+        self.is_asked.set()
+        await self.goes_on.wait()
         await super().delete(key)
 
 
@@ -215,6 +229,23 @@ async def test_jobs_that_cannot_be_cleared_hide_no_other_however_many_they_are(p
     while await clear_removed(pool, blobs, put_off=put_off):
         pass
     assert await keys_of(blobs) == []
+
+
+async def test_told_to_stop_the_job_in_hand_is_cleared_and_the_rest_is_left_to_others(
+    pool: asyncpg.Pool, blobs: FailingStore, tmp_path: Path
+):
+    for n in range(3):
+        await remove(pool, await ended_job(pool, blobs, f"{n}"), account=None)
+    slow = SlowStore(tmp_path / "blobs")
+    eraser = Eraser(pool, slow, keeping=Keeping(), every_seconds=60.0)
+    running = asyncio.create_task(eraser.run())
+    async with asyncio.timeout(20):
+        await slow.is_asked.wait()
+        eraser.stop()
+        slow.goes_on.set()
+        await running
+    assert len(await keys_of(blobs)) == 2
+    assert await clear_removed(pool, blobs) == 2
 
 
 async def test_a_vendors_address_that_is_given_up_after_the_removal_goes_too(pool: asyncpg.Pool, blobs: FailingStore):

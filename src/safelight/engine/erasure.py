@@ -104,9 +104,15 @@ async def clear(pool: asyncpg.Pool, blobs: BlobStore, job_id: JobId, *, reach: R
 
 
 async def clear_removed(
-    pool: asyncpg.Pool, blobs: BlobStore, *, put_off: set[JobId] | None = None, reach: Reach = _pass_by
+    pool: asyncpg.Pool,
+    blobs: BlobStore,
+    *,
+    put_off: set[JobId] | None = None,
+    stopping: asyncio.Event | None = None,
+    reach: Reach = _pass_by,
 ) -> int:
-    """How many removed jobs were cleared of what was still stored; one that cannot be now hides no other.
+    """How many removed jobs were cleared of what was still stored; one that cannot be now hides no other. None is begun
+    once `stopping` is set.
 
     Those that could not be are added to `put_off`, and the next look with it passes them over: until there are no
     others, or too many of them. Then all are tried again.
@@ -117,6 +123,8 @@ async def clear_removed(
     if len(rows) < _BATCH or len(put_off) >= _MOST_PUT_OFF:
         put_off.clear()
     for row in rows:
+        if stopping is not None and stopping.is_set():
+            break
         reach(ErasurePoint.ERASURE_MARKED)
         try:
             await clear(pool, blobs, row["id"], reach=reach)
@@ -162,7 +170,9 @@ class Eraser:
             try:
                 if clock() >= look_again_at and not await let_go(self._pool, self._keeping):
                     look_again_at = clock() + _RETENTION_SECONDS
-                await clear_removed(self._pool, self._blobs, put_off=self._put_off, reach=self._reach)
+                await clear_removed(
+                    self._pool, self._blobs, put_off=self._put_off, stopping=self._stopping, reach=self._reach
+                )
             except Exception as error:  # the next look makes up for it, whatever it was
                 log.warning("cannot erase", error=type(error).__name__)
             try:
