@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Where PYTHONDONTWRITEBYTECODE is set, every process would compile all of it again.
 COMPILE := $(BIN)/python -m compileall -q src examples
 BYTECODE := PYTHONDONTWRITEBYTECODE=
-JOBS ?= 3
+JOBS ?= 4
 MINUTES ?= 10
 SEED ?= 0
 

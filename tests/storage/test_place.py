@@ -13,7 +13,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from safelight.cli.processes import CannotStart, run_api, run_worker
+from safelight.cli.complaint import Complaint
+from safelight.cli.processes import run_api, run_worker
 from safelight.settings import Settings
 from safelight.storage.bucket import Bucket, BucketRefuses, BucketTrouble
 from safelight.storage.bucket_blobs import BucketBlobStore
@@ -158,7 +159,7 @@ def test_an_endpoint_comes_from_the_settings_or_from_where_aws_tools_look(monkey
 def test_no_process_starts_with_a_storage_url_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAFELIGHT_STORAGE_URL", "s3://key:hunter2@bucket")
     for process in (run_worker, run_api):
-        with pytest.raises(CannotStart, match="SAFELIGHT_STORAGE_URL: it holds no credentials") as refused:
+        with pytest.raises(Complaint, match="SAFELIGHT_STORAGE_URL: it holds no credentials") as refused:
             process()
         assert "hunter2" not in str(refused.value)
 

@@ -13,7 +13,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from safelight.cli.processes import CannotStart, run_migrate
+from safelight.cli.complaint import Complaint
+from safelight.cli.processes import run_migrate
 from safelight.db.dump import SCHEMA
 from safelight.db.placement import wheel_binaries
 from safelight.settings import RESTORING, Settings
@@ -198,7 +199,7 @@ def test_nothing_starts_in_a_home_that_is_half_restored(tmp_path: Path, monkeypa
     (tmp_path / RESTORING).touch()
     monkeypatch.setenv("SAFELIGHT_HOME", str(tmp_path))
     monkeypatch.setenv("SAFELIGHT_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
-    with pytest.raises(CannotStart, match="restore"):
+    with pytest.raises(Complaint, match="restore"):
         run_migrate()
 
 

@@ -48,7 +48,6 @@ def exit_code(process: Callable[[], int]) -> int:
     """Of a process, once it has ended. Raises Complaint for what an operator has to put right."""
     from pydantic import ValidationError
 
-    from safelight.cli.processes import CannotStart
     from safelight.db.placement import EmbeddedServerError
     from safelight.db.provide import DatabaseUnusable
     from safelight.providers.registry import InvalidConfiguration
@@ -57,7 +56,7 @@ def exit_code(process: Callable[[], int]) -> int:
         return process()
     except ValidationError as error:
         raise wrong_setting(error) from None
-    except (CannotStart, DatabaseUnusable, EmbeddedServerError, InvalidConfiguration) as error:
+    except (DatabaseUnusable, EmbeddedServerError, InvalidConfiguration) as error:
         raise Complaint(str(error)) from error
     except OSError as error:
         if error.filename is None:

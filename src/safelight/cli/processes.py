@@ -24,7 +24,7 @@ from uuid import UUID
 import structlog
 import uvloop
 
-from safelight.cli.complaint import read_settings
+from safelight.cli.complaint import Complaint, read_settings
 from safelight.cli.traces import traced
 from safelight.db.keys import has_keys
 from safelight.db.provide import Database, provide_database
@@ -43,10 +43,6 @@ _RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
 _REPORTED = 50
 
 T = TypeVar("T")
-
-
-class CannotStart(Exception):
-    """What the operator has to change first."""
 
 
 def run_serve(*, placeholder: bool, bind: str | None, workers: int | None, after_restore: bool = False) -> int:
@@ -88,14 +84,14 @@ def _allow_many_connections() -> None:
 
 @contextmanager
 def _complaining() -> Iterator[None]:
-    """What the parts say that an operator has to put right becomes CannotStart. `serve` loads no engine for that."""
+    """What the parts say that an operator has to put right becomes Complaint. `serve` loads no engine for that."""
     from safelight.providers.registry import InvalidConfiguration
     from safelight.storage.place import StorageUnusable
 
     try:
         yield
     except (InvalidConfiguration, StorageUnusable) as error:
-        raise CannotStart(str(error)) from error
+        raise Complaint(str(error)) from error
 
 
 def _settings(**overrides: object) -> Settings:
@@ -104,9 +100,9 @@ def _settings(**overrides: object) -> Settings:
     try:
         _ = settings.place
     except ValueError as error:
-        raise CannotStart(str(error)) from error
+        raise Complaint(str(error)) from error
     if (settings.home / RESTORING).exists():  # buying may not be paused yet
-        raise CannotStart(f"`safelight restore` broke off in `{settings.home}`: run it again first")
+        raise Complaint(f"`safelight restore` broke off in `{settings.home}`: run it again first")
     return settings
 
 
@@ -209,21 +205,21 @@ async def _migrate(settings: Settings) -> int:
 
 
 def address(bind: str) -> tuple[str, int]:
-    """Host and port of `host:port`. Raises CannotStart."""
+    """Host and port of `host:port`. Raises Complaint."""
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise CannotStart(f"SAFELIGHT_BIND reads `host:port`, not `{bind}`")
+        raise Complaint(f"SAFELIGHT_BIND reads `host:port`, not `{bind}`")
     return host, int(port)
 
 
 async def _has_keys(settings: Settings, dsn: str) -> bool:
-    """Whether requests need a key. Raises CannotStart where others reach the service and nobody has one."""
+    """Whether requests need a key. Raises Complaint where others reach the service and nobody has one."""
     if await has_keys(dsn):
         return True
     if settings.is_local:
         return False
-    raise CannotStart(
+    raise Complaint(
         f"`{settings.bind}` can be reached by others, and there is no API key; make one with "
         "`safelight keys create --admin`, or bind to 127.0.0.1"
     )
@@ -344,12 +340,12 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
 
 @contextmanager
 def _only_serve(run_folder: Path) -> Iterator[None]:
-    """Raises CannotStart when another `serve` runs in this home."""
+    """Raises Complaint when another `serve` runs in this home."""
     with (run_folder / "serve.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart(f"another `safelight serve` is running in `{run_folder.parent}`") from None
+            raise Complaint(f"another `safelight serve` is running in `{run_folder.parent}`") from None
         yield
 
 
