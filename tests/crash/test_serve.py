@@ -196,6 +196,18 @@ async def test_a_process_whose_pid_file_cannot_be_written_is_started_again_all_t
     await service.stop()
 
 
+async def test_where_another_program_listens_it_does_not_start_and_says_so(service: Service) -> None:
+    """Else it would say that it is ready as soon as that program says yes."""
+    with socket.create_server(("127.0.0.1", service.port)):
+        await service.begin()
+        assert service.process is not None
+        async with asyncio.timeout(30):
+            assert await service.process.wait() == 1
+    said = (service.home / "serve.log").read_text()
+    assert said.startswith(f"safelight: another program listens on `127.0.0.1:{service.port}`")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_told_to_stop_while_the_database_is_being_made_it_leaves_none_behind(
     number: signal.Signals, service: Service

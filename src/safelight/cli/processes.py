@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -39,6 +41,7 @@ log = structlog.get_logger(__name__)
 _OPEN_FILES = 65_536
 _READY_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
+_PORT_SECONDS = 8.0
 _RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
 _REPORTED = 50
 
@@ -114,6 +117,7 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
     stopping, stopped = asyncio.Event(), asyncio.Event()
     _on_stop(stopping.set, at_once=lambda: _kill(children))
     with _only_serve(run_folder):
+        await _require_free(host, port, stopping)
         database = await _unless(stopping, provide_database(settings.database_url, home=settings.home, alone=True))
         if database is None:
             return 0
@@ -303,6 +307,28 @@ async def _stop_all(children: list[_Child], kept: list[asyncio.Task[None]], drai
         for child in children:
             child.signal(signal.SIGKILL)
         await asyncio.wait(late)
+
+
+async def _require_free(host: str, port: int, stopping: asyncio.Event) -> None:
+    """Nobody listens there. Raises CannotStart when somebody still does after some seconds: by then the API of a killed
+    `serve` is gone."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + _PORT_SECONDS
+    while not stopping.is_set() and _is_taken(host, port):
+        if loop.time() >= ends_at:
+            raise CannotStart(
+                f"another program listens on `{host}:{port}`: stop it, or choose another address with SAFELIGHT_BIND"
+            )
+        await asyncio.sleep(0.1)
+
+
+def _is_taken(host: str, port: int) -> bool:
+    """Whether the API could not listen there because somebody does. What else it could not is for it to say."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return False
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
 
 
 async def _ready(host: str, port: int, stopping: asyncio.Event) -> bool:
