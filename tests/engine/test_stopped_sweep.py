@@ -64,3 +64,21 @@ async def test_a_job_whose_lock_is_held_for_long_keeps_no_other_job_from_being_h
 
     assert await sweep(pool, queue, staging, timing=timing) == Findings(orphans=1, stopped=2)
     assert await sweep(pool, queue, staging, timing=timing) == Findings()
+
+
+async def test_a_job_that_cannot_be_healed_keeps_no_other_job_from_it(
+    pool: asyncpg.Pool, queue: asyncpg.Pool, tmp_path: Path
+) -> None:
+    await register(pool)
+    jobs = [job_id for job_id, _ in [await admitted(pool, queue, images=1) for _ in range(4)]]
+    await pool.execute("UPDATE images SET stop = 'cancel', admitted_at = NULL")
+    await pool.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN IF NEW.job_id IN ('{jobs[0]}', '{jobs[2]}') THEN RAISE 'refused'; END IF; RETURN NEW; END $$"
+    )
+    await pool.execute("CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()")
+
+    assert await sweep(pool, queue, LocalStaging(tmp_path), timing=Timing()) == Findings(stopped=2)
+
+    await pool.execute("DROP TRIGGER refuse ON events")
+    assert await sweep(pool, queue, LocalStaging(tmp_path), timing=Timing()) == Findings(stopped=2)

@@ -32,7 +32,7 @@ from tests.simulation.watch import LEASE_SECONDS, Actor, Model
 TIMING = Timing(lease_seconds=LEASE_SECONDS, grace_seconds=15.0, adoption_window_seconds=86_400.0)
 SLOTS = {DIRECT: 4, REMOTE: 4}
 
-_BROKEN = ("an image's step broke off", "a rule of the sweep failed")
+_BROKEN = ("an image's step broke off", "a rule of the sweep failed", "a job cannot be healed")
 
 _STOPPED_SWEEP_SECONDS = 60.0
 _CLOSE_IDLE_GUARDS = (

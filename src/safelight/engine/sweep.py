@@ -312,8 +312,8 @@ async def _each(
     rows: list[asyncpg.Record],
     heal: Callable[[asyncpg.Connection, asyncpg.Record], Awaitable[bool]],
 ) -> int:
-    """How many were healed, each under its job's lock. A job that somebody else holds for long is left to the next
-    sweep: its holder may stand still, and what is of other jobs does not wait for it."""
+    """How many were healed, each under its job's lock. A job that cannot be, or that somebody else holds for long, is
+    left to the next sweep: its holder may stand still, and what is of other jobs does not wait for it."""
     healed, held = 0, set[JobId]()
     for row in rows:
         if row["job_id"] in held:
@@ -322,6 +322,11 @@ async def _each(
             async with locked_job(pool, row["job_id"]) as (conn, _job):
                 done = await heal(conn, row)
         except asyncpg.LockNotAvailableError:
+            held.add(row["job_id"])
+        except CONNECTION_LOST:
+            raise
+        except Exception as error:  # one job's fault, as the others will show
+            log.error("a job cannot be healed", job_id=row["job_id"], error=type(error).__name__)
             held.add(row["job_id"])
         else:
             healed += done
