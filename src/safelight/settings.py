@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -416,6 +417,17 @@ def child_environment(overrides: dict[str, Any]) -> dict[str, str]:
         else:
             environment[f"SAFELIGHT_{name.upper()}"] = str(value)
     return environment
+
+
+def environment_of_its_own(settings: Mapping[str, object]) -> dict[str, str]:
+    """For a process of ours: these settings and no others. Nothing of the user's own installation, and no vendor's
+    key."""
+    cleared = dict.fromkeys(
+        name.removeprefix("SAFELIGHT_").lower() for name in child_environment({}) if name.startswith("SAFELIGHT_")
+    )
+    found = child_environment({**cleared, "config": os.devnull, **settings})
+    foreign = (*VENDOR_KEYS.values(), "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return {name: value for name, value in found.items() if name not in foreign}
 
 
 def config_file() -> Path:

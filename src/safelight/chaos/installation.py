@@ -19,7 +19,7 @@ import httpx2
 from safelight.chaos.plan import VENDORS, WORKER_SETTINGS, Plan
 from safelight.db.embedded import EmbeddedServer, running_dsn
 from safelight.db.migrate import migrate
-from safelight.settings import VENDOR_KEYS, child_environment
+from safelight.settings import environment_of_its_own
 
 _READY_SECONDS = 90.0
 _DRAIN_SECONDS = 60.0
@@ -186,7 +186,7 @@ async def installed(home: Path, plan: Plan) -> AsyncIterator[Installation]:
     (home / "blobs").symlink_to("stored")
 
     def process(name: str, *words: str, **settings: object) -> Process:
-        found = Process(name=name, words=words, environment=environment(settings), home=home)
+        found = Process(name=name, words=words, environment=environment_of_its_own(settings), home=home)
         running.append(found)
         found.start()
         return found
@@ -223,16 +223,6 @@ async def installed(home: Path, plan: Plan) -> AsyncIterator[Installation]:
     finally:
         await asyncio.gather(*(each.stop() for each in reversed(running)))
         await asyncio.to_thread(server.stop)
-
-
-def environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """These settings and no others: nothing of the user's own installation, and no vendor's key."""
-    cleared = dict.fromkeys(
-        name.removeprefix("SAFELIGHT_").lower() for name in child_environment({}) if name.startswith("SAFELIGHT_")
-    )
-    found = child_environment({**cleared, **settings})
-    foreign = (*VENDOR_KEYS.values(), "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    return {name: value for name, value in found.items() if name not in foreign}
 
 
 def free_port() -> int:

@@ -30,7 +30,7 @@ from safelight.domain.lifecycle import JobStatus
 from safelight.domain.money import format_usd, microusd
 from safelight.providers.models import load_models
 from safelight.providers.provider import UnknownModel
-from safelight.settings import child_environment, vendor_key
+from safelight.settings import environment_of_its_own, vendor_key
 
 _MODEL = "gemini-3.1-flash-lite-image"
 _CONCURRENCY = 6
@@ -198,7 +198,7 @@ async def _vendor(plan: _Plan, lock: int) -> AsyncIterator[Readiness]:
         "sandbox",
         *("sandbox", *words),
         log_path=plan.home / "logs" / "sandbox.log",
-        environment=child_environment({}),
+        environment=environment_of_its_own({}),
         stop_seconds=_STOP_SECONDS,
         lock=lock,
     ) as child:
@@ -212,8 +212,6 @@ async def _service(plan: _Plan, lock: int) -> AsyncIterator[Readiness]:
     settings: dict[str, Any] = {
         "home": plan.home,
         "bind": plan.bind,
-        "config": os.devnull,  # the demo reads nobody's settings file
-        **dict.fromkeys(("database_url", "storage_url", "public_url", "placeholder", "failpoint")),
         "workers": _WORKERS,
         "log_json": 1,
         "default_provider": "gemini",
@@ -227,7 +225,7 @@ async def _service(plan: _Plan, lock: int) -> AsyncIterator[Readiness]:
         "serve",
         "serve",
         log_path=plan.home / "logs" / "serve.log",
-        environment=child_environment(settings | (_HASTE if plan.kill_worker else {})),
+        environment=environment_of_its_own(settings | (_HASTE if plan.kill_worker else {})),
         stop_seconds=_STOP_SECONDS if sandbox else _LIVE_STOP_SECONDS,
         lock=lock,
     ) as child:

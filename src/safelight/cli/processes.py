@@ -310,13 +310,13 @@ async def _stop_all(children: list[_Child], kept: list[asyncio.Task[None]], drai
 
 
 async def _require_free(host: str, port: int, stopping: asyncio.Event) -> None:
-    """Nobody listens there. Raises CannotStart when somebody still does after some seconds: by then the API of a killed
+    """Nobody listens there. Raises Complaint when somebody still does after some seconds: by then the API of a killed
     `serve` is gone."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + _PORT_SECONDS
     while not stopping.is_set() and _is_taken(host, port):
         if loop.time() >= ends_at:
-            raise CannotStart(
+            raise Complaint(
                 f"another program listens on `{host}:{port}`: stop it, or choose another address with SAFELIGHT_BIND"
             )
         await asyncio.sleep(0.1)
