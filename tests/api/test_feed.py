@@ -33,14 +33,16 @@ async def page(client: httpx2.AsyncClient, cursor: str | None = None, **params: 
 
 
 async def told(client: httpx2.AsyncClient, count: int, cursor: str | None = None, **params: Any) -> dict[str, Any]:
-    """The page, once it has so many events: other tests' transactions hold it back as well, on the same server, and
-    nobody hears when they end."""
+    """So many events, of as many pages as they take: other tests' transactions hold the feed back as well, on the same
+    server. The service waits for what is still to come."""
+    events: list[dict[str, Any]] = []
     async with asyncio.timeout(20):
         while True:
-            found = await page(client, cursor, **params)
-            if len(found["events"]) >= count:
-                return found
-            await asyncio.sleep(0.01)
+            found = await page(client, cursor, **params, wait=10)
+            events += found["events"]
+            if len(events) >= count:
+                return {**found, "events": events}
+            cursor = found["next_cursor"]
 
 
 def places(events: list[dict[str, Any]]) -> list[tuple[str, int]]:

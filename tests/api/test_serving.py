@@ -183,7 +183,7 @@ async def test_a_large_answer_comes_whole_over_a_thin_line(deps: ApiDependencies
         began_at, answer = time.monotonic(), bytearray()
         while piece := await reader.read(262_144):
             answer += piece
-            await asyncio.sleep(0.02)  # the line
+            await asyncio.sleep(0.02)  # how thin the line is: what is tested, and nothing is waited for
         writer.close()
     assert time.monotonic() - began_at > 1.0
     job = json.loads(answer.partition(b"\r\n\r\n")[2])

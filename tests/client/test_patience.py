@@ -57,7 +57,7 @@ async def test_however_many_calls_are_made_at_once_each_has_its_answer() -> None
         open_now += 1
         most_open = max(most_open, open_now)
         await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(0.4)  # how long the service takes
+        await asyncio.sleep(0.4)  # how long the service takes: eight hundred answers take longer than one may
         writer.write(answer("200 OK", JOB))
         await writer.drain()
         open_now -= 1

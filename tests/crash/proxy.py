@@ -23,7 +23,8 @@ class Proxy:
     is_gone: bool = False
     lost_commits: int = 0
     cut_at: bytes | None = None
-    """The next connection that says this is cut, and only that one."""
+    """The next connection that says this is cut, and only that one; `has_cut` tells when."""
+    has_cut: asyncio.Event = field(default_factory=asyncio.Event)
     has_committed: asyncio.Event = field(default_factory=asyncio.Event)
     _is_silent: bool = False
     _marker: bytes | None = None
@@ -61,6 +62,7 @@ class Proxy:
                     await asyncio.sleep(self.delay_seconds)  # the slow network is what this plays
                 if self.cut_at is not None and self.cut_at in data:
                     self.cut_at = None
+                    self.has_cut.set()
                     break
                 if self._marker is not None and self._marker in data:
                     doomed, self._marker = True, None

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from safelight.db.embedded import EmbeddedServer
 from safelight.db.placement import lock_at_once
 from safelight.domain.lifecycle import JobStatus
 from safelight.sandbox.server import RunningSandbox
+from safelight.sandbox.vendor import Vendor
 from safelight.settings import child_environment
 
 
@@ -151,20 +152,27 @@ def six_images() -> dict[str, object]:
     return {"images": images, "defaults": {"timeout_seconds": 3}}
 
 
-async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) -> None:
-    await service.start()
+@asynccontextmanager
+async def six_calls_under_way(service: Service) -> AsyncIterator[Vendor]:
+    """Held at the vendor until the block releases them; their job is completed afterwards."""
     vendor = service.sandbox.vendor
     vendor.hold()
     async with SafelightClient(service.url) as client:
         job = (await client.submit(six_images())).job
         assert await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
+        yield vendor
+        async with asyncio.timeout(60):
+            assert (await client.wait(job.id)).status is JobStatus.COMPLETED
+
+
+async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) -> None:
+    await service.start()
+    async with six_calls_under_way(service) as vendor:
         for name in ("api", "worker-1"):
             pid = service.pid_of(name)
             os.kill(pid, signal.SIGKILL)
             await service.restarted(name, since=pid)
         vendor.release()
-        async with asyncio.timeout(60):
-            assert (await client.wait(job.id)).status is JobStatus.COMPLETED
     await service.stop()
     assert 6 <= vendor.bill.charged_calls <= 12, "each call was lost with its worker and bought again once"
 
@@ -172,15 +180,9 @@ async def test_killed_processes_come_back_and_the_job_goes_on(service: Service) 
 async def test_an_embedded_database_that_was_killed_comes_back_and_the_job_goes_on(service: Service) -> None:
     """As when the system had no memory left: PostgreSQL starts its backends again, but nobody starts it."""
     await service.start()
-    vendor = service.sandbox.vendor
-    vendor.hold()
-    async with SafelightClient(service.url) as client:
-        job = (await client.submit(six_images())).job
-        assert await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
+    async with six_calls_under_way(service) as vendor:
         service.postmaster.kill()
         vendor.release()
-        async with asyncio.timeout(60):
-            assert (await client.wait(job.id)).status is JobStatus.COMPLETED
     assert vendor.bill.charged_calls == 6
     await service.stop()
     assert not runs_a_server(service.home), "what was started again is stopped, too"
@@ -225,15 +227,9 @@ async def test_told_to_stop_while_the_database_is_being_made_it_leaves_none_behi
 @pytest.mark.slow
 async def test_after_the_power_went_the_next_start_finishes_what_was_accepted(service: Service) -> None:
     await service.start()
-    vendor = service.sandbox.vendor
-    vendor.hold()
-    async with SafelightClient(service.url) as client:
-        job = (await client.submit(six_images())).job
-        assert await vendor.wait_until(lambda: vendor.in_flight == 6, timeout_seconds=30)
+    async with six_calls_under_way(service) as vendor:
         await service.kill_everything()
         vendor.release()
         await service.start()
-        async with asyncio.timeout(60):
-            assert (await client.wait(job.id)).status is JobStatus.COMPLETED
     await service.stop()
     assert not (service.home / "pg" / "data" / "postmaster.pid").exists(), "the database was stopped, too"

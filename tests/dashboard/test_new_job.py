@@ -189,18 +189,18 @@ def test_points_in_a_text_are_no_parts_of_a_key(text: str):
     "text", ['x = "' + '\\"' * 2_000_000, "x = " + "'\"" * 2_000_000, "x = " + "a" * 4_000_000, '"""\\' * 1_000_000]
 )
 def test_what_has_no_end_is_looked_through_once(text: str):
-    began_at = time.monotonic()
+    began_at = time.process_time()
     with pytest.raises(NotRead):
         case_in(text)
-    assert time.monotonic() - began_at < 20.0
+    assert time.process_time() - began_at < 20.0
 
 
 async def test_others_go_on_while_a_large_case_is_looked_through():
     reading = asyncio.create_task(read_case("a." * 31 + "b" * 8_000_000))
-    latest, longest_seconds = time.monotonic(), 0.0
+    latest, longest_seconds = time.process_time(), 0.0
     while not reading.done():
         await asyncio.sleep(0)
-        longest_seconds, latest = max(longest_seconds, time.monotonic() - latest), time.monotonic()
+        longest_seconds, latest = max(longest_seconds, time.process_time() - latest), time.process_time()
     with pytest.raises(NotRead, match="neither JSON nor TOML"):
         await reading
     assert longest_seconds < 3.0

@@ -53,10 +53,10 @@ async def test_what_is_no_key_does_not_sign_in(deps: ApiDependencies, key: str):
 async def test_a_strangers_cookies_cost_no_time(deps: ApiDependencies, path: str, escape: str):
     cookies = f'a="{escape * (60_000 // len(escape))}"'
     async with looking(replace(deps, may_run_open=False)) as browser:
-        began_at = time.monotonic()
+        began_at = time.process_time()
         answer = await exchange(browser.client, request("GET", path, [("Cookie", cookies)]))
         assert answer.status_code in (200, 303, 401)
-        assert time.monotonic() - began_at < 2.0
+        assert time.process_time() - began_at < 2.0
 
 
 async def test_beside_others_cookies_somebody_is_signed_in(deps: ApiDependencies, pool: asyncpg.Pool):

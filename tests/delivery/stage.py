@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from safelight.db.statements import load
 from safelight.delivery.links import Links
 from safelight.delivery.webhooks.courier import Courier
 from safelight.delivery.webhooks.endpoints import Endpoints, Terms
@@ -24,6 +25,8 @@ from safelight.engine.submit import submit
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.post import Post
 from tests.orders import image, order, until
+
+_SQL = load("courier")
 
 ACCOUNT = "default"
 LINKS = Links("https://images.example")
@@ -110,3 +113,10 @@ async def failed(pool: asyncpg.Pool, attempts: int) -> None:
         " FROM deliveries AS d JOIN webhook_lanes AS l USING (endpoint_id, lane) ORDER BY d.id LIMIT 1",
         attempts,
     )
+
+
+async def claim(
+    pool: asyncpg.Pool, free: int, *, per_site: int = 4, seconds: float = 10.0, free_of_half: int = 100
+) -> list[asyncpg.Record]:
+    """What a courier with so many `free` slots takes, so many of the first half of its slots among them."""
+    return await pool.fetch(_SQL.claim_lanes, free, per_site, seconds, 60.0, 4, free_of_half)

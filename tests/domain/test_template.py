@@ -40,7 +40,7 @@ def test_a_template_of_another_shape_is_left_to_whoever_reads_jobs() -> None:
 
 def test_a_template_with_any_number_of_texts_is_filled_in_one_pass() -> None:
     """Anybody may send one, and it is looked at before it is refused."""
-    began_at = time.monotonic()
+    began_at = time.process_time()
     found = filled({"metadata": {f"key-{n}": "{date}" for n in range(200_000)}}, WHEN)
     assert set(found["metadata"].values()) == {f"{WHEN:%Y-%m-%d}"}
-    assert time.monotonic() - began_at < 20.0
+    assert time.process_time() - began_at < 20.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import timedelta
 
 import asyncpg
 
@@ -14,18 +14,20 @@ from tests.orders import until
 
 Start = Callable[[], AbstractAsyncContextManager[Worker]]
 
-_IS_SILENT = "SELECT heartbeat_at <= safelight.now() - make_interval(secs => $1) FROM workers"
+_NEXT_BEAT = "SELECT heartbeat_at FROM workers WHERE heartbeat_at > $1"
 
 
 async def test_a_worker_whose_connections_are_all_busy_is_not_taken_for_dead(
     pool: asyncpg.Pool, settings: Settings, start_worker: Start
 ) -> None:
+    lease = timedelta(seconds=settings.lease_seconds)
     async with start_worker() as worker, AsyncExitStack() as busy:
         await until(pool, "SELECT count(*) = 1 FROM workers")
         own = worker._databases.pool
         for _ in range(own.get_max_size()):
             await busy.enter_async_context(own.acquire())
-        ends_at = asyncio.get_running_loop().time() + 3 * settings.lease_seconds
-        while asyncio.get_running_loop().time() < ends_at:
-            assert not await pool.fetchval(_IS_SILENT, settings.lease_seconds)
-            await asyncio.sleep(0.02)  # the length of the trouble is the test
+        beat_at = began_at = await pool.fetchval("SELECT safelight.now()")
+        while beat_at < began_at + 3 * lease:
+            next_at = await until(pool, _NEXT_BEAT, beat_at)
+            assert next_at - beat_at < lease
+            beat_at = next_at

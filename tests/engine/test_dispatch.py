@@ -79,8 +79,7 @@ async def test_an_intake_that_breaks_in_a_question_takes_no_slot_along(
         proxy.cut_at = said
         async with dispatching(proxy.dsn, bench):
             assert await bench.next_begun() == 1
-            while proxy.cut_at is not None:  # noqa: ASYNC110 - a proxy tells nobody
-                await asyncio.sleep(0.01)
+            await proxy.has_cut.wait()
             await hand_out(queue, 2)
             assert await bench.next_begun() == 2
             assert bench.ended == 0

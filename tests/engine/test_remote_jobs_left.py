@@ -11,12 +11,14 @@ from structlog.testing import capture_logs
 
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.fallback import Target
+from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus, JobStatus
 from safelight.engine import control, provider_book, remote, settle
 from safelight.engine.attempt import CRASH_LIMIT
 from safelight.engine.control import CancelMode
 from safelight.engine.failpoints import Failpoints
 from safelight.engine.keep import WRITE_TRIES
+from safelight.engine.lease import Lease
 from safelight.engine.outcome import crashed
 from safelight.engine.remote import RemoteJobs
 from safelight.providers.provider import RemoteHandle
@@ -42,6 +44,19 @@ from tests.orders import attempts_of, ended, image, images_of, until
 __all__ = ["settings"]  # the fixture of the jobs that are not left
 
 LOOKED_AT_AND_LEFT = "SELECT generation > 1 AND status = 'queued' AND admitted_at IS NULL FROM images"
+
+
+async def held_at_a_vendor(settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool) -> tuple[JobId, Lease]:
+    """An image whose job the vendor has taken, and whose worker has not moved on."""
+    worker = await register(pool)
+    job_id, hint = await admitted_one(pool, queue, image("img"))
+    lease = await take(pool, hint, worker)
+    assert lease is not None
+    async with pipeline_of(settings, pool, worker) as pipeline:
+        sent = await pipeline.commit(lease)
+    assert sent is not None
+    await provider_book.keep_handle(pool, sent.id, RemoteHandle(remote_id="job-1"))
+    return job_id, lease.moved(ImageStatus.GENERATING)
 
 
 def without(settings: Settings, vendor: str) -> Settings:
@@ -193,17 +208,10 @@ async def test_a_job_that_is_to_be_stopped_is_not_put_off_by_the_look_that_just_
     settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool
 ):
     """The caller canceled while the vendor was saying when it wants to be asked again."""
-    worker = await register(pool)
-    job_id, hint = await admitted_one(pool, queue, image("img"))
-    lease = await take(pool, hint, worker)
-    assert lease is not None
-    async with pipeline_of(settings, pool, worker) as pipeline:
-        sent = await pipeline.commit(lease)
-    assert sent is not None
-    await provider_book.keep_handle(pool, sent.id, RemoteHandle(remote_id="job-1"))
+    job_id, lease = await held_at_a_vendor(settings, pool, queue)
 
     await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
-    await settle.release(pool, lease.moved(ImageStatus.GENERATING), after_seconds=3600)
+    await settle.release(pool, lease, after_seconds=3600)
 
     assert await pool.fetchval("SELECT not_before <= safelight.now() + interval '1 s' FROM images")
 
@@ -212,15 +220,8 @@ async def test_a_retry_is_not_overtaken_by_the_sweep_that_gives_its_job_up(
     settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool
 ):
     """The sweep saw the image as it had ended. Were its job booked as lost after all, it would be bought again."""
-    worker = await register(pool)
-    job_id, hint = await admitted_one(pool, queue, image("img"))
-    lease = await take(pool, hint, worker)
-    assert lease is not None
-    async with pipeline_of(settings, pool, worker) as pipeline:
-        sent = await pipeline.commit(lease)
-    assert sent is not None
-    await provider_book.keep_handle(pool, sent.id, RemoteHandle(remote_id="job-1"))
-    await settle.end(pool, lease.moved(ImageStatus.GENERATING), ImageStatus.FAILED, crashed(CRASH_LIMIT))
+    job_id, lease = await held_at_a_vendor(settings, pool, queue)
+    await settle.end(pool, lease, ImageStatus.FAILED, crashed(CRASH_LIMIT))
     await pool.execute("CREATE TABLE doorstep ()")
     await pool.execute(
         "CREATE FUNCTION wait_at_the_door() RETURNS trigger LANGUAGE plpgsql AS"
