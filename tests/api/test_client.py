@@ -11,6 +11,7 @@ import pytest
 from safelight.client import ApiProblem, SafelightClient
 from safelight.domain.lifecycle import JobStatus
 from tests.api.conftest import Serve, submitted
+from tests.api.test_feed import told
 from tests.api.test_streams import append, end, retry
 
 NEVER = 3600.0
@@ -63,6 +64,7 @@ async def test_without_room_for_streams_a_job_is_watched_all_the_same(serve_with
 async def test_the_feed_is_read_in_pages_to_its_end_and_then_waited_for(client: httpx2.AsyncClient, pool: asyncpg.Pool):
     job_id = (await submitted(client))["id"]
     await append(pool, job_id, 4)
+    await told(client, 5)  # until then other tests' transactions may hold some of them back
     async with asyncio.timeout(50), SafelightClient(str(client.base_url)) as service:
         pages = [page async for page in service.account_events(limit=2)]
         assert [[each.seq for each in page.events] for page in pages] == [[1, 2], [3, 4], [5]]
