@@ -20,7 +20,7 @@ import httpx2
 import psutil
 
 from safelight.db.embedded import EmbeddedServer, running_dsn
-from safelight.settings import VENDOR_KEYS, child_environment
+from safelight.settings import environment_of_its_own
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -80,11 +80,12 @@ class Installation:
                 await asyncio.sleep(_POLL_SECONDS)
         return time.perf_counter() - began
 
-    async def stop(self) -> None:
-        """Everything that `serve` started is gone."""
+    async def stop(self) -> float:
+        """Seconds from SIGTERM until everything that `serve` started is gone."""
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
-            return
+            return 0.0
+        told_at = time.perf_counter()
         process.terminate()
         try:
             async with asyncio.timeout(STOP_SECONDS):
@@ -93,6 +94,7 @@ class Installation:
             process.kill()  # its children notice, and stop
             await process.wait()
             raise
+        return time.perf_counter() - told_at
 
     async def post(self, path: str, body: object = None) -> dict[str, Any]:
         """The answer's document. Raises httpx2.HTTPStatusError."""
@@ -142,7 +144,8 @@ class Installation:
         return (self.home / "probe" / f"{pid}.{self.probe}").read_text().splitlines()
 
     def _environment(self) -> dict[str, str]:
-        environment = _environment({"home": self.home, "bind": f"127.0.0.1:{self.port}", **self.settings})
+        own = {"home": self.home, "bind": f"127.0.0.1:{self.port}", "log_level": "warning"}
+        environment = environment_of_its_own({**own, **self.settings})
         path = [str(_PLUGIN), *filter(None, [environment.get("PYTHONPATH")])]
         if self.probe is None:
             return {**environment, "PYTHONPATH": os.pathsep.join(path)}
@@ -205,15 +208,6 @@ def home_below(folder: Path | None) -> Iterator[Path]:
     finally:
         EmbeddedServer(home).destroy()
         shutil.rmtree(home)
-
-
-def _environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """The developer's own settings and keys are no part of a measurement."""
-    cleared = dict.fromkeys(
-        name.removeprefix("SAFELIGHT_").lower() for name in child_environment({}) if name.startswith("SAFELIGHT_")
-    )
-    environment = child_environment({**cleared, "log_level": "warning", **settings})
-    return {name: value for name, value in environment.items() if name not in VENDOR_KEYS.values()}
 
 
 def cpu_seconds(process: psutil.Process) -> float:

@@ -23,7 +23,7 @@ from playwright.async_api import async_playwright
 from safelight.cli.cases import mystery_case
 from safelight.cli.children import free_port, running, until_ready
 from safelight.db.embedded import EmbeddedServer
-from safelight.settings import child_environment
+from safelight.settings import environment_of_its_own
 
 MODEL = "gemini-3.1-flash-lite-image"
 SCREEN = {"width": 1200, "height": 800}
@@ -40,8 +40,6 @@ async def main(target: Path) -> None:
     settings: dict[str, Any] = {
         "home": home,
         "bind": service,
-        "config": os.devnull,
-        **dict.fromkeys(("database_url", "storage_url", "public_url", "placeholder", "failpoint")),
         "default_provider": "gemini",
         "providers__gemini__kind": "gemini",
         "providers__gemini__model": MODEL,
@@ -50,13 +48,11 @@ async def main(target: Path) -> None:
         "providers__gemini__api_key": "sandbox-key",
     }
     vendor = ("sandbox", "--port", str(port), "--latency", "p50=0.8,p95=1.5", "--bill", str(home / "bill.jsonl"))
-    none = child_environment({})
+    none, own = environment_of_its_own({}), environment_of_its_own(settings)
     try:
         async with (
             running("sandbox", *vendor, log_path=home / "sandbox.log", environment=none, stop_seconds=20) as its,
-            running(
-                "serve", "serve", log_path=home / "serve.log", environment=child_environment(settings), stop_seconds=20
-            ) as ours,
+            running("serve", "serve", log_path=home / "serve.log", environment=own, stop_seconds=20) as ours,
         ):
             await until_ready(its, f"{sandbox}/bill")
             await until_ready(ours, f"http://{service}/readyz")
