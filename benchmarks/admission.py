@@ -24,8 +24,8 @@ from safelight.domain.attempts import OnUncertain, RetryBudget
 from safelight.domain.fingerprint import fingerprint
 from safelight.domain.ids import new_worker_id
 from safelight.domain.order import ImageOrder, JobOrder
-from safelight.engine.admission import admit
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
 
 AT_ONCE = 8
 """Images that each admission hands out."""

@@ -23,16 +23,16 @@ from safelight.db.migrate import migrate
 from safelight.db.statements import load
 from safelight.domain.ids import ImageRowId, WorkerId, new_worker_id
 from safelight.domain.money import FREE, Cost
-from safelight.engine.addresses import Addresses
-from safelight.engine.admission import admit
-from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.databases import Databases
 from safelight.engine.failpoints import Failpoints
-from safelight.engine.keep import Keeper
-from safelight.engine.lease import Hint, Lease
-from safelight.engine.submit import submit
+from safelight.engine.image.addresses import Addresses
+from safelight.engine.image.attempt import AttemptPipeline
+from safelight.engine.image.keep import Keeper
+from safelight.engine.image.lease import Hint, Lease
+from safelight.engine.image.writes import Writes
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
 from safelight.engine.timing import Timing
-from safelight.engine.writes import Writes
 from safelight.imaging.pool import RenderPool
 from safelight.imaging.rendition import Rendered
 from safelight.net.egress import EgressGuard

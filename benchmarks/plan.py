@@ -14,7 +14,7 @@ from safelight.settings import ProviderSettings, Settings
 
 DAY_SECONDS = 86_400.0
 CONNECTIONS = {"API process": 12, "worker process": 25}
-"""At most, when all of its pools are full: those of `wiring/` and `engine/dispatch.py`."""
+"""At most, when all of its pools are full: those of `wiring/` and `engine/queue/dispatch.py`."""
 FORGOTTEN_AT_ONCE = 2000
 """Events that one sweep forgets at most."""
 

@@ -45,7 +45,7 @@ _PRELOADED = (
     "safelight.cli.processes",
     "safelight.client",
     "safelight.dashboard.app",
-    "safelight.engine.worker",
+    "safelight.engine.queue.worker",
     "safelight.providers.fal",
     "safelight.providers.gemini",
     "safelight.providers.openai",

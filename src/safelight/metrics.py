@@ -2,7 +2,7 @@
 
 An instrument costs about a microsecond. No label ever holds what a caller chose: no account, job, image, prompt or
 address; routes are named by their templates. What is true of the installation is read from its database instead
-(`engine.scrape`), so that every process says the same.
+(`engine.figures.scrape`), so that every process says the same.
 """
 
 from __future__ import annotations

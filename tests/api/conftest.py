@@ -22,8 +22,8 @@ from safelight.db.pool import close_pool, open_pool
 from safelight.delivery.webhooks.vault import Vault, new_key
 from safelight.domain.money import Cost, CostBasis
 from safelight.domain.recipe import load_recipes
-from safelight.engine.admission import Admission
-from safelight.engine.catalog import Catalog, ConfiguredProvider
+from safelight.engine.orders.catalog import Catalog, ConfiguredProvider
+from safelight.engine.queue.admission import Admission
 from safelight.engine.timing import Timing
 from safelight.imaging.pool import RenderPool
 from safelight.net.egress import EgressGuard

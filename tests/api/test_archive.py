@@ -21,7 +21,7 @@ import pytest
 
 from safelight.api.app import ApiDependencies
 from safelight.client import SafelightClient
-from safelight.engine.erasure import Keeping, let_go
+from safelight.engine.upkeep.erasure import Keeping, let_go
 from safelight.storage.local import LocalBlobStore, OpenFile
 from tests.api.conftest import Serve, serving, submitted
 from tests.api.doors import as_caller, key_for

@@ -15,7 +15,7 @@ from safelight.api.cursor import FeedPosition, feed_cursor
 from safelight.db.statements import load
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
-from safelight.engine.journal import append_event
+from safelight.engine.image.journal import append_event
 from tests.api.conftest import Serve, submitted
 from tests.api.problems import refusal
 from tests.api.test_streams import append
@@ -153,7 +153,7 @@ async def test_after_a_restore_a_reader_is_told_to_start_again(
 
     problem = refusal(await client.get("/v1/events", params={"after": cursor}), 400, "invalid-cursor")
     assert "restored" in problem["detail"]
-    assert len((await page(client))["events"]) == 1
+    assert len((await told(client, 1))["events"]) == 1
 
 
 async def test_a_reader_may_wait_for_what_comes(client: httpx2.AsyncClient, pool: asyncpg.Pool):

@@ -17,7 +17,7 @@ from safelight.api.app import ApiDependencies
 from safelight.delivery.webhooks.vault import Vault, new_key
 from safelight.domain.access import KeyScope
 from safelight.domain.events import EventType
-from safelight.engine.journal import append_event, locked_job
+from safelight.engine.image.journal import append_event, locked_job
 from tests.api.conftest import Serve, serving
 from tests.api.doors import as_caller, key_for
 from tests.api.problems import refusal

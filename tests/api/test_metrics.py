@@ -20,7 +20,7 @@ from safelight.api.app import ApiDependencies
 from safelight.db.pool import close_pool, open_pool
 from safelight.db.statements import load
 from safelight.domain.access import KeyScope
-from safelight.engine.scrape import DATABASE_UP, OF_INSTALLATION
+from safelight.engine.figures.scrape import DATABASE_UP, OF_INSTALLATION
 from safelight.metrics import OF_PROCESS, POOL_WAITING, Kind, told_at
 from safelight.settings import Settings
 from safelight.wiring.parts import catalog_of

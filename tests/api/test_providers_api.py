@@ -17,9 +17,9 @@ from safelight.api.schemas import ProviderModel
 from safelight.db.statements import load
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.ids import ImageRowId
-from safelight.engine.catalog import Catalog, ConfiguredProvider
+from safelight.engine.figures.health import MAX_CALLS
 from safelight.engine.gates import report_failure
-from safelight.engine.health import MAX_CALLS
+from safelight.engine.orders.catalog import Catalog, ConfiguredProvider
 from safelight.engine.timing import Timing
 from safelight.net.egress import EgressGuard
 from safelight.providers.gemini import GeminiProvider

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from safelight.domain.errors import Unavailable
-from safelight.engine.depth import QueueDepth
-from safelight.engine.submit import submit
+from safelight.engine.orders.depth import QueueDepth
+from safelight.engine.orders.submit import submit
 from tests.api.conftest import Serve, image, job
 from tests.api.problems import refusal
 from tests.orders import image as an_image

@@ -13,7 +13,7 @@ from PIL import Image
 
 from safelight.api.app import ApiDependencies
 from safelight.domain.money import Cost
-from safelight.engine.catalog import Catalog, ConfiguredProvider
+from safelight.engine.orders.catalog import Catalog, ConfiguredProvider
 from safelight.net.egress import Unresolvable
 from safelight.providers.placeholder import PlaceholderProvider
 from safelight.providers.provider import Capabilities, ImageRequest

@@ -14,7 +14,7 @@ import pytest
 from safelight.api.app import ApiDependencies
 from safelight.api.cursor import page_cursor
 from safelight.api.ordering.order import place_order
-from safelight.engine.schedules import Schedules
+from safelight.engine.schedules.due import Schedules
 from tests.api.conftest import Serve, image, job
 from tests.api.problems import pointers, refusal
 

@@ -19,7 +19,7 @@ from safelight.delivery import hub as delivery_hub
 from safelight.domain.events import EventType, job_ended
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.journal import Happened, append_event, append_events
+from safelight.engine.image.journal import Happened, append_event, append_events
 from tests.api import wire
 from tests.api.conftest import Serve, serving, submitted
 from tests.api.doors import admin_key, as_caller, key_for

@@ -17,7 +17,7 @@ from safelight.api.following.waiting import preferred_wait
 from safelight.domain.events import EventType, job_ended
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.journal import append_event
+from safelight.engine.image.journal import append_event
 from tests.api import wire
 from tests.api.bad_request import JSON
 from tests.api.conftest import Serve, job, submitted

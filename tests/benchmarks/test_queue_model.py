@@ -14,7 +14,7 @@ from benchmarks.measured import NAMES, Measured, NotMeasured, measured_in
 from benchmarks.plan import FORGOTTEN_AT_ONCE, Assumptions, costs_of, limits, plan_for
 from benchmarks.queue_model import MARKS, VOLUMES, simulated_of
 from benchmarks.queueing import Costs, Load, Outcome, Site, simulate
-from safelight.engine import retention
+from safelight.engine.upkeep import retention
 from safelight.sandbox.latency import Latency
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from safelight.chaos.collect import collect_books, collect_store, sightings
 from safelight.chaos.evidence import FILES, read
 from safelight.chaos.verdict import Question
 from safelight.domain.events import EventType
-from safelight.engine.journal import append_event, locked_job
-from safelight.engine.submit import submit
+from safelight.engine.image.journal import append_event, locked_job
+from safelight.engine.orders.submit import submit
 from safelight.storage.local import LocalBlobStore
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.place import Folder

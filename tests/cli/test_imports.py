@@ -34,7 +34,7 @@ SDKS = {"google.genai", "openai", "replicate", "fal_client"}
             WORKER,
             {"cryptography", "fastapi", "google.genai", "jinja2", "opentelemetry", "pyvips", "starlette", "typer"},
         ),
-        (API, {"cryptography", "google.genai", "pyvips", "safelight.engine.worker", "typer"}),
+        (API, {"cryptography", "google.genai", "pyvips", "safelight.engine.queue.worker", "typer"}),
         (f"{API}; {VENDORS}", SDKS),
     ],
     ids=["serve", "serve at work", "worker", "api", "api with an account at every vendor"],

@@ -16,7 +16,7 @@ import pytest
 from safelight.db.embedded import EmbeddedServer
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.ids import JobId
-from safelight.engine.sweep import sweep
+from safelight.engine.queue.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox

@@ -20,7 +20,7 @@ from safelight.chaos.two_books import compare
 from safelight.db.statements import load
 from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, JobStatus
 from safelight.domain.order import ImageOrder
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from safelight.providers.provider import ImageRequest
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.faults import parse_fault_rates

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from safelight.imaging.child import MAX_MEMORY_BYTES
 from safelight.net.billable import MAX_ANSWER_BYTES
 from tests.crash.conftest import Fleet

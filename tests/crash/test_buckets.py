@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from safelight.sandbox.server import RunningSandbox
 from safelight.storage.staging import Staging
 from safelight.storage.stores import Stores, open_stores

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from safelight.client import SafelightClient
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.test_streams import Api, api
 from tests.orders import image, order
 

@@ -11,7 +11,7 @@ import pytest
 
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.api.conftest import image, job
 from tests.crash.conftest import Fleet
 from tests.crash.processes import api

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import Fleet, defaults
 from tests.orders import attempts_of, ended, image, images_of, order, until, vendor_image
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from safelight.engine.erasure import ErasurePoint, remove
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
+from safelight.engine.upkeep.erasure import ErasurePoint, remove
 from safelight.storage.local import LocalBlobStore
 from tests.crash.conftest import Fleet
 from tests.orders import ended, image, order, until

@@ -6,7 +6,7 @@ import pytest
 
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.failpoints import Failpoint
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import MODEL, TIMEOUT_SECONDS, Fleet
 from tests.engine.families import made_from
 from tests.orders import attempts_of, ended, image, images_of, order

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import Fleet
 from tests.orders import SMALL, attempts_of, ended, order, until, vendor_image
 

@@ -14,7 +14,7 @@ from safelight.db.migrate import migrate
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from safelight.sandbox.server import RunningSandbox
 from tests.crash.conftest import END_EVERY_SESSION, MODEL, Fleet
 from tests.orders import attempts_of, ended, image, order, until

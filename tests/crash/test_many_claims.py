@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.claims import list_claims
 from tests.crash.conftest import Fleet
 from tests.orders import ended, image, order

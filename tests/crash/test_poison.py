@@ -6,7 +6,7 @@ import signal
 
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.failpoints import Failpoint
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import Fleet
 from tests.orders import ended, images_of, order, vendor_image
 

@@ -6,7 +6,7 @@ import pytest
 
 from safelight.domain.lifecycle import JobStatus
 from safelight.engine.failpoints import Failpoint
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.claims import list_claims
 from tests.crash.conftest import Fleet, defaults
 from tests.orders import attempts_of, ended, order, vendor_image

@@ -7,7 +7,7 @@ import pytest
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import ImageOrder
 from safelight.engine.failpoints import Failpoint
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import TIMEOUT_SECONDS, Fleet
 from tests.orders import attempts_of, ended, image, images_of, order, until
 

@@ -20,7 +20,7 @@ import pytest
 
 from safelight.cli.children import free_port
 from safelight.domain.recurrence import CatchUp
-from safelight.engine.timetable import Terms, add
+from safelight.engine.schedules.timetable import Terms, add
 from safelight.settings import child_environment
 from tests.fork_server import DEVNULL, Process, start
 from tests.orders import until

@@ -7,7 +7,7 @@ import pytest
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import ImageOrder
 from safelight.engine.failpoints import Failpoint
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import MODEL, TIMEOUT_SECONDS, Fleet
 from tests.engine.books import assert_books_balance, balance, billed_order, open_account
 from tests.orders import attempts_of, ended, image, images_of, order

@@ -11,7 +11,7 @@ import pytest
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import JobOrder
 from safelight.engine.failpoints import Failpoint
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import LEASE_SECONDS, MODEL, Fleet
 from tests.fork_server import Process
 from tests.orders import attempts_of, ended, event_types, image, images_of, order, until

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from safelight.domain.ids import JobId
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from safelight.settings import child_environment
 from tests.crash.conftest import Fleet
 from tests.fork_server import DEVNULL, Process, start

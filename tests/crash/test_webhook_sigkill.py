@@ -10,7 +10,7 @@ from safelight.delivery.webhooks.endpoints import Endpoints, Terms
 from safelight.delivery.webhooks.vault import vault_at
 from safelight.delivery.webhooks.visit import CourierPoint
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import Fleet
 from tests.delivery.receiver import Receiver, receiving
 from tests.delivery.stage import nothing_waits

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.conftest import Fleet
 from tests.fork_server import DEVNULL, Process
 from tests.orders import attempts_of, ended, images_of, order, until, vendor_image

@@ -14,7 +14,7 @@ from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.session import SESSION_COOKIE, SESSION_SECONDS, Sessions
 from safelight.delivery.webhooks.vault import Vault, new_key
 from safelight.domain.access import KeyScope
-from safelight.engine.keys import revoke_key
+from safelight.engine.tenants.keys import revoke_key
 from tests.api.doors import as_caller, key_for
 from tests.api.stored import stored_job
 from tests.api.wire import exchange, request

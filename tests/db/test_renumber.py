@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncpg
 
 from safelight.db.migrate import migrate
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.orders import image, order
 
 FROM_ELSEWHERE = "UPDATE events SET xact = (xact::text::bigint + 10_000_000 * (seq % 3))::text::xid8 WHERE job_id = $1"

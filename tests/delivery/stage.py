@@ -20,8 +20,8 @@ from safelight.delivery.webhooks.visit import Pace
 from safelight.domain.events import EventType
 from safelight.domain.ids import EndpointId, JobId
 from safelight.domain.order import WebhookOrder
-from safelight.engine.journal import append_event, locked_job
-from safelight.engine.submit import submit
+from safelight.engine.image.journal import append_event, locked_job
+from safelight.engine.orders.submit import submit
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.post import Post
 from tests.orders import image, order, until

@@ -14,7 +14,7 @@ from safelight.delivery.webhooks.endpoints import DEFAULT, Endpoints
 from safelight.delivery.webhooks.vault import Vault, new_key
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
-from safelight.engine.journal import append_event, locked_job
+from safelight.engine.image.journal import append_event, locked_job
 from tests.delivery import stage
 from tests.delivery.receiver import Message, Receiver, receiving, status
 from tests.delivery.stage import ACCOUNT, VAULT, courier, deliveries, endpoint, happen, job, nothing_waits

@@ -161,9 +161,9 @@ async def test_a_2xx_is_a_2xx_whatever_comes_after_its_head(pool: asyncpg.Pool, 
 async def test_a_receiver_that_is_gone_is_sent_nothing_more(pool: asyncpg.Pool, receiver: Receiver):
     endpoint_id, _ = await endpoint(pool, receiver.url())
     receiver.answer = status(410)
+    job_id = await job(pool)
+    await happen(pool, job_id, STARTED, DONE)
     async with courier(pool):
-        job_id = await job(pool)
-        await happen(pool, job_id, STARTED, DONE)
         await nothing_waits(pool)
         await happen(pool, job_id, DONE)
 

@@ -11,7 +11,7 @@ import pytest
 from safelight.db.statements import load
 from safelight.delivery.envelope import Event
 from safelight.delivery.hub import EventHub, Following, News
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.orders import image, order
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
-from safelight.engine.journal import append_event, locked_job
+from safelight.engine.image.journal import append_event, locked_job
 from tests.delivery.receiver import Message, Receiver, receiving, status
 from tests.delivery.stage import QUICK, courier, deliveries, endpoint, happen, job, nothing_waits
 from tests.engine.by_hand import pass_time

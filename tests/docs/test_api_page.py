@@ -39,7 +39,7 @@ from safelight.domain.events import EventType
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.recipe import example_subjects, parse_recipe, render_recipe
 from safelight.domain.style import built_in_styles
-from safelight.engine.outcome import without_reference
+from safelight.engine.image.outcome import without_reference
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 JOBS = [block for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) if '"images"' in block]

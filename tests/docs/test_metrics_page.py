@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from safelight.api.schemas import GenerationMetrics, MetricsPoint, ProviderMetrics
-from safelight.engine.scrape import DATABASE_UP, OF_INSTALLATION
+from safelight.engine.figures.scrape import DATABASE_UP, OF_INSTALLATION
 from safelight.metrics import OF_PROCESS, Kind
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""The steps of a good day (`safelight.engine.advance`) for one image by itself."""
+"""The steps of a good day (`safelight.engine.image.advance`) for one image by itself."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import asyncpg
 
 from safelight.domain.ids import AttemptId
-from safelight.engine import advance
-from safelight.engine.advance import Finished, Picture, PlannedCall, StoredRendition
-from safelight.engine.lease import Lease, LeaseLost
-from safelight.engine.outcome import Ended, Opened, Released
+from safelight.engine.image import advance
+from safelight.engine.image.advance import Finished, Picture, PlannedCall, StoredRendition
+from safelight.engine.image.lease import Lease, LeaseLost
+from safelight.engine.image.outcome import Ended, Opened, Released
 from safelight.storage.staging import Receipt
 
 

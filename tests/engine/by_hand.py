@@ -17,16 +17,16 @@ from PIL import Image
 from safelight.domain.ids import ImageRowId, JobId, WorkerId
 from safelight.domain.money import CostBasis
 from safelight.domain.order import ImageOrder
-from safelight.engine.addresses import Addresses
-from safelight.engine.admission import admit
-from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.failpoints import Failpoints
-from safelight.engine.keep import Keeper
-from safelight.engine.lease import Hint, Lease
-from safelight.engine.submit import submit
-from safelight.engine.sweep import Findings, sweep
+from safelight.engine.image.addresses import Addresses
+from safelight.engine.image.attempt import AttemptPipeline
+from safelight.engine.image.keep import Keeper
+from safelight.engine.image.lease import Hint, Lease
+from safelight.engine.image.writes import Writes
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
+from safelight.engine.queue.sweep import Findings, sweep
 from safelight.engine.timing import Timing
-from safelight.engine.writes import Writes
 from safelight.imaging.pool import RenderPool
 from safelight.settings import Settings
 from safelight.storage.local import LocalBlobStore

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from safelight.db.pool import close_pool, open_pool
-from safelight.engine.admission import Admission
-from safelight.engine.worker import Worker
+from safelight.engine.queue.admission import Admission
+from safelight.engine.queue.worker import Worker
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.settings import ProviderSettings, Settings

@@ -9,7 +9,7 @@ import asyncpg
 
 from safelight.domain.ids import JobId
 from safelight.domain.order import ImageOrder, Reference
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.orders import images_of, order, vendor_image
 
 

@@ -12,9 +12,9 @@ import pytest
 from safelight.domain.errors import Billed, ErrorKind, Scope
 from safelight.domain.gates import BURST
 from safelight.domain.ids import ImageRowId, new_attempt_id
-from safelight.engine.admission import admit
 from safelight.engine.gates import GateState, gate_states, notices, report_answer, report_failure
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
 from safelight.engine.timing import Timing
 from safelight.providers.provider import ProviderError
 from tests.engine.test_claim import register

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from safelight.domain.ids import new_attempt_id
-from safelight.engine import settle
-from safelight.engine.admission import admit
-from safelight.engine.submit import submit
+from safelight.engine.image import settle
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
 from safelight.settings import Settings
 from tests.engine.by_hand import admitted_one, pass_time, pipeline_of
 from tests.engine.test_claim import register, take

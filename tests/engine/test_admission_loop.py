@@ -8,7 +8,7 @@ import contextlib
 import asyncpg
 import pytest
 
-from safelight.engine.admission import MAX_ACCOUNTS, Admission
+from safelight.engine.queue.admission import MAX_ACCOUNTS, Admission
 from safelight.engine.timing import Timing
 from tests.engine.test_claim import register
 from tests.engine.test_fair_share import account, begun

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from safelight.engine.worker import Worker
+from safelight.engine.queue.worker import Worker
 from safelight.settings import Settings
 from tests.orders import until
 

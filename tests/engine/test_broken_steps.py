@@ -8,11 +8,11 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 
 from safelight.domain.lifecycle import ImageStatus, JobStatus
-from safelight.engine import settle
-from safelight.engine.outcome import Ended, Released
-from safelight.engine.settle import BROKEN_STEPS_LIMIT
-from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.image import settle
+from safelight.engine.image.outcome import Ended, Released
+from safelight.engine.image.settle import BROKEN_STEPS_LIMIT
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import Worker
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
 from tests.engine.by_hand import admit_again, admitted_one

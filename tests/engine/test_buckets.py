@@ -11,9 +11,9 @@ import pytest
 from safelight.cli.doctor import checkup
 from safelight.domain.checkup import Verdict
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.retention import delete_orphans
-from safelight.engine.submit import submit
-from safelight.engine.worker import StoreMismatch
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import StoreMismatch
+from safelight.engine.upkeep.retention import delete_orphans
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings, StorageSettings
 from safelight.wiring.parts import stores_of, take_stock

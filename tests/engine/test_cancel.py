@@ -11,9 +11,9 @@ import pytest
 from safelight.domain.errors import Conflict, InvalidRequest, NotFound
 from safelight.domain.ids import JobId, new_job_id
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.control import Cancellation, CancelMode, cancel, retry
-from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.orders.control import Cancellation, CancelMode, cancel, retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import Worker
 from safelight.sandbox.server import RunningSandbox
 from tests.engine.by_hand import pass_time
 from tests.orders import attempts_of, ended, event_types, images_of, job_row, order, until, vendor_image

@@ -14,9 +14,9 @@ import pytest
 
 from safelight.domain.errors import Conflict
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.control import CancelMode, cancel
-from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.orders.control import CancelMode, cancel
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import Worker
 from safelight.sandbox.server import RunningSandbox
 from tests.engine.books import PAYER, assert_books_balance, balance, billed_order, open_account
 from tests.orders import attempts_of, ended, event_types, images_of, vendor_image

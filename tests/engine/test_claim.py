@@ -7,10 +7,10 @@ import asyncio
 import asyncpg
 
 from safelight.domain.ids import ImageRowId, JobId, WorkerId, new_worker_id
-from safelight.engine.admission import admit
-from safelight.engine.lease import Hint, Lease, claim
-from safelight.engine.settle import release
-from safelight.engine.submit import submit
+from safelight.engine.image.lease import Hint, Lease, claim
+from safelight.engine.image.settle import release
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
 from tests.orders import image, images_of, order
 
 CAPS = {"placeholder": 100}

@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.lease import claim, refund_crashes
-from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.image.lease import claim, refund_crashes
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import Worker
 from safelight.sandbox.server import RunningSandbox
 from tests.engine.test_claim import admitted, fall_silent, register, take
 from tests.orders import ended, images_of, order, until, vendor_image

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from safelight.domain.errors import Billed
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.admission import admit
-from safelight.engine.control import CancelMode, cancel
-from safelight.engine.lease import Hint
-from safelight.engine.submit import submit
+from safelight.engine.image.lease import Hint
+from safelight.engine.orders.control import CancelMode, cancel
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox
 from safelight.sandbox.vendor import Call

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from safelight.domain.ids import ImageRowId
-from safelight.engine.dispatch import FINISH, Admitted, Dispatcher, enqueue, notify_stop
-from safelight.engine.lease import Hint
+from safelight.engine.image.lease import Hint
+from safelight.engine.queue.dispatch import FINISH, Admitted, Dispatcher, enqueue, notify_stop
 from tests.crash.proxy import proxy_to
 
 

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from safelight.domain.checkup import Check, Verdict
-from safelight.engine.doctor import examine
-from safelight.engine.submit import submit
+from safelight.engine.figures.doctor import examine
+from safelight.engine.orders.submit import submit
 from safelight.engine.timing import Timing
 from tests.orders import image, order
 

@@ -15,10 +15,10 @@ from safelight.db.statements import load
 from safelight.domain.errors import Conflict, Gone, NotFound
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
-from safelight.engine.control import retry
-from safelight.engine.erasure import Eraser, Keeping, clear, clear_removed, let_go, remove
-from safelight.engine.journal import append_event, locked_job
-from safelight.engine.submit import submit
+from safelight.engine.image.journal import append_event, locked_job
+from safelight.engine.orders.control import retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.upkeep.erasure import Eraser, Keeping, clear, clear_removed, let_go, remove
 from safelight.storage.blob_store import BlobMissing
 from safelight.storage.local import LocalBlobStore
 from tests.api.stored import JPEG, settle

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from safelight.domain.order import Priority
-from safelight.engine.admission import Where, admit
-from safelight.engine.stuck import Bounds, suspects
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import Where, admit
+from safelight.engine.upkeep.stuck import Bounds, suspects
 from safelight.settings import Settings
 from tests.engine.by_hand import pass_time, swept
 from tests.engine.test_claim import register

@@ -12,9 +12,9 @@ from safelight.db.statements import load
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import provider_book, settle
-from safelight.engine.lease import LEASE_LOST, Lease
-from safelight.engine.outcome import End, ImageError, TryAgain, no_answer
+from safelight.engine.image import provider_book, settle
+from safelight.engine.image.lease import LEASE_LOST, Lease
+from safelight.engine.image.outcome import End, ImageError, TryAgain, no_answer
 from safelight.settings import Settings
 from tests.engine import alone
 from tests.engine.by_hand import admitted_one, lost_lease, picture, pipeline_of, receipt_of

@@ -17,11 +17,18 @@ from safelight.domain.errors import InvalidRequest
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import ImageOrder, Reference
-from safelight.engine.control import retry
-from safelight.engine.erasure import remove
-from safelight.engine.lease import Hint
-from safelight.engine.submit import submit
-from safelight.engine.uploads import UnusablePicture, Upload, forget_uploads, keep_upload, remove_upload, upload_of
+from safelight.engine.image.lease import Hint
+from safelight.engine.orders.control import retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.tenants.uploads import (
+    UnusablePicture,
+    Upload,
+    forget_uploads,
+    keep_upload,
+    remove_upload,
+    upload_of,
+)
+from safelight.engine.upkeep.erasure import remove
 from safelight.imaging.pool import RenderPool
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import ProviderSettings, Settings

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.submit import submit
-from safelight.engine.worker import StoreMismatch, Worker
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import StoreMismatch, Worker
 from safelight.settings import Settings
 from safelight.wiring.worker import worker_of
 from tests.orders import attempts_of, ended, event_types, image, images_of, order

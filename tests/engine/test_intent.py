@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 
 from safelight.domain.attempts import Buy
-from safelight.engine.lease import LEASE_LOST
+from safelight.engine.image.lease import LEASE_LOST
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
 from safelight.storage.staging import Receipt

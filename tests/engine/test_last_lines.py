@@ -11,9 +11,9 @@ import pytest
 from safelight.domain.attempts import GiveUp
 from safelight.domain.credits import Billing
 from safelight.domain.errors import BudgetExceeded, ErrorKind
-from safelight.engine import settle
-from safelight.engine.lease import LEASE_LOST
-from safelight.engine.submit import submit
+from safelight.engine.image import settle
+from safelight.engine.image.lease import LEASE_LOST
+from safelight.engine.orders.submit import submit
 from tests.engine.books import PAYER, assert_books_balance, balance, billed_order, open_account
 from tests.engine.by_hand import lost_lease
 from tests.orders import image, images_of, until

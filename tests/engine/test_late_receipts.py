@@ -9,10 +9,10 @@ import asyncpg
 from safelight.domain.attempts import OnUncertain
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import provider_book, settle
-from safelight.engine.outcome import Ended, ImageError
-from safelight.engine.settle import BROKEN_STEPS_LIMIT
-from safelight.engine.sweep import Findings
+from safelight.engine.image import provider_book, settle
+from safelight.engine.image.outcome import Ended, ImageError
+from safelight.engine.image.settle import BROKEN_STEPS_LIMIT
+from safelight.engine.queue.sweep import Findings
 from safelight.settings import Settings
 from tests.engine.by_hand import picture, receipt_of, swept
 from tests.engine.test_sweep import slow_image, with_a_call_open

@@ -11,7 +11,7 @@ import asyncpg
 import orjson
 import pytest
 
-from safelight.engine.admission import MAX_ACCOUNTS, admit
+from safelight.engine.queue.admission import MAX_ACCOUNTS, admit
 from tests.engine.test_claim import register
 
 

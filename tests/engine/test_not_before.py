@@ -9,10 +9,10 @@ import asyncpg
 
 from safelight.domain.fallback import Target
 from safelight.domain.ids import JobId
-from safelight.engine.admission import admit
-from safelight.engine.control import CancelMode, cancel, retry
-from safelight.engine.doctor import examine
-from safelight.engine.submit import submit
+from safelight.engine.figures.doctor import examine
+from safelight.engine.orders.control import CancelMode, cancel, retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
 from safelight.engine.timing import Timing
 from safelight.settings import Settings
 from tests.engine.by_hand import pass_time, swept

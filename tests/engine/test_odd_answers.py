@@ -13,7 +13,7 @@ from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import new_worker_id
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
-from safelight.engine.outcome import End, TryAgain, judge_error, judge_refusal
+from safelight.engine.image.outcome import End, TryAgain, judge_error, judge_refusal
 from safelight.net.billable import current_call
 from safelight.providers.placeholder import PlaceholderProvider
 from safelight.providers.provider import ImageProvider, ImageRequest, ImageResult, ProviderError, Refusal

@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 
 from safelight.domain.ids import JobId
-from safelight.engine import retention
-from safelight.engine.control import retry
-from safelight.engine.retention import Walked, delete_orphans
-from safelight.engine.submit import submit
+from safelight.engine.orders.control import retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.upkeep import retention
+from safelight.engine.upkeep.retention import Walked, delete_orphans
 from safelight.settings import Settings
 from safelight.storage.keys import blob_key
 from safelight.storage.local import LocalBlobStore

@@ -11,7 +11,7 @@ from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import ImageOrder
 from safelight.engine import gates
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from safelight.sandbox.faults import parse_directive
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import ProviderSettings, Settings

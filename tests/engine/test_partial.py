@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.control import retry
-from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.orders.control import retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import Worker
 from safelight.sandbox.server import RunningSandbox
 from tests.orders import attempts_of, ended, event_types, images_of, order, vendor_image
 

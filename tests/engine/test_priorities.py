@@ -8,9 +8,9 @@ import asyncpg
 
 from safelight.domain.ids import JobId
 from safelight.domain.order import Priority
-from safelight.engine.admission import admit
-from safelight.engine.control import CancelMode, cancel, retry
-from safelight.engine.submit import submit
+from safelight.engine.orders.control import CancelMode, cancel, retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
 from safelight.settings import Settings
 from tests.engine.by_hand import pass_time, swept
 from tests.engine.test_claim import register

@@ -8,10 +8,10 @@ import asyncpg
 
 from safelight.domain.credits import Billing, CreditPrices
 from safelight.domain.order import ImageOrder
-from safelight.engine.depth import QueueDepth
-from safelight.engine.outlook import Limits, Lookout
-from safelight.engine.quote import FEWEST_PICTURES, Estimate, quote
-from safelight.engine.submit import submit
+from safelight.engine.ahead.outlook import Limits, Lookout
+from safelight.engine.ahead.quote import FEWEST_PICTURES, Estimate, quote
+from safelight.engine.orders.depth import QueueDepth
+from safelight.engine.orders.submit import submit
 from safelight.settings import Settings
 from tests.engine.conftest import running
 from tests.orders import attempts_of, ended, order, vendor_image

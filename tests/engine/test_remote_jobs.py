@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import ImageOrder
-from safelight.engine import control
-from safelight.engine.control import CancelMode
-from safelight.engine.submit import submit
+from safelight.engine.orders import control
+from safelight.engine.orders.control import CancelMode
+from safelight.engine.orders.submit import submit
 from safelight.sandbox.faults import parse_directive
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import ProviderSettings, Settings

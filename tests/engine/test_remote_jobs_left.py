@@ -13,14 +13,15 @@ from safelight.db.pool import close_pool, open_pool
 from safelight.domain.fallback import Target
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus, JobStatus
-from safelight.engine import control, provider_book, remote, settle
-from safelight.engine.attempt import CRASH_LIMIT
-from safelight.engine.control import CancelMode
 from safelight.engine.failpoints import Failpoints
-from safelight.engine.keep import WRITE_TRIES
-from safelight.engine.lease import Lease
-from safelight.engine.outcome import crashed
-from safelight.engine.remote import RemoteJobs
+from safelight.engine.image import provider_book, remote, settle
+from safelight.engine.image.attempt import CRASH_LIMIT
+from safelight.engine.image.keep import WRITE_TRIES
+from safelight.engine.image.lease import Lease
+from safelight.engine.image.outcome import crashed
+from safelight.engine.image.remote import RemoteJobs
+from safelight.engine.orders import control
+from safelight.engine.orders.control import CancelMode
 from safelight.providers.provider import RemoteHandle
 from safelight.sandbox.faults import parse_directive
 from safelight.sandbox.server import RunningSandbox

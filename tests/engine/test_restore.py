@@ -13,9 +13,9 @@ from PIL import Image
 
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.money import CostBasis
+from safelight.engine.orders.submit import submit
 from safelight.engine.pause import pause, paused, resume
-from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.queue.worker import Worker
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
 from safelight.storage.local_staging import LocalStaging

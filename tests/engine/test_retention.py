@@ -12,12 +12,12 @@ import pytest
 from safelight.db.statements import load
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
-from safelight.engine.control import retry
-from safelight.engine.journal import append_event, locked_job
-from safelight.engine.retention import forget_events
-from safelight.engine.submit import submit
-from safelight.engine.sweep import Findings, sweep
+from safelight.engine.image.journal import append_event, locked_job
+from safelight.engine.orders.control import retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.sweep import Findings, sweep
 from safelight.engine.timing import Timing
+from safelight.engine.upkeep.retention import forget_events
 from safelight.settings import Settings
 from safelight.storage.local_staging import LocalStaging
 from tests.engine.by_hand import pass_time, staging_of

@@ -9,10 +9,10 @@ from safelight.domain.attempts import OnUncertain
 from safelight.domain.errors import InvalidRequest
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus, JobStatus
-from safelight.engine import provider_book, settle
-from safelight.engine.control import CancelMode, cancel, retry
-from safelight.engine.outcome import no_answer
-from safelight.engine.submit import submit
+from safelight.engine.image import provider_book, settle
+from safelight.engine.image.outcome import no_answer
+from safelight.engine.orders.control import CancelMode, cancel, retry
+from safelight.engine.orders.submit import submit
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
 from tests.engine.by_hand import admit_again, picture, pipeline_of, receipt_of, swept

@@ -14,10 +14,10 @@ import asyncpg
 import pytest
 
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine.admission import admit
-from safelight.engine.lease import Lease
-from safelight.engine.submit import submit
-from safelight.engine.sweep import sweep
+from safelight.engine.image.lease import Lease
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.admission import admit
+from safelight.engine.queue.sweep import sweep
 from safelight.settings import Settings
 from tests.engine import alone
 from tests.engine.by_hand import admitted_one, patient, picture, pipeline_of, receipt_of, staging_of

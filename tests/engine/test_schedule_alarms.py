@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from safelight.domain.recurrence import CatchUp
-from safelight.engine import timetable
+from safelight.engine.schedules import timetable
 from tests.engine.timetable import ACCOUNT, Office, at, daily, set_clock
 
 

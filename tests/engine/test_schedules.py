@@ -12,9 +12,9 @@ from safelight.db.statements import load
 from safelight.domain.checkup import Verdict
 from safelight.domain.errors import InvalidRequest
 from safelight.domain.recurrence import CatchUp
-from safelight.engine import timetable
-from safelight.engine.schedule_checkup import schedule_check
-from safelight.engine.schedules import KEPT_RUNS, Schedules
+from safelight.engine.schedules import timetable
+from safelight.engine.schedules.checkup import schedule_check
+from safelight.engine.schedules.due import KEPT_RUNS, Schedules
 from tests.engine.by_hand import pass_time
 from tests.engine.timetable import ACCOUNT, Office, at, daily, set_clock
 

@@ -8,10 +8,10 @@ import pytest
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import JobId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import settle
-from safelight.engine.advance import StoredRendition
-from safelight.engine.lease import Lease
-from safelight.engine.outcome import Ended, ImageError, Opened
+from safelight.engine.image import settle
+from safelight.engine.image.advance import StoredRendition
+from safelight.engine.image.lease import Lease
+from safelight.engine.image.outcome import Ended, ImageError, Opened
 from safelight.storage.staging import Receipt
 from tests.engine import alone
 from tests.engine.by_hand import admitted_one, receipt_of

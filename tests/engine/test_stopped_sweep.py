@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from safelight.engine.journal import locked_job
-from safelight.engine.sweep import Findings, sweep
+from safelight.engine.image.journal import locked_job
+from safelight.engine.queue.sweep import Findings, sweep
 from safelight.engine.timing import Timing
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt

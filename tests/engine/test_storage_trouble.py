@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.keep import RENDER_TRIES
-from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.image.keep import RENDER_TRIES
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import Worker
 from safelight.imaging.pool import RenderPool
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings

@@ -9,10 +9,10 @@ from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.order import ImageOrder
-from safelight.engine import provider_book, settle
-from safelight.engine.lease import Hint, Lease
-from safelight.engine.outcome import ImageError
-from safelight.engine.sweep import Findings
+from safelight.engine.image import provider_book, settle
+from safelight.engine.image.lease import Hint, Lease
+from safelight.engine.image.outcome import ImageError
+from safelight.engine.queue.sweep import Findings
 from safelight.settings import Settings
 from tests.engine.by_hand import (
     admit_again,

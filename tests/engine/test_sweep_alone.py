@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 
 from safelight.domain.money import CostBasis
-from safelight.engine.admission import admit
-from safelight.engine.sweep import sweep
+from safelight.engine.queue.admission import admit
+from safelight.engine.queue.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt

@@ -15,13 +15,13 @@ from safelight.db.statements import load
 from safelight.domain.attempts import OnUncertain
 from safelight.domain.errors import Billed, ErrorKind
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import provider_book, settle
-from safelight.engine.control import CancelMode, cancel, retry
-from safelight.engine.outcome import ImageError
-from safelight.engine.retention import forget_events
-from safelight.engine.submit import submit
-from safelight.engine.tally import BOUNDS_SECONDS, MODELS_PER_PROVIDER, Tally
-from safelight.engine.worker import Worker
+from safelight.engine.figures.tally import BOUNDS_SECONDS, MODELS_PER_PROVIDER, Tally
+from safelight.engine.image import provider_book, settle
+from safelight.engine.image.outcome import ImageError
+from safelight.engine.orders.control import CancelMode, cancel, retry
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import Worker
+from safelight.engine.upkeep.retention import forget_events
 from safelight.settings import Settings
 from tests.engine import alone
 from tests.engine.by_hand import pass_time, picture, receipt_of

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from safelight.domain.attempts import OnUncertain
 from safelight.domain.ids import JobId
-from safelight.engine.submit import submit
-from safelight.engine.worker import Worker
+from safelight.engine.orders.submit import submit
+from safelight.engine.queue.worker import Worker
 from safelight.sandbox.faults import OF_ACCOUNT, Fault
 from safelight.sandbox.gemini import FAULTS
 from safelight.sandbox.server import RunningSandbox

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 
 from safelight.domain.ids import ImageRowId
-from safelight.engine.lease import Hint
-from safelight.engine.worker import Worker
+from safelight.engine.image.lease import Hint
+from safelight.engine.queue.worker import Worker
 from safelight.settings import Settings
 from safelight.wiring.worker import worker_of
 

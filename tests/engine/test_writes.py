@@ -10,12 +10,12 @@ import pytest
 
 from safelight.domain.ids import JobId, new_attempt_id, new_worker_id
 from safelight.domain.lifecycle import ImageStatus
-from safelight.engine import advance
-from safelight.engine.advance import Finished, Picture, PlannedCall, StoredRendition
-from safelight.engine.lease import LEASE_LOST, Lease, claim_all, refund_crashes
-from safelight.engine.outcome import Ended, Opened
-from safelight.engine.submit import submit
-from safelight.engine.writes import Writes
+from safelight.engine.image import advance
+from safelight.engine.image.advance import Finished, Picture, PlannedCall, StoredRendition
+from safelight.engine.image.lease import LEASE_LOST, Lease, claim_all, refund_crashes
+from safelight.engine.image.outcome import Ended, Opened
+from safelight.engine.image.writes import Writes
+from safelight.engine.orders.submit import submit
 from safelight.settings import Settings
 from safelight.wiring.parts import timing_of
 from tests.engine import alone

@@ -14,8 +14,8 @@ from safelight.domain.errors import Fault, InvalidRequest
 from safelight.domain.fingerprint import fingerprint
 from safelight.domain.ids import ScheduleId
 from safelight.domain.order import JobOrder
-from safelight.engine.schedules import Schedules
-from safelight.engine.timetable import Terms, add
+from safelight.engine.schedules.due import Schedules
+from safelight.engine.schedules.timetable import Terms, add
 from tests.orders import image, order
 
 ACCOUNT = "default"

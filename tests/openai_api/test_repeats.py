@@ -12,7 +12,7 @@ import pytest
 
 from safelight.db.statements import load
 from safelight.domain.ids import JobId
-from safelight.engine.erasure import remove
+from safelight.engine.upkeep.erasure import remove
 from tests.openai_api.conftest import OPENAI, World, front_door
 from tests.orders import until
 

@@ -22,9 +22,9 @@ from safelight.domain.fallback import OnRefusal, Target
 from safelight.domain.ids import JobId
 from safelight.domain.order import ImageOrder, JobOrder, Reference
 from safelight.engine import pause
-from safelight.engine.control import CancelMode, cancel, retry
-from safelight.engine.submit import Accepted, submit
-from safelight.engine.sweep import sweep
+from safelight.engine.orders.control import CancelMode, cancel, retry
+from safelight.engine.orders.submit import Accepted, submit
+from safelight.engine.queue.sweep import sweep
 from tests.databases import fresh_database
 from tests.engine.books import assert_books_balance, open_account
 from tests.orders import SMALL, order

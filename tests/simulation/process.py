@@ -21,7 +21,7 @@ import asyncpg
 
 from safelight.domain.ids import WorkerId
 from safelight.engine.failpoints import Failpoints
-from safelight.engine.worker import Worker
+from safelight.engine.queue.worker import Worker
 
 T = TypeVar("T")
 

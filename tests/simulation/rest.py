@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, TERMINAL_JOB_STATUSES
-from safelight.engine.sweep import Findings, sweep
+from safelight.engine.queue.sweep import Findings, sweep
 from tests.engine.books import assert_books_balance
 from tests.simulation.process import Plan
 from tests.simulation.vendor import ESTIMATE, Fate, Violation

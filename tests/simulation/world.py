@@ -12,15 +12,15 @@ import orjson
 
 from safelight.db.pool import open_pool
 from safelight.domain.ids import ImageRowId, WorkerId, new_worker_id
-from safelight.engine.addresses import Addresses
-from safelight.engine.admission import Admission, admit
-from safelight.engine.attempt import AttemptPipeline
 from safelight.engine.databases import Databases
-from safelight.engine.keep import Keeper
-from safelight.engine.lease import Hint
+from safelight.engine.image.addresses import Addresses
+from safelight.engine.image.attempt import AttemptPipeline
+from safelight.engine.image.keep import Keeper
+from safelight.engine.image.lease import Hint
+from safelight.engine.image.writes import Writes
+from safelight.engine.queue.admission import Admission, admit
+from safelight.engine.queue.worker import Capacity, Worker
 from safelight.engine.timing import Timing
-from safelight.engine.worker import Capacity, Worker
-from safelight.engine.writes import Writes
 from safelight.net.fetch import Fetch
 from tests.simulation.clock import StoppedLoop
 from tests.simulation.process import Crash, Errand, Plan, Process, SteppedPool, Trail, all_quiet

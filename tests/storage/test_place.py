@@ -141,7 +141,7 @@ def parse_bucket(url: str, endpoint: str) -> BucketPlace:
 
 
 def test_what_speaks_to_buckets_is_loaded_for_a_bucket_only() -> None:
-    code = "import sys, safelight.wiring.worker, safelight.engine.worker; sys.exit('obstore' in sys.modules)"
+    code = "import sys, safelight.wiring.worker, safelight.engine.queue.worker; sys.exit('obstore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

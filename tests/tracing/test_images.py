@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from safelight.domain.ids import JobId, WorkerId
 from safelight.domain.order import JobOrder
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from safelight.settings import Settings
 from safelight.tracing.spans import SpanName, span
 from tests.delivery import stage

@@ -15,7 +15,7 @@ from safelight.db.migrate import migrate, migrations, pending
 from safelight.db.pool import close_pool, open_pool
 from safelight.delivery.webhooks.vault import Vault
 from safelight.domain.ids import JobId
-from safelight.engine.sweep import sweep
+from safelight.engine.queue.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox

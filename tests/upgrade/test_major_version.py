@@ -17,7 +17,7 @@ from safelight.db.placement import MAJOR, EmbeddedServerError
 from safelight.db.pool import close_pool, open_pool
 from safelight.db.upgrade import upgrade
 from safelight.domain.ids import JobId
-from safelight.engine.submit import submit
+from safelight.engine.orders.submit import submit
 from tests.crash.processes import Ended, free_port, ran, started
 from tests.orders import event_types, image, order
 from tests.upgrade.older_server import SOURCES, remove, require, running

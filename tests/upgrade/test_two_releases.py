@@ -20,7 +20,7 @@ import pytest
 from safelight.db.migrate import pending
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
-from safelight.engine.sweep import sweep
+from safelight.engine.queue.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.sandbox.config import SandboxConfig
 from safelight.sandbox.server import RunningSandbox, running_sandbox

@@ -26,7 +26,7 @@ from safelight.chaos.receiver import Receiver, receiving
 from safelight.chaos.watch import Watch
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.events import EventType
-from safelight.engine.sweep import sweep
+from safelight.engine.queue.sweep import sweep
 from safelight.engine.timing import Timing
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.place import Folder

@@ -34,7 +34,7 @@ from safelight.logs import configure_logging
 from safelight.settings import RESTORING, Settings, child_environment
 
 if TYPE_CHECKING:
-    from safelight.engine.restore import Restored
+    from safelight.engine.upkeep.restore import Restored
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +174,7 @@ async def _api(settings: Settings) -> int:
 
 async def _worker(settings: Settings, one: tuple[str, str, str, str] | None) -> int:
     from safelight.domain.ids import ImageRowId, WorkerId
-    from safelight.engine.lease import Hint
+    from safelight.engine.image.lease import Hint
     from safelight.wiring.worker import worker_of
 
     async with traced(settings, "worker"), _database(settings) as database:

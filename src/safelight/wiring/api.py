@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from safelight.domain.credits import Billing
-from safelight.engine.depth import QueueDepth
-from safelight.engine.tally import Tally
+from safelight.engine.figures.tally import Tally
+from safelight.engine.orders.depth import QueueDepth
 from safelight.imaging.pool import RenderPool
 from safelight.providers.registry import InvalidConfiguration
 from safelight.settings import Settings

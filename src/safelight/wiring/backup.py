@@ -33,7 +33,7 @@ from safelight.db.placement import lock_at_once
 from safelight.db.pool import CONNECTION_LOST
 from safelight.db.statements import load
 from safelight.domain.errors import SafelightError
-from safelight.engine.restore import Restored
+from safelight.engine.upkeep.restore import Restored
 from safelight.settings import RESTORING, Settings
 from safelight.storage.copying import Copied, Present, copy_files, copy_staged
 from safelight.storage.local import MARKER

@@ -15,13 +15,13 @@ from safelight.db.pool import close_pool, open_pool
 from safelight.delivery.webhooks.vault import KEY_FILE, InvalidKey, Vault, vault_at
 from safelight.domain.credits import CreditPrices
 from safelight.domain.signing import Signer, signing_key
-from safelight.engine.admission import Admission
-from safelight.engine.catalog import Catalog, ConfiguredProvider
 from safelight.engine.databases import Databases
-from safelight.engine.erasure import Keeping
-from safelight.engine.schedules import Place, Schedules
-from safelight.engine.stuck import Bounds, StuckWatch
+from safelight.engine.orders.catalog import Catalog, ConfiguredProvider
+from safelight.engine.queue.admission import Admission
+from safelight.engine.schedules.due import Place, Schedules
 from safelight.engine.timing import Timing
+from safelight.engine.upkeep.erasure import Keeping
+from safelight.engine.upkeep.stuck import Bounds, StuckWatch
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.fetch import Fetch
 from safelight.providers.registry import InvalidConfiguration, ProviderConfig, installed_kinds, load_kind
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from safelight.domain.order import JobOrder
     from safelight.domain.recipe import Recipe
     from safelight.domain.style import Style
-    from safelight.engine.restore import Restored
+    from safelight.engine.upkeep.restore import Restored
 
 
 def timing_of(settings: Settings) -> Timing:
@@ -126,7 +126,7 @@ def stores_of(settings: Settings) -> Stores:
 
 async def take_stock(settings: Settings, dsn: str) -> Restored:
     """After a restore: buying is paused, staged purchases are recovered, and what may be bought twice is listed."""
-    from safelight.engine.restore import after_restore  # a rare errand; every process would hold it in memory
+    from safelight.engine.upkeep.restore import after_restore  # a rare errand; every process would hold it in memory
 
     stores = stores_of(settings)
     try:

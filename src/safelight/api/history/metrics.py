@@ -15,10 +15,10 @@ from safelight.api.history.filters import account_in
 from safelight.db.pool import families_of
 from safelight.domain.errors import NotFound
 from safelight.domain.money import format_usd
-from safelight.engine.scrape import Scrape
-from safelight.engine.stuck import Bounds
-from safelight.engine.tally import Tally
-from safelight.engine.vitals import Chart, Vitals, chart
+from safelight.engine.figures.scrape import Scrape
+from safelight.engine.figures.tally import Tally
+from safelight.engine.figures.vitals import Chart, Vitals, chart
+from safelight.engine.upkeep.stuck import Bounds
 from safelight.metrics import exposition
 
 

@@ -22,7 +22,7 @@ from safelight.domain.credits import Billing
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.money import format_usd
 from safelight.domain.recurrence import zone_of
-from safelight.engine.statistics import (
+from safelight.engine.figures.statistics import (
     Favourite,
     Figures,
     GroupBy,

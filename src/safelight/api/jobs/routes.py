@@ -35,9 +35,9 @@ from safelight.domain.errors import InvalidRequest, NotFound
 from safelight.domain.fingerprint import fingerprint
 from safelight.domain.ids import JobId, is_job_id
 from safelight.domain.lifecycle import RETRYABLE_IMAGE_STATUSES, TERMINAL_JOB_STATUSES, ImageStatus
-from safelight.engine.control import CancelMode, cancel, retry
-from safelight.engine.erasure import clear, remove
-from safelight.engine.submit import Accepted, submit
+from safelight.engine.orders.control import CancelMode, cancel, retry
+from safelight.engine.orders.submit import Accepted, submit
+from safelight.engine.upkeep.erasure import clear, remove
 
 _SUBMIT = load("submit")
 _POLL_SECONDS = 2

@@ -29,8 +29,8 @@ from safelight.domain.errors import Conflict, InvalidRequest
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.order import JobOrder
-from safelight.engine.control import retry
-from safelight.engine.submit import Accepted, submit
+from safelight.engine.orders.control import retry
+from safelight.engine.orders.submit import Accepted, submit
 
 JOB_HEADER = "X-Safelight-Job"
 

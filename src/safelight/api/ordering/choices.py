@@ -18,7 +18,7 @@ from safelight.domain.fallback import OnRefusal, Target
 from safelight.domain.order import ImageOrder
 from safelight.domain.recipe import MAX_PROMPT_CODE_POINTS
 from safelight.domain.style import Style
-from safelight.engine.catalog import Catalog
+from safelight.engine.orders.catalog import Catalog
 from safelight.providers.provider import (
     Capabilities,
     ImageInput,

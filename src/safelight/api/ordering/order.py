@@ -27,7 +27,7 @@ from safelight.domain.money import microusd
 from safelight.domain.order import ImageOrder, JobOrder, Priority
 from safelight.domain.recipe import Recipe, RecipeError, render_recipe
 from safelight.domain.style import Style, built_in_styles
-from safelight.engine.catalog import Catalog
+from safelight.engine.orders.catalog import Catalog
 from safelight.storage.keys import InvalidKey, is_reserved, split_key
 
 _MAX_PREFIX_CHARS = 600
@@ -49,7 +49,7 @@ def place_order(
     """The order that a parsed request body stands for. Raises InvalidRequest that lists every fault, those that were
     found before too.
 
-    `styles` are those that the account can use (`engine.styles`); None: the built-in ones alone.
+    `styles` are those that the account can use (`engine.tenants.styles`); None: the built-in ones alone.
     """
     draft = _Draft(document)
     job = draft.job

@@ -12,7 +12,7 @@ from safelight.api.edge.problems import RequestFault
 from safelight.db.statements import load
 from safelight.domain.ids import JobId
 from safelight.domain.recipe import MAX_PROMPT_CODE_POINTS
-from safelight.engine.catalog import Catalog
+from safelight.engine.orders.catalog import Catalog
 from safelight.providers.provider import UnknownModel
 
 _SQL = load("read")

@@ -21,8 +21,8 @@ from safelight.api.schemas import NewSchedule, ScheduleChange
 from safelight.domain.errors import BudgetExceeded, Fault, InvalidRequest
 from safelight.domain.recurrence import CatchUp
 from safelight.domain.template import PLACEHOLDERS, filled, unknown_placeholders
-from safelight.engine.schedules import Place
-from safelight.engine.timetable import Terms
+from safelight.engine.schedules.due import Place
+from safelight.engine.schedules.timetable import Terms
 
 _JOB = "/job"
 _SOME_TIME = datetime(2026, 1, 1)  # noqa: DTZ001 - every filled placeholder is as long as every other

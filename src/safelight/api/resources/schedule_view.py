@@ -13,7 +13,7 @@ from safelight.api.dependencies import ApiDependencies
 from safelight.db.statements import load
 from safelight.delivery.links import Links
 from safelight.domain.ids import ScheduleId
-from safelight.engine.timetable import unknown
+from safelight.engine.schedules.timetable import unknown
 
 _SQL = load("schedules")
 _PLAIN = ("id", "name", "cron", "timezone", "unique_per", "catch_up", "ready_by", "enabled", "next_run_at")

@@ -11,7 +11,7 @@ from safelight.api.schemas.base import Answer, Usd
 from safelight.api.schemas.jobs import Counts
 from safelight.api.schemas.queries import Moment, TableQuery
 from safelight.domain.recurrence import zone_of
-from safelight.engine.statistics import GroupBy
+from safelight.engine.figures.statistics import GroupBy
 
 GroupWord = Literal["account", "provider", "model", "group", "style", "day", "hour"]
 

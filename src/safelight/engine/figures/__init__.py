@@ -1,0 +1,1 @@
+"""What became of everything, in figures: for people, for /metrics, for alerts and for the doctor."""

@@ -1,0 +1,1 @@
+"""What callers do: submit a job, cancel it, retry it; all of it or nothing."""

@@ -1,0 +1,1 @@
+"""Jobs that are made when their time has come."""

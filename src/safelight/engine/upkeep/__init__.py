@@ -1,0 +1,1 @@
+"""What nobody waits for: forgetting, erasing, putting back after a restore, and telling of what stands still."""
