@@ -40,10 +40,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
         for name, value in child_environment({}).items()
         if not name.startswith("SAFELIGHT_") and not name.endswith("_API_KEY")
     }
+    address = f"127.0.0.1:{free_port()}"
     return kept | {
         "PYTHONPATH": str(SOURCE),
         "SAFELIGHT_HOME": str(tmp_path / "home"),
-        "SAFELIGHT_URL": f"http://127.0.0.1:{free_port()}",
+        "SAFELIGHT_BIND": address,
+        "SAFELIGHT_URL": f"http://{address}",
         "COLUMNS": "120",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import asyncpg
@@ -50,7 +51,7 @@ async def test_settings_that_make_no_sense_are_named_without_an_address(safeligh
         f'[alerts]\nurls = ["json://{SECRET}"]\n[alerts.rules.budget]\nwarning_below = 0.5\n'
     )
     said = await safelight("alerts", "rules")
-    assert said.code == 1
+    assert said.code == os.EX_CONFIG
     assert "setting alerts: Value error, rule `budget` has no `warning_below`; it has enabled" in said.err
     assert SECRET not in said.err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,6 @@ async def test_a_process_says_in_one_line_what_an_operator_has_to_put_right(
         )
     _, said = await started.communicate()
 
-    assert started.returncode == 1
+    assert started.returncode == os.EX_CONFIG
     [line] = said.decode().splitlines()
     assert line.startswith("safelight: provider kind `nobodys` is not installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from tests.cli.conftest import Safelight
 COMMANDS = (["jobs", "list"], ["doctor"], ["api"], ["worker"], ["serve"], ["db", "migrate"], ["keys", "list"])
 
 
-async def complaints(safelight: Safelight, *commands: list[str]) -> set[str]:
+async def complaints(safelight: Safelight, *commands: list[str], code: int = os.EX_CONFIG) -> set[str]:
     """What they say, each in one line, and no more than that."""
     found = await asyncio.gather(*(safelight(*words) for words in commands))
-    assert [(said.code, said.out, said.err.count("\n")) for said in found] == [(1, "", 1)] * len(found), found
+    assert [(said.code, said.out, said.err.count("\n")) for said in found] == [(code, "", 1)] * len(found), (
+        found
+    )
     return {said.err.removeprefix("safelight: ").rstrip("\n") for said in found}
 
 
@@ -93,7 +96,7 @@ async def test_a_home_that_is_no_folder_is_named(
     home.write_text("")
     (tmp_path / "case.json").write_text('{"images": [{"id": "a", "prompt": "A brass key"}]}')
     alone = (["serve"], ["api"], ["worker"], ["db", "migrate"], ["keys", "list"], ["demo", "--home", "home"])
-    for complaint in await complaints(safelight, *alone):
+    for complaint in await complaints(safelight, *alone, code=1):
         assert complaint.startswith(f"`{home}")
         assert "cannot be used: " in complaint
     said = await safelight("generate", "case.json", "-o", "out")

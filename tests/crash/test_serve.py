@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -33,7 +33,6 @@ class Service:
     sandbox: RunningSandbox
     port: int
     process: asyncio.subprocess.Process | None = None
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -44,7 +43,7 @@ class Service:
         await self.begin(*words)
         await self.is_ready()
 
-    async def begin(self, *words: str) -> None:
+    async def begin(self, *words: str, **changes: object) -> None:
         settings = {
             "home": self.home,
             "bind": f"127.0.0.1:{self.port}",
@@ -57,6 +56,7 @@ class Service:
             "grace_seconds": 0.5,
             "sweep_seconds": 0.3,
             "retry_unit_seconds": 0.05,
+            **changes,
         }
         with (self.home / "serve.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -208,6 +208,18 @@ async def test_where_another_program_listens_it_does_not_start_and_says_so(servi
     said = (service.home / "serve.log").read_text()
     assert said.startswith(f"safelight: another program listens on `127.0.0.1:{service.port}`")
     assert said.count("\n") == 1
+
+
+async def test_what_no_restart_mends_ends_it_with_a_code_of_its_own(service: Service) -> None:
+    """A supervisor can tell it from a crash, and a person sees a program that has ended."""
+    await service.begin(providers__x__kind="nobodys")
+    assert service.process is not None
+    async with asyncio.timeout(60):
+        assert await service.process.wait() == os.EX_CONFIG
+    said = (service.home / "serve.log").read_text()
+    assert "safelight: provider kind `nobodys` is not installed" in said
+    assert "is ready" not in said
+    assert not runs_a_server(service.home)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

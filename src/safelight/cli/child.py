@@ -19,8 +19,7 @@ def main() -> None:
     try:
         sys.exit(exit_code(_PROCESSES[sys.argv[1]]))
     except SafelightError as error:
-        complain(error)
-        sys.exit(1)
+        sys.exit(complain(error))
 
 
 if __name__ == "__main__":

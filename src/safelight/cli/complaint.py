@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from safelight.domain.errors import SafelightError
 
@@ -18,15 +19,23 @@ class Complaint(SafelightError):
     """The command cannot go on; the message says what to do."""
 
     slug = "complaint"
+    exit_code: ClassVar[int] = 1
 
 
-def complain(error: SafelightError) -> None:
-    """One line on standard error."""
+class Misconfigured(Complaint):
+    """It is the configuration that has to be changed: started again, the command would come to the same."""
+
+    exit_code = os.EX_CONFIG
+
+
+def complain(error: SafelightError) -> int:
+    """One line on standard error; what the process has to exit with."""
     print("safelight:", *str(error).split(), file=sys.stderr)
+    return error.exit_code if isinstance(error, Complaint) else 1
 
 
 def read_settings(**overrides: object) -> Settings:
-    """The settings, with some laid over them. Raises Complaint that names what is wrong with them."""
+    """The settings, with some laid over them. Raises Misconfigured, which names what is wrong with them."""
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
@@ -34,14 +43,14 @@ def read_settings(**overrides: object) -> Settings:
 
     try:
         if lacks_its_file():
-            raise Complaint(f"SAFELIGHT_CONFIG names `{config_file()}`, and there is no such file")
+            raise Misconfigured(f"SAFELIGHT_CONFIG names `{config_file()}`, and there is no such file")
         return Settings(**overrides)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
         raise wrong_setting(error) from None
     except SettingsError as error:  # it names the setting; its cause quotes what is written there
-        raise Complaint(f"a variable SAFELIGHT_… holds no JSON, as lists and tables are written: {error}") from None
+        raise Misconfigured(f"a variable SAFELIGHT_… holds no JSON, as lists and tables are written: {error}") from None
     except (ValueError, OSError) as error:
-        raise Complaint(f"{config_file()}: {error}") from error
+        raise Misconfigured(f"{config_file()}: {error}") from error
 
 
 def exit_code(process: Callable[[], int]) -> int:
@@ -56,7 +65,9 @@ def exit_code(process: Callable[[], int]) -> int:
         return process()
     except ValidationError as error:
         raise wrong_setting(error) from None
-    except (DatabaseUnusable, EmbeddedServerError, InvalidConfiguration) as error:
+    except InvalidConfiguration as error:
+        raise Misconfigured(str(error)) from error
+    except (DatabaseUnusable, EmbeddedServerError) as error:
         raise Complaint(str(error)) from error
     except OSError as error:
         if error.filename is None:
@@ -69,8 +80,8 @@ def unusable(error: OSError) -> Complaint:
     return Complaint(f"`{error.filename}` cannot be used: {error.strerror}")
 
 
-def wrong_setting(error: ValidationError) -> Complaint:
+def wrong_setting(error: ValidationError) -> Misconfigured:
     """Names the first setting that is wrong, without repeating its value, which may be a key."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    return Complaint(f"setting {field + ': ' if field else ''}{first['msg']}")
+    return Misconfigured(f"setting {field + ': ' if field else ''}{first['msg']}")

@@ -52,8 +52,7 @@ def main() -> None:
     try:
         app(prog_name="safelight")
     except SafelightError as error:
-        complain(error)
-        sys.exit(1)
+        sys.exit(complain(error))
     except BrokenPipeError:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.close()

@@ -26,7 +26,7 @@ from uuid import UUID
 import structlog
 import uvloop
 
-from safelight.cli.complaint import Complaint, read_settings
+from safelight.cli.complaint import Complaint, Misconfigured, read_settings
 from safelight.cli.traces import traced
 from safelight.db.keys import has_keys
 from safelight.db.provide import Database, provide_database
@@ -49,7 +49,9 @@ T = TypeVar("T")
 
 
 def run_serve(*, placeholder: bool, bind: str | None, workers: int | None, after_restore: bool = False) -> int:
-    """Database, API and workers, until told to stop; exit code 0 after a clean stop.
+    """Database, API and workers, until told to stop.
+
+    Exit code 0 after a clean stop, and EX_CONFIG when one of them cannot begin for the way it is configured.
 
     `after_restore`: the database came out of a backup, so buying is paused and what may be bought twice is listed.
     """
@@ -93,7 +95,9 @@ def _complaining() -> Iterator[None]:
 
     try:
         yield
-    except (InvalidConfiguration, StorageUnusable) as error:
+    except InvalidConfiguration as error:
+        raise Misconfigured(str(error)) from error
+    except StorageUnusable as error:
         raise Complaint(str(error)) from error
 
 
@@ -103,7 +107,7 @@ def _settings(**overrides: object) -> Settings:
     try:
         _ = settings.place
     except ValueError as error:
-        raise Complaint(str(error)) from error
+        raise Misconfigured(str(error)) from error
     if (settings.home / RESTORING).exists():  # buying may not be paused yet
         raise Complaint(f"`safelight restore` broke off in `{settings.home}`: run it again first")
     return settings
@@ -146,7 +150,7 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
             stopped.set()
             await asyncio.wait((kept,))
             await database.stop()
-    return 0
+    return os.EX_CONFIG if any(child.is_misconfigured for child in children) else 0
 
 
 async def _api(settings: Settings) -> int:
@@ -209,11 +213,11 @@ async def _migrate(settings: Settings) -> int:
 
 
 def address(bind: str) -> tuple[str, int]:
-    """Host and port of `host:port`. Raises Complaint."""
+    """Host and port of `host:port`. Raises Misconfigured."""
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise Complaint(f"SAFELIGHT_BIND reads `host:port`, not `{bind}`")
+        raise Misconfigured(f"SAFELIGHT_BIND reads `host:port`, not `{bind}`")
     return host, int(port)
 
 
@@ -249,7 +253,8 @@ def _kill(children: Sequence[_Child]) -> None:
 
 
 class _Child:
-    """One process of `serve`, started again when it ends unasked."""
+    """One process of `serve`, started again when it ends unasked. When it cannot begin for the way it is configured,
+    all of them stop; once it has begun they do not, for the others still work."""
 
     def __init__(self, name: str, process: str, environment: dict[str, str], run_folder: Path) -> None:
         self._name = name
@@ -257,9 +262,10 @@ class _Child:
         self._environment = environment
         self._pid_file = run_folder / f"{name}.pid"
         self._process: asyncio.subprocess.Process | None = None
+        self.is_misconfigured = False
 
     async def keep_running(self, stopping: asyncio.Event) -> None:
-        failures = 0
+        starts = failures = 0
         while not stopping.is_set():
             loop = asyncio.get_running_loop()
             started_at = loop.time()
@@ -269,6 +275,11 @@ class _Child:
                 log.error("a process cannot be started", name=self._name, error=type(error).__name__)
                 code = None
             if stopping.is_set():
+                return
+            starts += 1
+            if code == os.EX_CONFIG and starts == 1:
+                self.is_misconfigured = True
+                stopping.set()
                 return
             failures = 0 if loop.time() - started_at > 30 else failures + 1
             pause = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
