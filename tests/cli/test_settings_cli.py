@@ -18,9 +18,7 @@ COMMANDS = (["jobs", "list"], ["doctor"], ["api"], ["worker"], ["serve"], ["db",
 async def complaints(safelight: Safelight, *commands: list[str], code: int = os.EX_CONFIG) -> set[str]:
     """What they say, each in one line, and no more than that."""
     found = await asyncio.gather(*(safelight(*words) for words in commands))
-    assert [(said.code, said.out, said.err.count("\n")) for said in found] == [(code, "", 1)] * len(found), (
-        found
-    )
+    assert [(said.code, said.out, said.err.count("\n")) for said in found] == [(code, "", 1)] * len(found), found
     return {said.err.removeprefix("safelight: ").rstrip("\n") for said in found}
 
 

@@ -55,6 +55,7 @@ GOOD = ("settled",), "completed", None, 1
 REFUSED_FREE = ("refused",), "refused", "SAFETY", 0
 REFUSED_PAID = ("refused",), "refused", "SAFETY", 1
 NEVER_A_PICTURE = ("no_image",) * 3, "failed", "INVALID_OUTPUT", 3
+NOT_TAKEN = ("no_image",), "failed", "INVALID_OUTPUT", 1
 
 TROUBLE = [
     Trouble("says what it will do", "ok", *GOOD),
@@ -90,9 +91,9 @@ TROUBLE = [
     Trouble("sends half a PNG every time", "truncated", *NEVER_A_PICTURE),
     Trouble("sends half a JPEG", "half-jpeg x1", *PAID_IN_VAIN_ONCE),
     Trouble("sends a whole JPEG as a PNG", "jpeg", *GOOD),
-    Trouble("sends 200 megapixels in 45 kB", "pixel-bomb x1", *PAID_IN_VAIN_ONCE),
+    Trouble("sends 200 megapixels in 45 kB", "pixel-bomb x1", *NOT_TAKEN),
     Trouble("sends a comment of 400 MB, compressed, in a PNG", "text-bomb 400", *GOOD),
-    Trouble("sends 10 000 frames every time", "frames", *NEVER_A_PICTURE),
+    Trouble("sends 10 000 frames", "frames x1", *NOT_TAKEN),
     Trouble("finds no picture", "no-image x1", *PAID_IN_VAIN_ONCE),
     Trouble("finds none every time", "no-image", ("no_image",) * 3, "failed", "TEMPORARY", 3),
     Trouble("wants to be paid again for the rest", "continuation", ("no_image",) * 2, "failed", "UNKNOWN", 2),

@@ -150,6 +150,11 @@ class NotAnImage(Exception):
         self.code: Reason = code
         self.message = message
 
+    @property
+    def is_of_its_kind(self) -> bool:
+        """Whether it is a whole picture of a kind that is not taken: whoever made it will make the next one so, too."""
+        return self.code in ("too-large", "unsupported-format", "animated")
+
 
 class ChildDied(Exception):
     """The rendering process crashed, hit a limit or ran out of time. Trying again may help, once."""

@@ -231,8 +231,11 @@ class Keeper:
         }
 
     async def _discard_no_image(self, lease: Lease, receipt: Receipt, error: NotAnImage) -> None:
-        """What came is no picture: it was paid for, it is booked, and its bytes are of no use."""
-        await self._conclude_paid(lease, receipt, no_picture(error.code.upper().replace("-", "_"), str(error)))
+        """What came is no picture: it was paid for, it is booked, and its bytes are of no use. Another one is bought
+        unless that would be of the same kind."""
+        why = no_picture(error.code.upper().replace("-", "_"), str(error))
+        verdict = End(ImageStatus.FAILED) if error.is_of_its_kind else TryAgain()
+        await self._conclude_paid(lease, receipt, why, verdict)
         await self._discard(receipt)
 
     async def _stage(self, receipt: Receipt, data: bytes) -> bool:
@@ -295,9 +298,7 @@ class Keeper:
     def _pause(self, failures: int) -> float:
         return backoff_seconds(failures, jitter=0.5, unit_seconds=self.timing.retry_unit_seconds)
 
-    async def _conclude_paid(
-        self, lease: Lease, receipt: Receipt, error: ImageError, verdict: Verdict | None = None
-    ) -> None:
+    async def _conclude_paid(self, lease: Lease, receipt: Receipt, error: ImageError, verdict: Verdict) -> None:
         end = AttemptEnd(
             status=AttemptStatus.NO_IMAGE,
             cost=receipt.cost,
@@ -305,7 +306,7 @@ class Keeper:
             usage=receipt.usage,
             request_id=receipt.request_id,
         )
-        await self.conclude(lease, AttemptId(receipt.attempt_id), end, verdict or TryAgain())
+        await self.conclude(lease, AttemptId(receipt.attempt_id), end, verdict)
 
     async def conclude(self, lease: Lease, attempt_id: AttemptId, end: AttemptEnd, verdict: Verdict) -> None:
         await self.firmly(
