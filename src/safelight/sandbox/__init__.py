@@ -4,7 +4,7 @@
       app       routes: the vendors', /files, /bill, /requests, /control        create_app()
         desk    from a request to a planned call, and from an answer back to the caller
         vendor  one task per call: plan, wait, draw, charge
-          protocol  what each vendor brings: name, routes, faults, orders
+          protocol  what each vendor brings: name, faults, orders
             gemini      answers in the same call      its models and prices: models
             openai      answers in the same call      openai_models      forms
             replicate   hands out jobs                replicate_models   references

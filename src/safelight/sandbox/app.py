@@ -16,32 +16,32 @@ from starlette.routing import Route
 
 from safelight.sandbox.bill import Bill
 from safelight.sandbox.config import SandboxConfig
-from safelight.sandbox.desk import Desk, key_of, respond
+from safelight.sandbox.desk import Desk, ServedWire, key_of, respond
 from safelight.sandbox.fal import FalWire
 from safelight.sandbox.faults import ASIDES, UnknownDirective, parse_directive, parse_fault_rates
 from safelight.sandbox.gemini import GeminiWire
 from safelight.sandbox.openai import OpenAIWire
-from safelight.sandbox.protocol import Wire
 from safelight.sandbox.replicate import ReplicateWire
 from safelight.sandbox.vendor import Vendor
 
 _LONGEST_WAIT_SECONDS = 300.0
 
 
-def all_wires() -> tuple[Wire, ...]:
+def all_wires() -> tuple[ServedWire, ...]:
     """Every vendor there is, each new and without any calls or jobs."""
     return (GeminiWire(), OpenAIWire(), ReplicateWire(), FalWire())
 
 
-def create_app(config: SandboxConfig, *, bill_path: Path, wires: Sequence[Wire] | None = None) -> Starlette:
+def create_app(config: SandboxConfig, *, bill_path: Path, wires: Sequence[ServedWire] | None = None) -> Starlette:
     """The app, with its `Vendor` in `app.state.vendor`; `wires` None is all of them.
 
     Served by anything but this package's server it cannot spoil connections: those calls are answered with 500.
     Raises ValueError when the file at `bill_path` is not a bill, and for a fault rate its vendor cannot have.
     """
+    served = all_wires() if wires is None else wires
     bill = Bill(bill_path)
     try:
-        vendor = Vendor(config, bill, all_wires() if wires is None else wires)
+        vendor = Vendor(config, bill, served)
     except UnknownDirective:
         bill.close()
         raise
@@ -62,7 +62,7 @@ def create_app(config: SandboxConfig, *, bill_path: Path, wires: Sequence[Wire] 
             Route("/control/faults", controls.set_fault_rates, methods=["POST"]),
             Route("/control/outage", controls.set_outage, methods=["POST"]),
             Route("/files/{name}", controls.send_file),
-            *(route for wire in vendor.wires.values() for route in _routes(wire, desk)),
+            *(route for wire in served for route in _routes(wire, desk)),
         ],
         lifespan=lifespan,
     )
@@ -70,7 +70,7 @@ def create_app(config: SandboxConfig, *, bill_path: Path, wires: Sequence[Wire] 
     return app
 
 
-def _routes(wire: Wire, desk: Desk) -> list[Route]:
+def _routes(wire: ServedWire, desk: Desk) -> list[Route]:
     """The vendor's own behind its name, with and without a scenario before it."""
     return [
         Route(f"{start}/{wire.name}{route.path}", route.endpoint, methods=list(route.methods or ()))

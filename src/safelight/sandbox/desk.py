@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from safelight.sandbox.faults import Fault, Plan, UnknownDirective, path_directives, prompt_directives
@@ -127,6 +128,14 @@ class Desk:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+
+class ServedWire(Wire, Protocol):
+    """A vendor with what it is asked through."""
+
+    def routes(self, desk: Desk) -> Sequence[Route]:
+        """Their paths are those behind `/{name}`; each is served behind every scenario too."""
+        ...
 
 
 def respond(answer: Answer) -> Response:

@@ -1,19 +1,14 @@
-"""What each vendor brings to the sandbox: its name and routes, its faults, and how it answers an order."""
+"""What each vendor brings to the sandbox: its name, its faults, and how it answers an order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
-
-from starlette.routing import Route
+from typing import Protocol
 
 from safelight.sandbox.faults import Directive, Fault, UnknownDirective
 from safelight.sandbox.pictures import Pictures
 from safelight.sandbox.wire import Answer
-
-if TYPE_CHECKING:
-    from safelight.sandbox.desk import Desk
 
 
 class Rejected(Exception):
@@ -62,10 +57,6 @@ class Wire(Protocol):
 
     @property
     def reasons(self) -> Mapping[Fault, str]: ...
-
-    def routes(self, desk: Desk) -> Sequence[Route]:
-        """Their paths are those behind `/{name}`; each is served behind every scenario too."""
-        ...
 
     def error(self, directive: Directive, *, model: str) -> Answer | None:
         """The answer to a fault that comes before any generation, whatever was asked; None for all others."""

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from safelight.sandbox.app import all_wires, create_app
 from safelight.sandbox.config import SandboxConfig
-from safelight.sandbox.desk import CONNECTION_EXTENSION
+from safelight.sandbox.desk import CONNECTION_EXTENSION, ServedWire
 from safelight.sandbox.protocol import Wire
 from safelight.sandbox.vendor import Vendor
 
@@ -69,7 +69,7 @@ async def running_sandbox(
     bill_path: Path,
     host: str = "127.0.0.1",
     port: int = 0,
-    wires: Sequence[Wire] | None = None,
+    wires: Sequence[ServedWire] | None = None,
 ) -> AsyncIterator[RunningSandbox]:
     """A sandbox in the current event loop, of all vendors unless `wires` says which.
 
