@@ -57,11 +57,13 @@ mutants: install ## switch safety lines off, one at a time: a test has to notice
 
 soak: install ## break an installation for MINUTES (10), judge it, and write that into docs/reliability.md
 	$(BIN)/safelight doctor --chaos --minutes $(MINUTES) --seed $(SEED) --page docs/reliability.md
+	$(BIN)/python scripts/generate_docs.py
 
 bench: install ## measure, and write figures and profile into docs/benchmarks.md
 	@$(COMPILE)
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks --profile --page docs/benchmarks.md
+	$(BIN)/python scripts/generate_docs.py
 
 bench-long: install ## 100 000 images, and 100 000 queued: minutes; writes into docs/benchmarks.md
 	@$(COMPILE)
