@@ -32,6 +32,7 @@ GOALS = {
     "polls",
     "poll_p99",
     "rendering_ratio",
+    "stop",
 }
 LONG_GOALS = {
     "flat_worker",
@@ -63,9 +64,11 @@ async def test_a_quick_run_measures_every_figure_and_leaves_nothing_behind(open_
 
     found = {each["name"]: each for each in json.loads(figures.read_text("utf-8"))["figures"]}
     # What an adapter adds to a call is less than what calls differ by, so that of a few pairs it can be anything; and
-    # a system that counts processor time in hundredths of a second may see none of it go to a few images.
-    steady = [each["median"] for name, each in found.items() if not name.startswith(("overhead_", "cpu_"))]
-    assert all(figure > 0 for figure in steady)
+    # a system that counts processor time in hundredths of a second may see none of it go to a few images. A few streams
+    # take less memory than a process gives back meanwhile.
+    steady = {name: each["median"] for name, each in found.items() if not name.startswith(("overhead_", "cpu_"))}
+    del steady["stream_memory"]
+    assert {name for name, figure in steady.items() if figure <= 0} == set()
     assert {name for name, each in found.items() if each["goal"] is not None} == GOALS
     rows = [line for line in shown.decode().splitlines() if line.startswith("| ")]
     assert len(rows) == len(found) + 1, "a row for each figure, below the heading"
@@ -110,7 +113,7 @@ async def test_a_quick_profile_tells_of_time_and_memory_and_leaves_nothing_behin
 
     statements, processors, makespan, memory = shown.decode().split("### ")[1:]
     assert re.search(r"For each image: [1-9]\d*\.\d statements in \d+\.\d transactions", statements)
-    assert "| `claim` | " in statements
+    assert "| `open_attempt` | " in statements
     assert " others | " in statements
     assert "| · in `asyncio` | " in processors
     assert "| the job has ended | " in makespan
