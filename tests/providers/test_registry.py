@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from configs import config
 
+from safelight.providers.configuration import checked_url
+from safelight.providers.fal import FalProvider
 from safelight.providers.gemini import GeminiProvider
+from safelight.providers.openai import OpenAIProvider
 from safelight.providers.placeholder import PlaceholderProvider
 from safelight.providers.registry import InvalidConfiguration, installed_kinds, load_kind
+from safelight.providers.replicate import ReplicateProvider
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -84,3 +88,36 @@ def test_no_kind_starts_on_a_configuration_it_would_ignore_or_lack(
 ) -> None:
     with pytest.raises(InvalidConfiguration, match="`mine`"):
         kind.from_config("mine", config(base_url="ftp://host"))
+
+
+@pytest.mark.parametrize("kind", [GeminiProvider, OpenAIProvider, ReplicateProvider, FalProvider])
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://[::1",
+        "http://host:port",
+        "http://host:99999",
+        "http://host:0",
+        "https://.example.com",
+        f"https://{'a' * 64}.example.com",
+        "https://\N{SNOWMAN}.example",
+        "https://api.example.com/v1 ",
+        "https://api .example.com",
+        "http://a\0b",
+        "https://api.example.com/v1?version=2",
+        "https://api.example.com/#v1",
+    ],
+)
+def test_no_kind_starts_with_a_base_url_that_leads_nowhere(
+    kind: type[GeminiProvider] | type[OpenAIProvider] | type[ReplicateProvider] | type[FalProvider], base_url: str
+) -> None:
+    with pytest.raises(InvalidConfiguration, match="the base URL of provider `mine`") as caught:
+        kind.from_config("mine", config(api_key="k", base_url=base_url.replace("//", "//user:secret@", 1)))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://[::1]:8000/v1", "https://b\u00fccher.example/v1/", "http://my_host:8000", "http://127.1"]
+)
+def test_an_unusual_base_url_that_can_be_connected_to_is_kept(base_url: str) -> None:
+    assert checked_url("mine", config(base_url=base_url)) == base_url

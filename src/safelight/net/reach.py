@@ -27,6 +27,8 @@ async def why_unreachable(url: str) -> str | None:
         return f"no connection within {CONNECT_TIMEOUT_SECONDS:g} s"
     except OSError as error:
         return error.strerror or str(error)
+    except ValueError:  # a UnicodeError, say: of a name that no resolver takes
+        return "its host is no name"
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()

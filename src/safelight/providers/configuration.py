@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import httpx2
+
 from safelight.providers.models import InvalidModelData, ModelTable, load_models
 from safelight.providers.registry import InvalidConfiguration, ProviderConfig
 
@@ -18,10 +20,26 @@ def required_key(name: str, config: ProviderConfig, *, kind: str) -> str:
 
 
 def checked_url(name: str, config: ProviderConfig) -> str | None:
-    """The base URL, if one is set. Raises InvalidConfiguration when it is not http or https."""
-    if config.base_url is not None and not re.match(r"https?://[^/\s]", config.base_url):
+    """The base URL, if one is set. Raises InvalidConfiguration when it is not http or https, when what is asked for
+    cannot be written behind it, and when nothing could be connected to."""
+    url = config.base_url
+    if url is None:
+        return None
+    if not re.match(r"https?://[^/\s]", url):
         raise InvalidConfiguration(f"the base URL of provider `{name}` must begin with http:// or https://")
-    return config.base_url
+    if not re.fullmatch(r"[^\s?#]+", url):
+        raise InvalidConfiguration(f"the base URL of provider `{name}` has a space, a `?` or a `#` in it")
+    # Not with the library's words: they quote the URL, which may hold a password.
+    try:
+        parsed = httpx2.URL(url)
+        parsed.raw_host.decode("ascii").encode(
+            "idna"
+        )  # as the resolver does it, which has its own idea of a name's length
+    except (httpx2.InvalidURL, UnicodeError):
+        raise InvalidConfiguration(f"the base URL of provider `{name}` has a host or port that there is not") from None
+    if parsed.port is not None and not 1 <= parsed.port <= 65535:
+        raise InvalidConfiguration(f"the base URL of provider `{name}` has a host or port that there is not")
+    return url
 
 
 def model_table(name: str, config: ProviderConfig, vendor: str) -> ModelTable:

@@ -111,10 +111,7 @@ class OpenAIProvider(ImageProvider):
         missing or impossible key (only OpenAI itself needs one), a base URL that is not http or https, and models
         that are described wrongly."""
         base_url = checked_url(name, config) or DEFAULT_BASE_URL
-        try:
-            needs_key = httpx2.URL(base_url).host.endswith(_VENDOR_HOST)
-        except httpx2.InvalidURL as error:
-            raise InvalidConfiguration(f"the base URL of provider `{name}` is none: {error}") from error
+        needs_key = httpx2.URL(base_url).host.endswith(_VENDOR_HOST)
         api_key = required_key(name, config, kind="openai") if needs_key or config.api_key else None
         models = model_table(name, config, "openai")
         for model in config.models:
