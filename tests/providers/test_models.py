@@ -109,6 +109,9 @@ def test_the_free_sizes_are_the_vendors(size: str, is_taken: bool) -> None:
 # The operator's own
 
 
+RULE = {"step_px": 16, "max_width_px": 2048, "max_height_px": 2048, "max_ratio": 3}
+
+
 def own(entry: Any) -> Any:
     return load_models("openai", more={"mine": entry}).find("mine")
 
@@ -128,6 +131,10 @@ def test_the_operators_models_stand_beside_the_vendors_and_count_more() -> None:
     assert not theirs.is_own
     assert table.price_ref_of(theirs) == table.price_ref == "safelight openai 2026-11"
     assert not load_models("openai").find("gpt-image-2").is_own
+
+
+def test_a_size_rule_may_say_that_no_picture_is_too_small() -> None:
+    assert own({"timeout_seconds": 60, "size_rule": RULE | {"min_pixels": 0}}).capabilities.takes_size("16x16")
 
 
 def test_a_model_needs_no_more_than_its_timeout() -> None:
@@ -165,7 +172,27 @@ def test_a_model_needs_no_more_than_its_timeout() -> None:
         ({"unit_usd": "NaN"}, "`unit_usd` is no amount of dollars"),
         ({"second_usd": float("inf")}, "`second_usd` is no amount of dollars"),
         ({"image_usd_per_million_tokens": "30"}, "`input_usd_per_million_tokens` is missing"),
+        ({"image_usd": "1e30"}, "`image_usd` is no amount of dollars"),
         ({"expected_tokens": {"by_quality": {"low": 1}}}, "pixels"),
+        ({"expected_tokens": {"pixels": 1}}, "by_quality"),
+        ({"expected_tokens": {"by_quality": {}, "pixels": 1}}, "by_quality"),
+        ({"expected_tokens": {"by_quality": {"low": 1}, "pixels": 0}}, "pixels"),
+        ({"expected_tokens": {"by_quality": {"low": -1}, "pixels": 1}}, "no count"),
+        ({"expected_tokens": {"by_quality": {"low": "1"}, "pixels": 1}}, "no count"),
+        ({"expected_tokens": {"by_quality": {"low": 1}, "pixels": 1, "planning": 0.5}}, "no count"),
+        ({"expected_tokens": [1]}, "`expected_tokens` is no table"),
+        ({"timeout_seconds": 0}, "`timeout_seconds` is no time"),
+        ({"timeout_seconds": -60}, "`timeout_seconds` is no time"),
+        ({"timeout_seconds": float("nan")}, "`timeout_seconds` is no time"),
+        ({"timeout_seconds": float("inf")}, "`timeout_seconds` is no time"),
+        ({"max_references": -1}, "`max_references` is less than 0"),
+        ({"reference_tokens": -1}, "`reference_tokens` is less than 0"),
+        ({"prompt_max_chars": 0}, "`prompt_max_chars` is less than 1"),
+        ({"size_rule": RULE | {"step_px": 0}}, "`step_px` is no whole number above 0"),
+        ({"size_rule": RULE | {"step_px": "16"}}, "`step_px` is no whole number above 0"),
+        ({"size_rule": RULE | {"max_width_px": 0.5}}, "`max_width_px` is no whole number above 0"),
+        ({"size_rule": RULE | {"max_ratio": float("nan")}}, "`max_ratio` is no number above 0"),
+        ({"size_rule": [16]}, "`size_rule` is no table"),
         ("512x512", "described by no table"),
     ],
 )

@@ -8,6 +8,7 @@ a clock.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
+from safelight.domain.money import MOST_USD
 from safelight.providers.provider import Capabilities, SizeRule, UnknownModel
 
 OPERATORS_PRICE_REF = "settings"
@@ -150,7 +152,6 @@ def parse_models(vendor: str, data: Mapping[str, Any]) -> ModelTable:
 
 
 def _live(model: str, entry: Mapping[str, Any]) -> Model:
-    rule = entry.get("size_rule")
     sizes_by_ratio = _table(entry, "sizes_by_ratio")
     if not all(isinstance(size, str) for size in sizes_by_ratio.values()):
         raise ValueError("`sizes_by_ratio` names a size that is no text")
@@ -161,20 +162,20 @@ def _live(model: str, entry: Mapping[str, Any]) -> Model:
         capabilities=Capabilities(
             aspect_ratios=ratios or None,
             sizes=sizes or None,
-            size_rule=SizeRule(**rule) if rule else None,
+            size_rule=_size_rule(entry),
             qualities=_names(entry, "qualities") or None,
             seed=_flag(entry, "seed"),
             negative_prompt=_flag(entry, "negative_prompt"),
-            max_references=int(entry.get("max_references", 0)),
+            max_references=_count(entry, "max_references", default=0),
             mask=_flag(entry, "mask"),
             remote_job=_flag(entry, "remote_job"),
-            prompt_max_chars=int(entry.get("prompt_max_chars", 32_000)),
-            timeout_seconds=float(entry["timeout_seconds"]),
+            prompt_max_chars=_count(entry, "prompt_max_chars", default=32_000, least=1),
+            timeout_seconds=_seconds(entry, "timeout_seconds"),
         ),
         price=_price(entry),
         expected_tokens=_expected_tokens(entry),
         sizes_by_ratio=MappingProxyType(sizes_by_ratio),
-        reference_tokens=int(entry.get("reference_tokens", 0)),
+        reference_tokens=_count(entry, "reference_tokens", default=0),
         fields=MappingProxyType(_table(entry, "fields")),
     )
 
@@ -198,6 +199,29 @@ def _flag(entry: Mapping[str, Any], name: str) -> bool:
     if not isinstance(is_set, bool):
         raise ValueError(f"`{name}` is neither true nor false")
     return is_set
+
+
+def _count(entry: Mapping[str, Any], name: str, *, default: int, least: int = 0) -> int:
+    count = int(entry.get(name, default))
+    if count < least:
+        raise ValueError(f"`{name}` is less than {least}")
+    return count
+
+
+def _seconds(entry: Mapping[str, Any], name: str) -> float:
+    seconds = float(entry[name])
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"`{name}` is no time that a call could take")
+    return seconds
+
+
+def _size_rule(entry: Mapping[str, Any]) -> SizeRule | None:
+    rule = _table(entry, "size_rule")
+    for name, value in rule.items():
+        is_number = isinstance(value, int | float if name == "max_ratio" else int) and not isinstance(value, bool)
+        if not is_number or not (value > 0 or (name == "min_pixels" and value == 0)):
+            raise ValueError(f"`size_rule`: `{name}` is no {'' if name == 'max_ratio' else 'whole '}number above 0")
+    return SizeRule(**rule) if rule else None
 
 
 def _price(entry: Mapping[str, Any]) -> Price | None:
@@ -224,14 +248,22 @@ def _usd(entry: Mapping[str, Any], name: str) -> Decimal:
         usd = Decimal(str(entry[name]))
     except InvalidOperation:
         raise ValueError(f"`{name}` is no amount of dollars") from None
-    if not usd.is_finite() or usd < 0:
+    if not usd.is_finite() or not 0 <= usd <= MOST_USD:
         raise ValueError(f"`{name}` is no amount of dollars")
     return usd
 
 
 def _expected_tokens(entry: Mapping[str, Any]) -> ExpectedTokens | None:
-    expected = entry.get("expected_tokens")
-    return ExpectedTokens(**expected | {"by_quality": dict(expected["by_quality"])}) if expected else None
+    expected = _table(entry, "expected_tokens")
+    if not expected:
+        return None
+    by_quality = _table(expected, "by_quality")
+    counts = [*by_quality.values(), *(value for name, value in expected.items() if name != "by_quality")]
+    if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
+        raise ValueError("`expected_tokens` holds something that is no count")
+    if not by_quality or expected.get("pixels") == 0:
+        raise ValueError("`expected_tokens` needs tokens `by_quality`, and the `pixels` of such a picture")
+    return ExpectedTokens(**{**expected, "by_quality": by_quality})
 
 
 _FLAT_PRICES = ("image_usd", "megapixel_usd", "second_usd", "unit_usd")
