@@ -175,8 +175,28 @@ async def test_a_data_uri_is_the_picture_itself(vendor: Vendor, house: OpenAIPro
 
 @pytest.mark.parametrize(
     ("written", "data"),
-    [("QUJD", b"ABC"), ("QUI=", b"AB"), ("QUI", b"AB"), ("-_-_", b"\xfb\xff\xbf"), ("QUJD=", b"ABC"), ("QR==", b"A")],
-    ids=["as it should be", "padded", "unpadded", "URL-safe", "padded too much", "with bits to spare"],
+    [
+        ("QUJD", b"ABC"),
+        ("QUI=", b"AB"),
+        ("QUI", b"AB"),
+        ("-_-_", b"\xfb\xff\xbf"),
+        ("QUJD=", b"ABC"),
+        ("QR==", b"A"),
+        ("QUJD\r\nQUI=\r\n", b"ABCAB"),
+        (" QUJD\n-_-_\nQUI", b"ABC\xfb\xff\xbfAB"),
+        ("data:image/png;base64,QUJD\nQUI=\n", b"ABCAB"),
+    ],
+    ids=[
+        "as it should be",
+        "padded",
+        "unpadded",
+        "URL-safe",
+        "padded too much",
+        "with bits to spare",
+        "in lines",
+        "in lines, URL-safe and unpadded",
+        "in lines behind what it is",
+    ],
 )
 async def test_base64_is_read_however_it_is_written(
     vendor: Vendor, house: OpenAIProvider, written: str, data: bytes
