@@ -110,6 +110,23 @@ def test_output_without_a_split_is_priced_as_image() -> None:
     assert cost("gemini-3.1-flash-image", unsplit | {"candidatesTokensDetails": []}) == USAGE_COST
 
 
+@pytest.mark.parametrize(
+    "split",
+    [
+        [{"modality": "TEXT", "tokenCount": 20}],
+        [{"modality": "IMAGE"}],
+        [{"tokenCount": 1120}],
+        [{"modality": "HOLOGRAM", "tokenCount": 1120}],
+    ],
+    ids=["text alone", "no count", "no modality", "a modality of tomorrow"],
+)
+def test_a_picture_that_the_split_leaves_out_is_not_priced_as_text(split: list[dict[str, Any]]) -> None:
+    usage = USAGE | {"candidatesTokensDetails": split}
+
+    assert cost("gemini-3.1-flash-image", usage) == USAGE_COST
+    assert cost("house-model", usage, table=OURS) == cost("house-model", USAGE, table=OURS)
+
+
 def test_a_price_is_rounded_up_to_the_next_microdollar_once() -> None:
     # 3 tokens at $0.25 per million: 0.75 micro-dollars.
     assert cost("gemini-3.1-flash-lite-image", {"promptTokenCount": 3}, has_image=False).microusd == 1

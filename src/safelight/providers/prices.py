@@ -12,7 +12,7 @@ A model that the operator describes is priced as he describes it and by nothing 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -42,12 +42,13 @@ class _Tokens:
 
 
 def gemini_cost(usage: Mapping[str, Any], *, model: Model, table: ModelTable, has_image: bool) -> Cost:
-    """`usage` is a `usageMetadata` as on the wire, or empty. Without a split by modality, all output but the
-    thoughts is taken for image: text is up to twenty times cheaper, and a missing field must not make a
-    picture look like text."""
+    """`usage` is a `usageMetadata` as on the wire, or empty. Without a split by modality, or with one in which the
+    picture is not, all output but the thoughts is taken for image: text is up to twenty times cheaper, and a missing
+    field must not make a picture look like text."""
     output = usage.get("candidatesTokenCount")
     counts = dict(usage)
-    if output and not counts.get("candidatesTokensDetails"):
+    split = counts.get("candidatesTokensDetails")
+    if output and (not split or (has_image and not _image_tokens(split))):
         counts["candidatesTokensDetails"] = [{"modality": "IMAGE", "tokenCount": output}]
     # Priced by the id that was asked for: the answer's `modelVersion` may be one that no price list knows
     # yet.
@@ -243,13 +244,16 @@ def _from_genai_prices(answer: Mapping[str, Any], model: Model, *, provider_id: 
 def _gemini_tokens(counts: Mapping[str, Any]) -> _Tokens | None:
     """None when they contradict each other, or when only a sum is given."""
     output = _count(counts.get("candidatesTokenCount"))
-    split = counts.get("candidatesTokensDetails") or ()
-    image = sum(_count(part.get("tokenCount")) for part in split if part.get("modality") == "IMAGE")
+    image = _image_tokens(counts.get("candidatesTokensDetails") or ())
     if image > output:
         return None
     text = output - image + _count(counts.get("thoughtsTokenCount"))
     prompt = _count(counts.get("promptTokenCount"))
     return _Tokens(input=prompt, image_input=0, text=text, image=image) if prompt or text or image else None
+
+
+def _image_tokens(split: Iterable[Mapping[str, Any]]) -> int:
+    return sum(_count(part.get("tokenCount")) for part in split if part.get("modality") == "IMAGE")
 
 
 def _openai_tokens(usage: Mapping[str, Any], *, has_references: bool) -> _Tokens | None:
