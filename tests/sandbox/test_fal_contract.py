@@ -16,6 +16,7 @@ from fal_client import AsyncClient, AsyncRequestHandle, Completed, FalClientHTTP
 from PIL import Image
 
 from safelight.sandbox.config import SandboxConfig
+from safelight.sandbox.decoys import pixel_bomb
 from safelight.sandbox.fal import FalWire
 from safelight.sandbox.fal_models import NAMED_PX
 from safelight.sandbox.server import RunningSandbox, running_sandbox
@@ -27,6 +28,7 @@ SCHNELL, DEV, IMAGE_TO_IMAGE, PRO = (
     "fal-ai/flux-pro/v1.1",
 )
 KEY = {"authorization": "Key id:secret"}
+TOO_LARGE = "data:image/png;base64," + base64.b64encode(pixel_bomb()).decode()
 SMALL = {"width": 96, "height": 64}
 
 Connect = Callable[..., AsyncClient]
@@ -387,6 +389,7 @@ async def test_an_unknown_model_is_a_404(connect: Connect) -> None:
         (PRO, {"guidance_scale": 3}, "extra_forbidden", ["guidance_scale"]),
         (IMAGE_TO_IMAGE, {}, "missing", ["image_url"]),
         (IMAGE_TO_IMAGE, {"image_url": "data:image/png;base64,aGk="}, "image_load_error", ["image_url"]),
+        (IMAGE_TO_IMAGE, {"image_url": TOO_LARGE}, "image_load_error", ["image_url"]),
         (IMAGE_TO_IMAGE, {"image_url": "cat.png"}, "image_load_error", ["image_url"]),
     ],
 )

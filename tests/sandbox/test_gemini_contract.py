@@ -190,16 +190,23 @@ async def test_an_option_the_model_lacks_is_a_400(ask: Ask, config: dict[str, ob
         b'{"contents": [{"parts": [{"text": "a"}]}], "generationConfig": {"negativePrompt": "blur"}}',
         b'{"contents": [{"parts": [{"text": "a"}, {"inlineData": {"data": "?", "mimeType": "image/png"}}]}]}',
         b'{"contents": [{"parts": [{"text": "a"}, {"inlineData": {"data": "", "mimeType": "text/html"}}]}]}',
+        b'{"contents": [{"parts": [{"text": "a"}, {"inlineData": {"data": 7, "mimeType": "image/png"}}]}]}',
         b'{"contents": [{"parts": [{"text": "a"}]}], "generationConfig": {"responseModalities": ["TEXT"]}}',
+        b'{"contents": [{"parts": [{"text": "a"}]}], "generationConfig": {"responseModalities": true}}',
+        b'{"contents": [{"parts": [{"text": "a"}]}], "generationConfig": {"imageConfig": {"aspectRatio": ["16:9"]}}}',
+        b'{"contents": [{"parts": [{"text": "a"}]}], "generationConfig": {"imageConfig": {"imageSize": {}}}}',
     ],
 )
-async def test_a_malformed_request_is_a_400(http: httpx2.AsyncClient, body: bytes) -> None:
+async def test_a_malformed_request_is_a_400_and_on_the_bill(
+    http: httpx2.AsyncClient, sandbox: RunningSandbox, body: bytes
+) -> None:
     response = await http.post(
         "/gemini/v1/models/gemini-3-pro-image:generateContent", content=body, headers={"x-goog-api-key": "k"}
     )
 
     assert response.status_code == 400
     assert response.json()["error"]["status"] == "INVALID_ARGUMENT"
+    assert [call["outcome"] for call in sandbox.vendor.bill.calls] == ["rejected INVALID_ARGUMENT"]
 
 
 @pytest.mark.parametrize("script", ["explode", "429 soon", "slow", "refuse image_safety", "500 x0", ""])

@@ -50,11 +50,12 @@ async def test_a_single_reference_is_a_part_of_another_name(client: Client) -> N
         ({"mask": reference(form="JPEG")}, "mask"),
         ({"input_fidelity": "high"}, "input_fidelity"),
         ({"n": 11}, "n"),
+        ({"n": "9" * 5000}, "n"),
         ({"extra_body": {"seed": 7}}, "seed"),
     ],
     ids=[
         "17 images", "no image", "a GIF", "mask of another size", "mask without alpha", "JPEG mask", "fidelity of 2",
-        "n", "seed",
+        "n", "n of 5000 digits", "seed",
     ],
 )  # fmt: skip
 async def test_an_edit_that_makes_no_sense_is_a_400_with_its_param(

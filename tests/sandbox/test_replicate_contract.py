@@ -17,6 +17,7 @@ from replicate.exceptions import ModelError, ReplicateError
 from replicate.prediction import Prediction
 
 from safelight.sandbox.config import SandboxConfig
+from safelight.sandbox.decoys import pixel_bomb
 from safelight.sandbox.replicate import ReplicateWire
 from safelight.sandbox.replicate_models import MODELS, RATIO_PX
 from safelight.sandbox.server import RunningSandbox, running_sandbox
@@ -24,6 +25,7 @@ from safelight.sandbox.server import RunningSandbox, running_sandbox
 SCHNELL, DEV, PRO = MODELS
 CREATE = f"/replicate/v1/models/{SCHNELL}/predictions"
 BEARER = {"authorization": "Bearer r8_test"}
+TOO_LARGE = "data:image/png;base64," + base64.b64encode(pixel_bomb()).decode()
 
 Connect = Callable[..., Client]
 
@@ -313,6 +315,7 @@ async def test_an_unknown_model_version_or_id_is_refused(connect: Connect) -> No
         (PRO, {"aspect_ratio": "21:9"}, "input.aspect_ratio"),
         (DEV, {"image": "file.png"}, "input.image: Does not match format 'uri'"),
         (DEV, {"image": "data:image/png;base64,aGk="}, "input.image: Does not match format 'uri'"),
+        (DEV, {"image": TOO_LARGE}, "input.image: Does not match format 'uri'"),
         (DEV, {"prompt": 3}, "input.prompt: Invalid type"),
     ],
 )

@@ -79,6 +79,9 @@ def test_a_path_is_read_like_a_prompt() -> None:
         "padded 0",
         "padded 1001",
         "padded many",
+        f"padded {'9' * 5000}",
+        "poll poll 503",
+        f"{'poll ' * 5000}503",
         "frames 3",
     ],
 )

@@ -276,12 +276,12 @@ _SECONDS = {
     Fault.DRIP_BODY: 0.3,
 }
 _MEGABYTES = {Fault.GZIP_BOMB: 300, Fault.TEXT_BOMB: 400, Fault.PADDED: 100}
-_MOST_MEGABYTES = 1000
 _STATUSES = {Fault.ERROR_TEXT: 500, Fault.ERROR_DETAIL: 422}
 _HAVE_REASON = frozenset({Fault.REFUSE, Fault.REFUSE_PROMPT, Fault.FAILED})
 
 _IN_PROMPT = re.compile(r"\[\[\s*sandbox(?:\s+([a-z]+))?\s*:(.*?)\]\]", re.DOTALL)
 _LIMIT = re.compile(r"x([1-9]\d{0,5})")
+_MEGABYTES_FORM = re.compile(r"[1-9][0-9]{0,2}|1000")
 _REASON_FORM = re.compile(r"[A-Z][A-Z_]*")
 _ERROR_STATUS_FORM = re.compile(r"[45]\d\d")
 
@@ -382,13 +382,15 @@ def parse_directive(text: str) -> Directive:
         case []:
             if fault in _SECONDS and seconds is None:
                 raise UnknownDirective(f"sandbox directive `{fault}` needs its seconds")
+        case [first, *_] if fault in WITHIN and first in WITHIN:
+            raise UnknownDirective(f"sandbox directive `{fault}` cannot be `{first}`")
         case [*inner] if fault in WITHIN:
             within = parse_directive(" ".join(inner))
             if within.fault not in WITHIN[fault]:
                 raise UnknownDirective(f"sandbox directive `{fault}` cannot be `{within.fault}`")
         case [argument] if fault in _SECONDS:
             seconds = _parse_seconds(argument)
-        case [argument] if fault in _MEGABYTES and argument.isdecimal() and 0 < int(argument) <= _MOST_MEGABYTES:
+        case [argument] if fault in _MEGABYTES and _MEGABYTES_FORM.fullmatch(argument):
             megabytes = int(argument)
         case [argument] if fault in _STATUSES and _ERROR_STATUS_FORM.fullmatch(argument):
             status = int(argument)

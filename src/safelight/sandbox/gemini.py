@@ -169,13 +169,14 @@ def read_call(payload: Mapping[str, Any], *, model_id: str, model: Model, prompt
     seed = generation.get("seed")
     if seed is not None and (not isinstance(seed, int) or seed not in _INT32):
         raise invalid("Invalid value at 'generation_config.seed' (TYPE_INT32)")
-    if "IMAGE" not in generation.get("responseModalities", ["IMAGE"]):
+    modalities = generation.get("responseModalities") or ["IMAGE"]
+    if not isinstance(modalities, list) or "IMAGE" not in modalities:
         raise invalid("The sandbox draws images only: ask for the IMAGE response modality.")
     ratio, size = image.get("aspectRatio", "1:1"), image.get("imageSize", "1K")
-    if ratio not in model.aspect_ratios:
+    if not isinstance(ratio, str) or ratio not in model.aspect_ratios:
         allowed = ", ".join(sorted(model.aspect_ratios))
         raise invalid(f"aspect_ratio must be one of {allowed}")
-    if size not in model.image_tokens:
+    if not isinstance(size, str) or size not in model.image_tokens:
         raise invalid(f"image_size must be one of {', '.join(model.image_tokens)}")
     return GeminiOrder(
         model_id=model_id,
@@ -326,7 +327,7 @@ def _references(payload: Mapping[str, Any]) -> Iterator[bytes]:
             raise invalid("Unsupported MIME type")
         try:
             yield _decoded(inline.get("data") or "")
-        except (binascii.Error, TypeError, ValueError):
+        except (binascii.Error, AttributeError, TypeError, ValueError):  # one of them for what is no text
             raise invalid("Invalid value at 'inline_data.data' (TYPE_BYTES), Base64 decoding failed") from None
 
 

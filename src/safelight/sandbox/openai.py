@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -47,6 +48,7 @@ _LONGEST_PROMPT = 32_000
 _MOST_IMAGE_BYTES = 50_000_000
 _MOST_MASK_BYTES = 4_000_000
 _FORMS = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
+_INTEGER_FORM = re.compile(r"[0-9]{1,9}")
 _BACKGROUNDS = ("auto", "opaque", "transparent")
 
 FAULTS = COMMON | {
@@ -250,7 +252,7 @@ class _Reader:
 
     def _integer(self, name: str, least: int, most: int, *, default: int) -> int:
         value = self._fields.pop(name, default)
-        if self._is_edit and isinstance(value, str) and value.isdecimal():
+        if self._is_edit and isinstance(value, str) and _INTEGER_FORM.fullmatch(value):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise _invalid("invalid_type", f"Invalid type for '{name}': expected an integer.", param=name)

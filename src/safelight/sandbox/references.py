@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 _MEGAPIXEL = 1024 * 1024
 _LONGEST_PX = 2048
@@ -27,7 +27,7 @@ def shape_px(picture: bytes) -> tuple[int, int]:
     """Width and height. Raises ValueError for what is no picture."""
     try:
         return Image.open(io.BytesIO(picture)).size
-    except UnidentifiedImageError:
+    except (OSError, Image.DecompressionBombError):
         raise ValueError("not a picture") from None
 
 
