@@ -486,6 +486,30 @@ async def test_nothing_that_is_kept_repeats_the_key_or_the_prompt(
         assert kept.__cause__ is None
 
 
+NEGATIVE = "no fog, no rain, no umbrellas at all"
+
+
+async def test_nothing_that_is_kept_repeats_the_negative_prompt(vendor: JobVendor, fal: FalProvider) -> None:
+    said = f"'{NEGATIVE}' is too long"
+    own = {"house/model": {"timeout_seconds": 60, "negative_prompt": True}}
+    house = FalProvider.from_config("fal", config(vendor.url, models=own))
+    vendor.on("POST", "/house/model", 422, model_error("value_error", said))
+    vendor.on("GET", STATUS, 503, {"detail": said})
+    asked = request(model="house/model", negative_prompt=NEGATIVE)
+
+    kept = [(await submit_failure(house, asked)).message]
+    await house.aclose()
+    kept.append((await poll_failure(fal, handle(vendor), asked)).message)
+    vendor.on("GET", STATUS, 200, completed())
+    vendor.on("GET", RESULT, 422, model_error("value_error", said))
+    kept.append((await job_failure(fal, handle(vendor), asked)).message)
+    vendor.on("GET", RESULT, 422, model_error("content_policy_violation", said))
+    refusal = await fal.poll(handle(vendor), asked)
+
+    assert isinstance(refusal, Refusal)
+    assert [*kept, refusal.message] == ["'[prompt]' is too long"] * 4
+
+
 async def test_a_handle_holds_no_key(vendor: JobVendor, fal: FalProvider) -> None:
     vendor.on("POST", BUY, 200, accepted(vendor, status_url=f"{vendor.url}{STATUS}?token={KEY}"))
 

@@ -533,6 +533,40 @@ async def test_nothing_that_is_kept_repeats_the_key_or_the_prompt(
         assert kept.__cause__ is None
 
 
+NEGATIVE = "no fog, no rain, no umbrellas at all"
+
+
+async def test_nothing_that_is_kept_repeats_the_negative_prompt(
+    vendor: JobVendor, replicate: ReplicateProvider
+) -> None:
+    said = f"'{NEGATIVE}' is too long (nsfw)"
+    own = {"house/model": {"timeout_seconds": 60, "negative_prompt": True}}
+    house = ReplicateProvider.from_config("replicate", config(vendor.url, models=own))
+    vendor.on("POST", "/v1/models/house/model/predictions", 422, problem(422, said))
+    asked = request(model="house/model", negative_prompt=NEGATIVE)
+
+    kept = [(await submit_failure(house, asked)).message]
+    await house.aclose()
+    vendor.on("GET", JOB, 503, problem(503, said))
+    kept.append((await poll_failure(replicate, handle(vendor), asked)).message)
+    vendor.on("GET", JOB, 200, prediction(vendor, "failed", error=said))
+    refusal = await replicate.poll(handle(vendor), asked)
+
+    assert isinstance(refusal, Refusal)
+    assert [*kept, refusal.message] == ["'[prompt]' is too long (nsfw)"] * 3
+
+
+async def test_a_filters_word_counts_though_the_negative_prompt_has_it_too(
+    vendor: JobVendor, replicate: ReplicateProvider
+) -> None:
+    vendor.on("GET", JOB, 200, prediction(vendor, "failed", error="possible nsfw content"))
+
+    refusal = await replicate.poll(handle(vendor), request(negative_prompt="nsfw"))
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "FLAGGED"
+
+
 async def test_an_unknown_status_does_not_repeat_the_key(vendor: JobVendor, replicate: ReplicateProvider) -> None:
     vendor.on("GET", JOB, 200, {"status": f"seen {KEY}"})
 

@@ -158,11 +158,11 @@ class FalProvider(RemoteProvider):
         body = answer.body or {}
         status = body.get("status")
         if answer.status not in (200, 202) or not isinstance(status, str):
-            raise self._not_told(answer, prompt=request.prompt)
+            raise self._not_told(answer, request)
         if status in _RUNNING:
             return StillRunning(after_seconds=retry_after.from_headers(answer.headers))
         if status != "COMPLETED":
-            message = self._account.redacted(f"the job's status is `{status}`", prompt=request.prompt)
+            message = self._redacted(f"the job's status is `{status}`", request)
             raise PollFailed(message, kind=ErrorKind.UNKNOWN, code="UNKNOWN_STATUS", http_status=answer.status)
         result = await self._account.ask("GET", self._own_url(handle, "response", request), prompt=request.prompt)
         if result.status == 202:
@@ -184,7 +184,7 @@ class FalProvider(RemoteProvider):
         is_over = answer.status == 400 and "ALREADY_COMPLETED" in ((answer.body or {}).get("status"), answer.said)
         if is_over or answer.status in (404, 410):
             return RemoteCancellation.TOO_LATE
-        raise self._not_told(answer, prompt="")
+        raise self._not_told(answer)
 
     async def aclose(self) -> None:
         await self._account.aclose()
@@ -255,7 +255,7 @@ class FalProvider(RemoteProvider):
         """The job's own failure, or PollFailed when the result does not tell of one."""
         words = _error_types(result) or _error_types(status)
         if not _is_of_job(result, status):
-            raise self._not_told(result, prompt=request.prompt)
+            raise self._not_told(result, request)
         is_free = result.status >= 500
         billed, cost = unpriced(is_free=is_free)
         if _POLICY in words:
@@ -263,7 +263,7 @@ class FalProvider(RemoteProvider):
         word = next(iter(words), "")
         said = result.said or status.said or word or f"HTTP {result.status}"
         raise ProviderError(
-            self._account.redacted(said, prompt=request.prompt),
+            self._redacted(said, request),
             kind=_kind(word, result),
             billed=billed,
             unbilled_by_policy=is_free,
@@ -279,15 +279,25 @@ class FalProvider(RemoteProvider):
         said = answer.said or "the vendor's content policy refused this"
         return Refusal(
             code=_POLICY.upper(),
-            message=self._account.redacted(said, prompt=request.prompt),
+            message=self._redacted(said, request),
             billed=billed,
             cost=cost,
             request_id=remote_id,
         )
 
-    def _not_told(self, answer: Answer, *, prompt: str) -> ProviderError | PollFailed:
+    def _not_told(self, answer: Answer, request: ImageRequest | None = None) -> ProviderError | PollFailed:
         kind, scope, code = _about_the_account(answer)
-        return self._account.not_told(answer, prompt=prompt, kind=kind, scope=scope, code=code)
+        return self._account.not_told(
+            answer,
+            prompt=request.prompt if request else "",
+            negative_prompt=request.negative_prompt if request else None,
+            kind=kind,
+            scope=scope,
+            code=code,
+        )
+
+    def _redacted(self, message: str, request: ImageRequest) -> str:
+        return self._account.redacted(message, prompt=request.prompt, negative_prompt=request.negative_prompt)
 
 
 def _app(model: str) -> str:

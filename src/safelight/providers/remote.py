@@ -43,6 +43,7 @@ from safelight.providers.failures import (
     failure_of_status,
     failure_without_status,
     kind_of_status,
+    without_secrets,
 )
 from safelight.providers.models import Model, ModelTable
 from safelight.providers.provider import (
@@ -52,7 +53,6 @@ from safelight.providers.provider import (
     ProviderError,
     UnknownModel,
 )
-from safelight.providers.redaction import redact
 
 PICTURE_MAX_BYTES = 64 << 20
 """Of one picture. Chosen: as much as is read of a whole answer that carries its picture itself."""
@@ -133,7 +133,9 @@ class RemoteAccount:
                 timeout=request.timeout_seconds,
             )
         except CALL_FAILURES as error:
-            raise failure_without_status(error, api_key=self._api_key, prompt=request.prompt) from None
+            raise failure_without_status(
+                error, api_key=self._api_key, prompt=request.prompt, negative_prompt=request.negative_prompt
+            ) from None
         return _answer(response)
 
     async def ask(self, method: str, url: str, *, prompt: str) -> Answer:
@@ -179,6 +181,7 @@ class RemoteAccount:
             table=self.table,
             api_key=self._api_key,
             prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
             headers=answer.headers,
             code=code,
             kind=kind,
@@ -191,13 +194,15 @@ class RemoteAccount:
         answer: Answer,
         *,
         prompt: str,
+        negative_prompt: str | None = None,
         kind: ErrorKind | None = None,
         scope: Scope | None = None,
         code: str | None = None,
         retry_after_seconds: float | None = None,
     ) -> ProviderError | PollFailed:
         """For an answer to a question that does not say how the job stands."""
-        message = self.redacted(answer.said or f"HTTP {answer.status}", prompt=prompt)
+        said = answer.said or f"HTTP {answer.status}"
+        message = self.redacted(said, prompt=prompt, negative_prompt=negative_prompt)
         if answer.status in _GONE:
             return ProviderError(
                 message,
@@ -243,8 +248,8 @@ class RemoteAccount:
             ) from None
         return fetched.data, fetched.mime
 
-    def redacted(self, message: str, *, prompt: str) -> str:
-        return redact(message, api_key=self._api_key, prompt=prompt)
+    def redacted(self, message: str, *, prompt: str, negative_prompt: str | None = None) -> str:
+        return without_secrets(message, api_key=self._api_key, prompt=prompt, negative_prompt=negative_prompt)
 
     async def aclose(self) -> None:
         await self._billable.aclose()

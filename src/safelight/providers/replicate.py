@@ -142,14 +142,14 @@ class ReplicateProvider(RemoteProvider):
         prediction = answer.body or {}
         status = prediction.get("status")
         if answer.status != 200 or not isinstance(status, str):
-            raise self._not_told(answer, prompt=request.prompt)
+            raise self._not_told(answer, request)
         if status in _RUNNING:
             return StillRunning(after_seconds=retry_after.from_headers(answer.headers))
         model = model_of(self._models, request.model)
         if status in _WITHOUT_PICTURE:
             return self._without_picture(prediction, handle.remote_id, request, model)
         if status != "succeeded":
-            message = self._account.redacted(f"the job's status is `{status}`", prompt=request.prompt)
+            message = self._redacted(f"the job's status is `{status}`", request)
             raise PollFailed(message, kind=ErrorKind.UNKNOWN, code="UNKNOWN_STATUS", http_status=200)
         return await self._picture(prediction, handle.remote_id, request, model)
 
@@ -161,7 +161,7 @@ class ReplicateProvider(RemoteProvider):
             return RemoteCancellation.TOO_LATE if has_ended else RemoteCancellation.REQUESTED
         if answer.status in (400, 404, 409, 410, 422):
             return RemoteCancellation.TOO_LATE
-        raise self._not_told(answer, prompt="")
+        raise self._not_told(answer)
 
     async def check_key(self) -> str | None:
         """What Replicate says against the token; None when it takes it. Costs nothing. Raises KeyNotChecked."""
@@ -232,13 +232,15 @@ class ReplicateProvider(RemoteProvider):
     ) -> Refusal:
         status, error = prediction.get("status"), prediction.get("error")
         said = error if isinstance(error, str) and error else f"the job ended as `{status}`"
-        message = self._account.redacted(said, prompt=request.prompt)
+        message = self._redacted(said, request)
+        # Not of the message: `nsfw` is what many a negative prompt says, and what a filter says.
+        words = self._account.redacted(said, prompt=request.prompt)
         usage = figures(prediction.get("metrics"))
         is_free = status == "aborted" or (status == "failed" and model.fields.get("charges_failures") is False)
         billed, cost = unpriced(is_free=is_free)
-        if status == "failed" and _CONTENT.search(message):
+        if status == "failed" and _CONTENT.search(words):
             return Refusal(code="FLAGGED", message=message, billed=billed, cost=cost, usage=usage, request_id=remote_id)
-        kind, code = _kind_and_code(str(status), message)
+        kind, code = _kind_and_code(str(status), words)
         raise ProviderError(
             message,
             kind=kind,
@@ -257,12 +259,20 @@ class ReplicateProvider(RemoteProvider):
             answer, request=request, kind=kind, scope=scope, code=code, retry_after_seconds=wait
         )
 
-    def _not_told(self, answer: Answer, *, prompt: str) -> ProviderError | PollFailed:
+    def _not_told(self, answer: Answer, request: ImageRequest | None = None) -> ProviderError | PollFailed:
         kind, scope, code = _about_the_account(answer)
-        wait = _wait(answer)
         return self._account.not_told(
-            answer, prompt=prompt, kind=kind, scope=scope, code=code, retry_after_seconds=wait
+            answer,
+            prompt=request.prompt if request else "",
+            negative_prompt=request.negative_prompt if request else None,
+            kind=kind,
+            scope=scope,
+            code=code,
+            retry_after_seconds=_wait(answer),
         )
+
+    def _redacted(self, message: str, request: ImageRequest) -> str:
+        return self._account.redacted(message, prompt=request.prompt, negative_prompt=request.negative_prompt)
 
 
 def _shape(request: ImageRequest, model: Model) -> dict[str, Any]:
