@@ -117,7 +117,11 @@ def test_no_kind_starts_with_a_base_url_that_leads_nowhere(
 
 
 @pytest.mark.parametrize(
-    "base_url", ["http://[::1]:8000/v1", "https://b\u00fccher.example/v1/", "http://my_host:8000", "http://127.1"]
+    "base_url", ["http://[::1]:8000/v1", "https://b\u00fccher.example/v1", "http://my_host:8000", "http://127.1"]
 )
 def test_an_unusual_base_url_that_can_be_connected_to_is_kept(base_url: str) -> None:
     assert checked_url("mine", config(base_url=base_url)) == base_url
+
+
+def test_a_slash_at_the_end_of_a_base_url_changes_nothing_for_a_strangers_kind_either() -> None:
+    assert checked_url("mine", config(base_url="http://127.0.0.1:8000/v1/")) == "http://127.0.0.1:8000/v1"

@@ -20,8 +20,11 @@ def required_key(name: str, config: ProviderConfig, *, kind: str) -> str:
 
 
 def checked_url(name: str, config: ProviderConfig) -> str | None:
-    """The base URL, if one is set. Raises InvalidConfiguration when it is not http or https, when what is asked for
-    cannot be written behind it, and when nothing could be connected to."""
+    """The base URL, if one is set, without a slash at its end.
+
+    Raises InvalidConfiguration when it is not http or https, when what is asked for cannot be written behind it, and
+    when nothing could be connected to.
+    """
     url = config.base_url
     if url is None:
         return None
@@ -39,7 +42,7 @@ def checked_url(name: str, config: ProviderConfig) -> str | None:
         raise InvalidConfiguration(f"the base URL of provider `{name}` has a host or port that there is not") from None
     if parsed.port is not None and not 1 <= parsed.port <= 65535:
         raise InvalidConfiguration(f"the base URL of provider `{name}` has a host or port that there is not")
-    return url
+    return url.rstrip("/")
 
 
 def model_table(name: str, config: ProviderConfig, vendor: str) -> ModelTable:

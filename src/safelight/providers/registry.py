@@ -39,8 +39,7 @@ class ProviderConfig:
 class ProviderKind(Protocol):
     """A class that builds providers of one kind.
 
-    Where it talks to without a base URL of the operator's, it may say as `default_base_url`; the environment variable
-    in which its users keep their key already, as `key_variable`.
+    Where it talks to without a base URL of the operator's, it may say as `default_base_url`.
     """
 
     def from_config(self, name: str, config: ProviderConfig) -> ImageProvider:
