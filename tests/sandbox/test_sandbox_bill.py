@@ -198,10 +198,28 @@ def test_half_a_line_at_the_end_is_dropped(bill_path: Path) -> None:
     bill.close()
 
 
-def test_a_file_that_is_no_bill_is_not_touched(bill_path: Path) -> None:
-    bill_path.write_text("my poem\n")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "my poem\n",
+        "my poem",
+        '{"providers": {"gemini": {}}}',
+        '{"providers": {"gemini": {}}}\n',
+        "7\n",
+        '{"call": 1, "cost_microusd": "5"}\n',
+        '{"call": 7, "cost_microusd": 40}\nand a line of my own',
+        'a line of my own\n{"call": 8, "cost_mi',
+    ],
+)
+def test_a_file_that_is_no_bill_is_not_touched(bill_path: Path, content: str) -> None:
+    bill_path.write_text(content)
 
     with pytest.raises(ValueError, match="not a bill"):
         Bill(bill_path)
 
-    assert bill_path.read_text() == "my poem\n"
+    assert bill_path.read_text() == content
+
+
+def test_a_folder_cannot_be_the_bill(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be the sandbox's bill"):
+        Bill(tmp_path)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+_LINE_START = b'{"call":'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,8 @@ class Bill:
     """Opened over an existing file it holds what that file holds, and call numbers continue.
 
     Each line is one write to an append-only descriptor: a killed process loses no line it had written, and
-    half a line left by a dying machine is dropped at the next opening. Raises ValueError for a file that is
-    not a bill.
+    half a line left by a dying machine is dropped at the next opening. Raises ValueError, and leaves the file
+    as it is, for one that is not a bill or cannot be one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,11 +57,12 @@ class Bill:
         self.total_microusd = sum(line["cost_microusd"] for line in self.calls)
         self.charged_calls = sum(1 for line in self.calls if line["cost_microusd"])
         self._last_call = max((line["call"] for line in self.calls), default=0)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        with _readable_errors(path):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def calls_of(self, vendor: str | None) -> list[dict[str, Any]]:
         """None is all vendors, here and below."""
-        return self.calls if vendor is None else [line for line in self.calls if line["vendor"] == vendor]
+        return self.calls if vendor is None else [line for line in self.calls if line.get("vendor") == vendor]
 
     def charged_calls_of(self, vendor: str | None) -> int:
         if vendor is None:
@@ -88,18 +93,38 @@ class Bill:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
+    with _readable_errors(path):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = [_parsed(line, path) for line in whole.splitlines()]
+        half = content[len(whole) :]
+        if not (half.startswith(_LINE_START) or _LINE_START.startswith(half)):
+            raise ValueError(f"`{path}` is not a bill of the sandbox: its end is no beginning of a line")
+        if half:
+            os.truncate(path, len(whole))
+    return lines
+
+
+def _parsed(text: bytes, path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return []
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    try:
-        return [orjson.loads(line) for line in whole.splitlines()]
+        line = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise ValueError(f"`{path}` is not a bill of the sandbox: {error}") from error
+    if not isinstance(line, dict) or not all(isinstance(line.get(name), int) for name in ("call", "cost_microusd")):
+        raise ValueError(f"`{path}` is not a bill of the sandbox: a line of it is no call")
+    return line
+
+
+@contextmanager
+def _readable_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"`{path}` cannot be the sandbox's bill: {error.strerror}") from error
 
 
 def _timestamp(moment: datetime) -> str:
