@@ -344,6 +344,21 @@ async def test_a_picture_costs_what_the_vendor_counts_else_its_started_megapixel
     assert result.cost == cost
 
 
+@pytest.mark.parametrize(("other", "microusd"), [("other.png", 6_000), ("out.png", 3_000)])
+async def test_every_picture_that_was_made_is_paid_for_where_the_vendor_does_not_count(
+    vendor: JobVendor, elsewhere: JobVendor, fal: FalProvider, other: str, microusd: int
+) -> None:
+    answer = made(f"{elsewhere.url}/out.png")
+    answer["images"] = [*answer["images"], {**answer["images"][0], "url": f"{elsewhere.url}/{other}"}]
+    vendor.on("GET", STATUS, 200, completed())
+    vendor.on("GET", RESULT, 200, answer)
+
+    result = await fal.poll(handle(vendor), request())
+
+    assert isinstance(result, ImageResult)
+    assert result.cost == Cost(microusd, CostBasis.TABLE, PRICE_REF)
+
+
 async def test_a_model_sold_by_the_unit_costs_its_units(vendor: JobVendor, elsewhere: JobVendor) -> None:
     provider = FalProvider.from_config("fal", config(vendor.url, models=PAINTER))
     vendor.on("GET", STATUS, 200, completed())

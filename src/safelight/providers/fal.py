@@ -201,7 +201,8 @@ class FalProvider(RemoteProvider):
         self, result: Answer, status: Mapping[str, Any], remote_id: str, request: ImageRequest
     ) -> ImageResult | Refusal:
         model = model_of(self._models, request.model)
-        image = next(iter(_images(result)), None)
+        images = _images(result)
+        image = next(iter(images), None)
         pixels = (
             Pixels(None, None) if image is None else Pixels(side_px(image.get("width")), side_px(image.get("height")))
         )
@@ -211,7 +212,8 @@ class FalProvider(RemoteProvider):
             for name, value in {"width": pixels.width, "height": pixels.height, "billable_units": units}.items()
             if value
         }
-        cost = self._cost(model, units, pixels if None not in pixels else requested_pixels(request, model))
+        made = len({str(each["url"]) for each in images})
+        cost = self._cost(model, units, pixels if None not in pixels else requested_pixels(request, model), made=made)
         paid = PaidJob(remote_id=remote_id, cost=cost, usage=usage)
         if _is_flagged(result):
             return Refusal(
@@ -234,14 +236,15 @@ class FalProvider(RemoteProvider):
             request_id=remote_id,
         )
 
-    def _cost(self, model: Model, counted: str, pixels: Pixels) -> Cost:
-        """By the vendor's count where it is given, else by the size."""
+    def _cost(self, model: Model, counted: str, pixels: Pixels, *, made: int) -> Cost:
+        """By the vendor's count where it is given, else by the size of the first picture, as often as there are."""
         units = Decimal(counted) if _UNITS.fullmatch(counted) else None
         if units:
             return self._by_megapixels(model, units, CostBasis.USAGE) or table_cost(model, self._models, units=units)
-        return self._by_megapixels(model, _megapixels(pixels), CostBasis.TABLE) or table_cost(
+        each = self._by_megapixels(model, _megapixels(pixels), CostBasis.TABLE) or table_cost(
             model, self._models, width_px=pixels.width, height_px=pixels.height
         )
+        return each if each.microusd is None else Cost(each.microusd * max(made, 1), each.basis, each.price_ref)
 
     def _by_megapixels(self, model: Model, megapixels: Decimal | None, basis: CostBasis) -> Cost | None:
         """Of a model that is sold by them, which are then its units as well."""
