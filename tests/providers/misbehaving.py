@@ -317,6 +317,16 @@ class TestEndsWhatItCannotAsk(ReplicateSuite):
     provider = EndsWhatItCannotAsk
 
 
+class ForgetsWhatItSold(ReplicateProvider):
+    async def poll(self, handle: RemoteHandle, request: ImageRequest) -> ImageResult | Refusal | StillRunning:
+        self._models.find(request.model)
+        return await super().poll(handle, request)
+
+
+class TestForgetsWhatItSold(ReplicateSuite):
+    provider = ForgetsWhatItSold
+
+
 class BuysAgain(ReplicateProvider):
     async def poll(self, handle: RemoteHandle, request: ImageRequest) -> ImageResult | Refusal | StillRunning:
         await self.submit(request)

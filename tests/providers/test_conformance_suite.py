@@ -55,6 +55,10 @@ CAUGHT = {
     ("TestIgnoresTheDeadline", "test_not_a_byte_leaves_after_the_deadline"): "ProviderError",
     ("TestRemembersItsJobs", "test_another_process_gets_the_picture"): "still running",
     ("TestEndsWhatItCannotAsk", "test_an_answer_that_does_not_tell_is_asked_for_again[503]"): "ended the job",
+    (
+        "TestForgetsWhatItSold",
+        "test_a_job_of_a_model_that_is_listed_no_more_still_brings_its_picture",
+    ): "UnknownModel",
     ("TestBuysAgain", "test_asking_after_a_job_buys_nothing"): "was bought again",
     ("TestGoesWhereItIsSent", "test_a_handle_that_leads_elsewhere_does_not_take_the_key_there"): "another host",
     ("TestFetchesWithItsKey", "test_the_key_stays_with_the_vendor"): "another host",

@@ -58,6 +58,14 @@ class RemoteJobTests(Harness):
         assert result.data == png()
 
     @pytest.mark.asyncio
+    async def test_a_job_of_a_model_that_is_listed_no_more_still_brings_its_picture(self) -> None:
+        """It was bought before the model went, and is paid for."""
+        async with self._accepted() as (stage, handle):
+            result = await stage.polled(handle, self.request(model=self.unknown_model))
+        assert isinstance(result, ImageResult)
+        assert result.data == png()
+
+    @pytest.mark.asyncio
     async def test_asking_after_a_job_buys_nothing(self) -> None:
         async with self._accepted() as (stage, handle):
             bought = stage.vendor.requests[0]
