@@ -172,6 +172,12 @@ def test_a_model_needs_no_more_than_its_timeout() -> None:
         ({"unit_usd": "NaN"}, "`unit_usd` is no amount of dollars"),
         ({"second_usd": float("inf")}, "`second_usd` is no amount of dollars"),
         ({"image_usd_per_million_tokens": "30"}, "`input_usd_per_million_tokens` is missing"),
+        ({"input_usd_per_million_tokens": "5"}, "`text_usd_per_million_tokens` is missing"),
+        (
+            {"input_usd_per_million_tokens": "5", "text_usd_per_million_tokens": "5"},
+            "`image_usd_per_million_tokens` is missing",
+        ),
+        ({"image_input_usd_per_million_tokens": "5"}, "`input_usd_per_million_tokens` is missing"),
         ({"image_usd": "1e30"}, "`image_usd` is no amount of dollars"),
         ({"expected_tokens": {"by_quality": {"low": 1}}}, "pixels"),
         ({"expected_tokens": {"pixels": 1}}, "by_quality"),

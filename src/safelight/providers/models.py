@@ -227,7 +227,7 @@ def _size_rule(entry: Mapping[str, Any]) -> SizeRule | None:
 def _price(entry: Mapping[str, Any]) -> Price | None:
     """None when the entry names no price at all: what a call costs is then unknown, and never free."""
     tokens = None
-    if "image_usd_per_million_tokens" in entry:
+    if entry.keys() & set(_TOKEN_PRICES):  # one of them alone would be no price, and go unnoticed
         text_input = _usd(entry, "input_usd_per_million_tokens") / 1_000_000
         has_image_input = "image_input_usd_per_million_tokens" in entry
         tokens = TokenPrice(
