@@ -319,6 +319,7 @@ async def test_the_books_balance_after_any_few_steps(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_the_books_balance_after_any_steps(settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool) -> None:
     await explore(settings, pool, queue, max_examples=400)
 

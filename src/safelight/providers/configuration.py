@@ -35,9 +35,7 @@ def checked_url(name: str, config: ProviderConfig) -> str | None:
     # Not with the library's words: they quote the URL, which may hold a password.
     try:
         parsed = httpx2.URL(url)
-        parsed.raw_host.decode("ascii").encode(
-            "idna"
-        )  # as the resolver does it, which has its own idea of a name's length
+        parsed.raw_host.decode("ascii").encode("idna")  # as the resolver does, with its own idea of a name's length
     except (httpx2.InvalidURL, UnicodeError):
         raise InvalidConfiguration(f"the base URL of provider `{name}` has a host or port that there is not") from None
     if parsed.port is not None and not 1 <= parsed.port <= 65535:
