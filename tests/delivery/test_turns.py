@@ -14,10 +14,13 @@ from tests.delivery.receiver import Message, Receiver, receiving, status
 from tests.delivery.stage import (
     claim,
     courier,
+    deliveries,
     endpoint,
+    failed,
     job,
     nothing_waits,
 )
+from tests.engine.by_hand import pass_time
 
 STARTED, DONE = EventType.JOB_STARTED, EventType.JOB_COMPLETED
 _SQL = load("courier")
@@ -99,6 +102,29 @@ async def test_an_endpoint_that_takes_nothing_has_one_lane_under_way(pool: async
 
     assert Counter(row["endpoint_id"] for row in first) == {hangs: 1, works: 4}
     assert second == []
+
+
+async def test_one_jobs_dead_address_does_not_slow_down_the_others_on_its_host(pool: asyncpg.Pool, receiver: Receiver):
+    """It has been given up, or is tried again now and then; the host takes what it is sent."""
+
+    async def answer(message: Message, writer: asyncio.StreamWriter) -> None:
+        await status(404 if message.path == "/gone" else 204)(message, writer)
+
+    receiver.answer = answer
+    async with courier(pool):
+        gone = await job(pool, url=receiver.url("/gone"), events=["job.created"])
+        for attempts in (1, 2, 3):
+            await failed(pool, attempts)
+            await pass_time(pool, 121)
+        await nothing_waits(pool)
+        assert [row["status"] for row in await deliveries(pool, job_id=gone)] == ["dead"]
+        await job(pool, url=receiver.url("/well"), events=["job.created"])
+        await nothing_waits(pool)
+    await pass_time(pool, 61)
+    for _ in range(6):
+        await job(pool, url=receiver.url("/well"), events=["job.created"])
+
+    assert len(await claim(pool, 100)) == 4
 
 
 async def test_slots_go_to_endpoints_in_turns(pool: asyncpg.Pool):

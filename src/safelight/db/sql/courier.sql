@@ -92,8 +92,9 @@ WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3 AND progress_due_at IS
 
 -- name: mark_delivered
 -- The message ($4) was answered with success. With $7 the lane is let go: until its next progress if nothing was put into
--- it since revision $8 was seen, else it is due at once; without, its lease is renewed for $9 seconds. Says whether the
--- endpoint is still open, and at the address $10.
+-- it since revision $8 was seen, else it is due at once; without, its lease is renewed for $9 seconds. What has taken this is
+-- the whole site: addresses of other jobs there do not fail any more either, a thousand at a time and without waiting for any;
+-- they may fail again. Says whether the endpoint is still open, and at the address $10.
 WITH lane AS (
     UPDATE webhook_lanes
     SET failing_since = NULL, claim_token = CASE WHEN $7 THEN NULL ELSE claim_token END,
@@ -104,6 +105,14 @@ WITH lane AS (
 ), works AS (
     UPDATE webhook_endpoints SET failing_since = NULL
     WHERE id IN (SELECT endpoint_id FROM lane) AND failing_since IS NOT NULL
+), works_beside AS (
+    UPDATE webhook_endpoints SET failing_since = NULL
+    WHERE id IN (
+        SELECT b.id FROM lane
+        JOIN webhook_endpoints AS e ON e.id = lane.endpoint_id AND e.failing_since IS NULL
+        JOIN webhook_endpoints AS b ON b.site = e.site
+        WHERE b.failing_since IS NOT NULL AND b.disabled_at IS NULL AND b.deleted_at IS NULL
+        LIMIT 1000 FOR NO KEY UPDATE OF b SKIP LOCKED)
 )
 UPDATE deliveries
 SET status = 'delivered', attempt_count = attempt_count + 1, attempted_at = safelight.now(), ended_at = safelight.now(),
