@@ -107,7 +107,7 @@ OF_PROCESS = (
 
 _MOST_HEAD_BYTES = 65_536
 _HEAD_SECONDS = 10.0
-_ACCEPT = re.compile(r"^accept: *([^\r]*)", re.IGNORECASE | re.MULTILINE)
+_ACCEPT = re.compile(r"^accept: *([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _HTTP_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 REGISTRY = CollectorRegistry()
@@ -146,7 +146,10 @@ def family(metric: Metric, samples: Mapping[tuple[str, ...], float] | Mapping[tu
 
 def exposition(accept: str, more: Iterable[Family]) -> tuple[bytes, str]:
     """The text and its media type: OpenMetrics for whoever accepts that, else what every Prometheus reads."""
-    encode, media_type = choose_encoder(accept)
+    try:
+        encode, media_type = choose_encoder(accept)
+    except TypeError:  # it compares versions part by part, and one that is no number with a number
+        encode, media_type = choose_encoder("")
     return encode(_Together(lambda: more)), media_type
 
 

@@ -123,6 +123,17 @@ async def test_both_forms_are_valid_and_every_family_is_documented(client: httpx
     assert {each.name for each in parse(plain.text)} >= {"process_cpu_seconds", "process_open_fds"}
 
 
+@pytest.mark.parametrize("form", ["application/openmetrics-text", "text/plain"])
+@pytest.mark.parametrize("version", ["banana", "1.x", "1.0.0rc1", "9" * 5000])
+async def test_a_version_that_is_none_is_answered_in_the_plain_form(
+    client: httpx2.AsyncClient, form: str, version: str
+) -> None:
+    answer = await client.get(PATH, headers={"Accept": f"{form}; version={version}"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "safelight_database_up 1.0" in answer.text
+
+
 async def test_nothing_of_a_tenant_is_in_the_text_and_no_key_is_needed(
     deps: ApiDependencies, pool: asyncpg.Pool
 ) -> None:
