@@ -404,6 +404,29 @@ async def test_figures_are_found_by_index(pool: asyncpg.Pool) -> None:
             assert index in names or name == "charges", f"{name} of {account}"  # of which there are none here
 
 
+async def test_a_vendor_that_counts_what_nobody_can_have_used_is_left_out_of_the_tokens(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+) -> None:
+    await fill(pool, jobs=1, images=4)
+    counts = [
+        {"input_tokens": float(2**70), "output_tokens": 1e300},
+        {"promptTokenCount": -7, "candidatesTokenCount": 2**62, "thoughtsTokenCount": 2**62},
+        {"input_tokens": 10, "output_tokens": 20},
+    ]
+    await pool.executemany(
+        "UPDATE attempts SET usage = $2 WHERE id = 'att_' || $1::bigint",
+        [
+            (row["row_id"], usage)
+            for row, usage in zip(await pool.fetch("SELECT row_id FROM images"), counts, strict=False)
+        ],
+    )
+
+    answer = await stats(client, account="*", **{"from": "2026-01-01T00:00:00Z", "to": "2026-05-01T00:00:00Z"})
+
+    assert answer["total"]["calls"] == 4
+    assert answer["total"]["usage"] == {"input_tokens": 20, "output_tokens": 1310}
+
+
 @pytest.mark.slow
 async def test_figures_of_100_000_images_take_less_than_a_statement_may(
     client: httpx2.AsyncClient, pool: asyncpg.Pool

@@ -70,7 +70,7 @@ LIMIT 1 + $6::int;
 -- name: calls
 -- The provider book of those jobs, in all and by key ($6: those alone, NULL: each), as in costs_of_jobs: whom a call went to is
 -- what counts here. And how long the calls took that brought a picture, from their sending until it had arrived, and the tokens that
--- vendors counted, under whichever name.
+-- vendors counted, under whichever name, but for counts that no call can have.
 WITH calls AS (
     SELECT a.status, a.cost_microusd, a.estimate_microusd,
            a.status = 'unknown' OR (a.cost_microusd IS NULL AND a.status NOT IN ('sent', 'submitted', 'unbilled'))
@@ -105,7 +105,8 @@ SELECT grouping(key) = 1 AS is_total, key, count(*)::int AS calls,
        CASE WHEN NOT coalesce(bool_or(is_uncertain AND coalesce(cost_microusd, estimate_microusd) IS NULL), false)
             THEN coalesce(sum(coalesce(cost_microusd, estimate_microusd)) FILTER (WHERE is_uncertain), 0)::bigint END
            AS uncertain_microusd,
-       sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
+       sum(input_tokens) FILTER (WHERE input_tokens BETWEEN 0 AND 1e12)::bigint AS input_tokens,
+       sum(output_tokens) FILTER (WHERE output_tokens BETWEEN 0 AND 1e12)::bigint AS output_tokens,
        percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY made_seconds) AS made_seconds
 FROM calls GROUP BY GROUPING SETS ((), (key))
 HAVING grouping(key) = 1 OR key = ANY ($6::text[]) OR ($6 IS NULL AND key IS NOT NULL);
