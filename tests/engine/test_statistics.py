@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx2
@@ -277,6 +278,18 @@ async def test_days_and_hours_are_those_of_the_zone_that_is_named(client: httpx2
         "2026-10-25T07:00:00+05:30": 1,
         "2026-10-26T05:00:00+05:30": 1,
     }
+
+
+async def test_summers_are_those_of_a_zone_whose_name_stands_for_a_time_without_any(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+) -> None:
+    await created_at(pool, await ordered(client, GAME, DRAFT), "2026-07-14T23:30:00+00:00")
+    span = {"account": GAME, "from": "2026-07-01T00:00:00Z", "to": "2026-08-01T00:00:00Z"}
+    for zone in ("CET", "EET", "MET", "WET", "EST", "MST", "HST"):
+        hour = datetime(2026, 7, 14, 23, tzinfo=UTC).astimezone(ZoneInfo(zone))
+        for group_by, key in (("day", f"{hour:%Y-%m-%d}"), ("hour", hour.isoformat())):
+            told = await stats(client, **span, group_by=group_by, time_zone=zone)
+            assert [group["key"] for group in told["groups"]] == [key], zone
 
 
 async def test_a_time_begins_with_its_first_moment_and_ends_before_its_last(

@@ -23,6 +23,15 @@ MAX_KEYS = 1000
 
 MOST_POPULAR = 10
 
+_SAME_CLOCKS: Mapping[str, str] = {
+    "CET": "Europe/Brussels",
+    "EET": "Europe/Athens",
+    "MET": "Europe/Brussels",
+    "WET": "Europe/Lisbon",
+}
+"""PostgreSQL takes these names for abbreviations, of a time without summers: what they are links to, in the IANA
+database."""
+
 _COUNTS = ("queued", "active", "completed", "failed", "refused", "canceled", "uncertain")
 
 _SQL = load("statistics")
@@ -160,7 +169,8 @@ class _Rows:
 
 async def _read(conn: Any, span: Span) -> _Rows:
     of_span = (span.account, span.since, span.until)
-    apart = (*of_span, span.group_by.value if span.group_by is not None else None, span.time_zone)
+    time_zone = _SAME_CLOCKS.get(span.time_zone, span.time_zone)
+    apart = (*of_span, span.group_by.value if span.group_by is not None else None, time_zone)
     pictures = await conn.fetch(_SQL.pictures, *apart, MAX_KEYS + 1)
     is_cut = len(pictures) > 1 + MAX_KEYS
     pictures = pictures[: 1 + MAX_KEYS]
