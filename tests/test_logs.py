@@ -36,3 +36,38 @@ def test_a_traceback_in_the_log_shows_where_it_happened_and_no_prompt(form: str)
     assert said.count("KeyError") == said.count("ValueError") == said.count("in draw") == 2
     assert "broke off" in said
     assert "canary-in-a-prompt" not in said
+
+
+_FORGET = """
+import asyncio, gc, sys
+from safelight.logs import configure_logging
+
+configure_logging(level="info", as_json=sys.argv[1] == "json")
+
+
+async def draw(prompt):
+    raise KeyError(f"no color in {prompt}")
+
+
+async def main():
+    task = asyncio.create_task(draw("".join(["canary", "-in-a-prompt"])))
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+    asyncio.get_running_loop().call_soon(int, "".join(["canary", "-in-a-callback"]))
+    await asyncio.sleep(0)
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_nobody_waited_for_is_told_without_what_was_at_hand_there(form: str) -> None:
+    """asyncio would say what a task's exception says, and what a callback was called with."""
+    said = subprocess.run([sys.executable, "-c", _FORGET, form], capture_output=True, text=True, check=True).stderr
+    assert "Task exception was never retrieved" in said
+    assert "in draw" in said
+    assert "KeyError" in said
+    assert "ValueError" in said
+    assert "canary" not in said

@@ -54,6 +54,15 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         logging.getLogger(silent).setLevel(logging.CRITICAL)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("asyncio").addFilter(_keep_what_happened)
+
+
+def _keep_what_happened(record: logging.LogRecord) -> bool:
+    """asyncio says below its first line what a task's exception says, and in it what a callback was called with."""
+    what = record.getMessage().partition("\n")[0]
+    record.msg = what.partition("(")[0] if what.startswith("Exception in callback") else what
+    record.args = ()
+    return True
 
 
 def _told(exc_info: structlog.typing.ExcInfo) -> str:
