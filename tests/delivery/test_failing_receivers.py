@@ -207,6 +207,22 @@ async def test_a_bad_minute_and_then_days_without_messages_do_not_disable_it(poo
     assert (await Endpoints(pool, VAULT).one(endpoint_id, account=ACCOUNT)).disabled_at is None
 
 
+async def test_an_endpoint_with_long_pauses_of_its_own_is_disabled_as_well(pool: asyncpg.Pool, receiver: Receiver):
+    two_days = 48 * 3600.0
+    endpoint_id, _ = await endpoint(pool, receiver.url(), "job.completed", retry_seconds=[two_days] * 5)
+    receiver.answer = status(500)
+    async with courier(pool):
+        await happen(pool, await job(pool), DONE)
+        for attempts in (1, 2, 3):
+            await stage.failed(pool, attempts)
+            assert (await Endpoints(pool, VAULT).one(endpoint_id, account=ACCOUNT)).disabled_at is None
+            await pass_time(pool, two_days)
+        await nothing_waits(pool)
+
+    found = await Endpoints(pool, VAULT).one(endpoint_id, account=ACCOUNT)
+    assert found.disabled_reason == "it has taken nothing for 120 hours"
+
+
 async def test_a_success_in_between_keeps_it_enabled(pool: asyncpg.Pool, receiver: Receiver):
     endpoint_id, _ = await endpoint(pool, receiver.url())
     receiver.answer = status(500)

@@ -173,6 +173,17 @@ async def test_an_endpoint_that_takes_nothing_is_told_without_its_address_and_ag
     assert await tower.until_over() == ["resolved critical webhook wh_1"]
 
 
+async def test_an_endpoint_that_fails_is_not_over_while_it_rests_for_as_long_as_it_asked_for(tower: Tower) -> None:
+    tower, pool = tower.only("webhook"), tower.pool
+    await pool.execute(
+        "INSERT INTO webhook_endpoints (id, account, url, retry_seconds, created_at, failing_since, failed_at) VALUES"
+        " ('wh_1', 'shop', 'https://a.example/', '{5, 604800}', safelight.now(), safelight.now(), safelight.now())"
+    )
+    assert await tower.look(after_seconds=3600) == ["firing warning webhook wh_1"]
+    told = [await tower.look(after_seconds=12 * 3600) for _ in range(8)]
+    assert {each for one in told for each in one} == {"reminder warning webhook wh_1"}
+
+
 async def test_a_budget_that_is_used_is_told_at_four_fifths_and_when_it_is_out_and_is_over_with_the_day(
     tower: Tower,
 ) -> None:

@@ -40,7 +40,9 @@ SELECT site AS subject, min(account) AS account, false AS is_disabled, min(faili
        coalesce(min(substring(url FROM '^\w+://(?:[^/?#]*@)?([^/?#]*)')), 'an address') AS host
 FROM (SELECT site, account, failing_since, url FROM webhook_endpoints
       WHERE failing_since IS NOT NULL AND disabled_at IS NULL AND deleted_at IS NULL
-        AND failed_at > safelight.now() - interval '30 hours' LIMIT 10000) AS failing
+        AND failed_at > safelight.now() - make_interval(secs => greatest(
+                            108000, 1.25 * (SELECT max(pause) FROM unnest(retry_seconds) AS pause)))
+      LIMIT 10000) AS failing
 GROUP BY site
 UNION ALL
 SELECT id, account, true, disabled_at, coalesce(substring(url FROM '^\w+://(?:[^/?#]*@)?([^/?#]*)'), 'an address')

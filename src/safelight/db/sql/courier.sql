@@ -133,8 +133,9 @@ WITH lane AS (
 ), fails AS (
     UPDATE webhook_endpoints
     SET failed_at = safelight.now(),
-        failing_since = CASE WHEN failed_at > safelight.now() - interval '30 hours' THEN coalesce(failing_since, safelight.now())
-                             ELSE safelight.now() END
+        failing_since = CASE WHEN failed_at > safelight.now() - make_interval(secs => greatest(
+                                      108000, 1.25 * (SELECT max(pause) FROM unnest(retry_seconds) AS pause)))
+                             THEN coalesce(failing_since, safelight.now()) ELSE safelight.now() END
     WHERE id IN (SELECT endpoint_id FROM lane)
       AND (failing_since IS NULL OR failed_at IS NULL OR failed_at <= safelight.now() - interval '1 minute')
 )
@@ -157,8 +158,9 @@ WITH lane AS (
 ), fails AS (
     UPDATE webhook_endpoints
     SET failed_at = safelight.now(),
-        failing_since = CASE WHEN failed_at > safelight.now() - interval '30 hours' THEN coalesce(failing_since, safelight.now())
-                             ELSE safelight.now() END
+        failing_since = CASE WHEN failed_at > safelight.now() - make_interval(secs => greatest(
+                                      108000, 1.25 * (SELECT max(pause) FROM unnest(retry_seconds) AS pause)))
+                             THEN coalesce(failing_since, safelight.now()) ELSE safelight.now() END
     WHERE $10 AND id IN (SELECT endpoint_id FROM lane)
       AND (failing_since IS NULL OR failed_at IS NULL OR failed_at <= safelight.now() - interval '1 minute')
 )
