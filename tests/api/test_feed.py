@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -16,9 +18,11 @@ from safelight.db.statements import load
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
 from safelight.engine.image.journal import append_event
+from tests.api import wire
 from tests.api.conftest import Serve, submitted
 from tests.api.problems import refusal
 from tests.api.test_streams import append
+from tests.api.test_waiting import somebody_waits
 
 NOTICE = (
     "INSERT INTO notices (at, type, provider, model, code, message, data, account)"
@@ -171,9 +175,51 @@ async def test_readers_who_do_not_fit_are_answered_at_once(serve_with: Serve):
     assert (response.json()["events"], response.headers["retry-after"]) == ([], "2")
 
 
+async def test_no_reader_waits_for_a_service_that_stops(serve_with: Serve, pool: asyncpg.Pool):
+    async with asyncio.timeout(50):
+        async with serve_with() as client:
+            waiting = asyncio.create_task(wire.exchange(client, wire.request("GET", "/v1/events?wait=60")))
+            await somebody_waits(pool)
+        response = await waiting
+
+    assert (response.status_code, response.json()["events"]) == (200, [])
+
+
+async def test_hundreds_who_wait_ask_as_one(client: httpx2.AsyncClient, pool: asyncpg.Pool):
+    """And only the one for whom something has come is answered, also when it is a notice."""
+    readers, commits = 300, "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+
+    async def wait(number: int) -> list[str]:
+        raw = wire.request("GET", f"/v1/events?wait=60&account=reader-{number}")
+        return [each["type"] for each in (await wire.exchange(client, raw)).json()["events"]]
+
+    async with asyncio.timeout(60):
+        waiting = [asyncio.create_task(wait(number)) for number in range(readers)]
+        while f"safelight_requests_waiting {readers}.0" not in (await client.get("/metrics")).text:
+            pass
+        began, asked = time.monotonic(), await pool.fetchval(commits)
+        while time.monotonic() < began + 4:
+            await client.get("/healthz")
+            await asyncio.sleep(0.1)
+        asked_each_second = (await pool.fetchval(commits) - asked) / (time.monotonic() - began)
+        await submitted(client, account="reader-7")
+        assert await waiting[7] == ["job.created"]
+        await pool.execute(NOTICE, "reader-8")
+        assert await waiting[8] == ["provider.paused"]
+        assert not any(each.done() for number, each in enumerate(waiting) if number not in (7, 8))
+        await pool.execute(NOTICE, None)
+        others = [each for number, each in enumerate(waiting) if number not in (7, 8)]
+        assert set(map(tuple, await asyncio.gather(*others))) == {("provider.paused",)}
+    assert asked_each_second < 80, "hub's own questions among them"
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("news", ["99000", ["5", "7"], 1000]), ("events_of_account", ["default", "50000", "job_x", 3, 100])],
+    [
+        ("news", ["99000", ["5", "7"], 1000]),
+        ("events_of_account", ["default", "50000", "job_x", 3, 100]),
+        ("feeds_that_go_on", [["default", "other"], ["50000", "0"], ["job_x", ""], ["3", "0"], 50]),
+    ],
 )
 async def test_questions_to_a_long_log_walk_an_index(
     pool: asyncpg.Pool, client: httpx2.AsyncClient, name: str, arguments: list[Any]
@@ -188,16 +234,24 @@ async def test_questions_to_a_long_log_walk_an_index(
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute("ANALYZE events")
         await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        types = {"news": "xid8, text[], bigint", "events_of_account": "text, xid8, text, bigint, bigint"}[name]
+        types = {
+            "news": "xid8, text[], bigint",
+            "events_of_account": "text, xid8, text, bigint, bigint",
+            "feeds_that_go_on": "text[], text[], text[], bigint[], bigint",
+        }[name]
         await conn.execute(f"PREPARE asked ({types}) AS {load('feed')[name]}")
-        values = ", ".join(f"'{{{','.join(each)}}}'" if isinstance(each, list) else f"'{each}'" for each in arguments)
+        values = ", ".join(
+            f"'{{{','.join(map(json.dumps, each))}}}'" if isinstance(each, list) else f"'{each}'" for each in arguments
+        )
         plan = "\n".join(row[0] for row in await conn.fetch(f"EXPLAIN EXECUTE asked({values})"))
 
     assert "Seq Scan on events" not in plan, plan
     walked = [line for line in plan.splitlines() if " on events" in line]
     assert len(walked) == (2 if name == "news" else 1), plan
     assert all("Index Scan using events_" in line or "Index Only Scan using events_" in line for line in walked), plan
-    assert plan.count("Index Cond") == 2 * len(walked), "for the events, and for the job of each that shows a picture"
+    jobs = 0 if name == "feeds_that_go_on" else len(walked)
+    conditions = [line for line in plan.splitlines() if "Index Cond" in line and "(at >" not in line]
+    assert len(conditions) == len(walked) + jobs, "for the events, and for the job of each that shows a picture"
 
 
 async def test_a_cursor_that_was_forged_is_refused(client: httpx2.AsyncClient, pool: asyncpg.Pool):

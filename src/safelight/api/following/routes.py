@@ -19,7 +19,7 @@ from safelight.api.edge.accept import prefers
 from safelight.api.edge.faults import refused
 from safelight.api.edge.openapi import Responses, documented, problems
 from safelight.api.edge.problems import RequestFault
-from safelight.api.following.feed import EventReader, LogEnd
+from safelight.api.following.feed import EventReader, FeedWatch, LogEnd
 from safelight.api.following.stream import EventStream, Streams
 from safelight.api.following.waiting import JobWatch
 from safelight.api.jobs.view import JobReader
@@ -30,7 +30,8 @@ from safelight.domain.lifecycle import TERMINAL_JOB_STATUSES
 
 _DEFAULT_LIMIT = 100
 _SEQ = re.compile(r"[0-9]{1,18}")
-_LONGEST_LOOK_SECONDS, _SHORTEST_LOOK_SECONDS = 1.0, 0.1
+_LONGEST_WAIT_SECONDS = 15.0
+"""After so long who waits for a feed is looked at again, and it is, come what may."""
 _RESET_REASONS = {
     "invalid": "Last-Event-ID is not the id of an event.",
     "unknown": "The job has no event with that id.",
@@ -41,6 +42,7 @@ _RESET_REASONS = {
 def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs: JobReader, links: Links) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["events"])
     events = EventReader(deps, links)
+    feeds = FeedWatch(deps, streams.hub)
 
     async def from_snapshot(request: Request, caller: Caller, job_id: str, head: bytes = b"") -> EventStream:
         streams.require_room()
@@ -97,15 +99,14 @@ def event_routes(deps: ApiDependencies, streams: Streams, watch: JobWatch, jobs:
         clock = asyncio.get_running_loop().time
         ends_at = clock() + query.wait
         while True:
-            page = await events.of_account(account, after=query.after, limit=query.limit)
+            page, end = await events.of_account(account, after=query.after, limit=query.limit)
             left = ends_at - clock()
             if page.events or left <= 0:
                 return _answer(page)
-            # An event may be there that an older transaction still holds back: so it is looked again, come what may.
-            if not await watch.wait_for_anything(request, seconds=min(left, _LONGEST_LOOK_SECONDS)):
+            more = feeds.more(account, after=end)
+            if not await watch.wait_for(request, more, seconds=min(left, _LONGEST_WAIT_SECONDS)):
                 return _answer(page, {"Retry-After": "2"})
             await require_still(request)
-            await asyncio.sleep(min(left, _SHORTEST_LOOK_SECONDS))
 
     return router
 

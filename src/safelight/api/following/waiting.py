@@ -34,9 +34,9 @@ class JobWatch:
         with self._hub.follow(job_id, after=seq) as following:
             return await self._hold(request, _moved(following, after), seconds)
 
-    async def wait_for_anything(self, request: Request, *, seconds: float) -> bool:
-        """The same, for whatever happens next in the installation."""
-        return await self._hold(request, self._hub.anything(), seconds)
+    async def wait_for(self, request: Request, something: Coroutine[Any, Any, None], *, seconds: float) -> bool:
+        """The same, for something else that happens: it returns then, and when the service stops."""
+        return await self._hold(request, something, seconds)
 
     async def _hold(self, request: Request, something: Coroutine[Any, Any, None], seconds: float) -> bool:
         if self._count >= self._most or self._hub.is_closing:

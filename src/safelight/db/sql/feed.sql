@@ -57,6 +57,23 @@ UNION ALL
  ORDER BY xact, id LIMIT $5)
 ORDER BY xact, job_id, seq LIMIT $5;
 
+-- name: feeds_that_go_on
+-- Of those who wait at a place in the feed of an account ($1, and $2, $3, $4 as in events_of_account), $5 for whom something
+-- has come after it: which ones, counted from 1. Notices are looked for by their time, of which a transaction takes seconds.
+WITH recent AS MATERIALIZED (
+    SELECT account, xact, id FROM notices
+    WHERE at > safelight.now() - interval '5 minutes' AND xact < pg_snapshot_xmin(pg_current_snapshot())
+)
+SELECT w.nth::int
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY AS w (account, xact, job_id, seq, nth)
+WHERE EXISTS (SELECT FROM events AS e
+              WHERE e.account = w.account AND (e.xact, e.job_id, e.seq) > (w.xact::xid8, w.job_id, w.seq)
+                AND e.xact < pg_snapshot_xmin(pg_current_snapshot()))
+   OR EXISTS (SELECT FROM recent AS n
+              WHERE (n.account IS NULL OR n.account = w.account)
+                AND (n.xact, ''::text, n.id) > (w.xact::xid8, w.job_id, w.seq))
+LIMIT $5;
+
 -- name: is_numbered_elsewhere
 -- Whether rows bear numbers that this server has not given yet: they came out of a dump of another one.
 SELECT coalesce(greatest((SELECT xact FROM events ORDER BY xact DESC LIMIT 1),
