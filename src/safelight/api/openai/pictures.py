@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -27,6 +27,7 @@ from safelight.domain.lifecycle import ImageStatus
 from safelight.storage.blob_store import BlobMissing, BlobStore
 
 _TOKENS = ("input_tokens", "output_tokens", "total_tokens")
+_OF_INPUT = ("text_tokens", "image_tokens")
 
 
 class HandedOver(Response):
@@ -127,6 +128,8 @@ def _usage(counted: Sequence[Mapping[str, Any] | None]) -> ImageUsage | None:
         return None
     calls = [each for each in counted if each]
     details = [each.get("input_tokens_details") or {} for each in calls]
+    if not all(isinstance(each, Mapping) and _are_counts(map(each.get, _OF_INPUT)) for each in details):
+        return None
     return ImageUsage(
         **{name: sum(each[name] for each in calls) for name in _TOKENS},
         input_tokens_details=InputTokens(
@@ -134,3 +137,7 @@ def _usage(counted: Sequence[Mapping[str, Any] | None]) -> ImageUsage | None:
             image_tokens=sum(each.get("image_tokens") or 0 for each in details),
         ),
     )
+
+
+def _are_counts(numbers: Iterable[object]) -> bool:
+    return all(isinstance(number or 0, int) for number in numbers)
