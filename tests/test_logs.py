@@ -71,3 +71,23 @@ def test_what_nobody_waited_for_is_told_without_what_was_at_hand_there(form: str
     assert "KeyError" in said
     assert "ValueError" in said
     assert "canary" not in said
+
+
+_READ_HEADERS = """
+from safelight.logs import configure_logging
+
+configure_logging(level="info", as_json=True)
+from safelight.tracing.export import provider_of
+
+provider_of("api").shutdown()
+"""
+
+
+@pytest.mark.parametrize("headers", ["Authorization: Bearer canary-of-a-key", "a b=canary-of-a-key,c=d"])
+def test_headers_for_a_collector_that_cannot_be_read_are_told_of_and_not_quoted(
+    headers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    said = subprocess.run([sys.executable, "-c", _READ_HEADERS], capture_output=True, text=True, check=True).stderr
+    assert "Header format invalid!" in said
+    assert "canary" not in said

@@ -55,6 +55,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     logging.getLogger("asyncio").addFilter(_keep_what_happened)
+    logging.getLogger("opentelemetry.util.re").addFilter(_keep_the_words)
 
 
 def _keep_what_happened(record: logging.LogRecord) -> bool:
@@ -62,6 +63,12 @@ def _keep_what_happened(record: logging.LogRecord) -> bool:
     what = record.getMessage().partition("\n")[0]
     record.msg = what.partition("(")[0] if what.startswith("Exception in callback") else what
     record.args = ()
+    return True
+
+
+def _keep_the_words(record: logging.LogRecord) -> bool:
+    """OpenTelemetry quotes the headers for a collector that it cannot read, and with them somebody's key."""
+    record.msg, record.args = str(record.msg).replace(": %s", ""), ()
     return True
 
 
