@@ -116,7 +116,14 @@ async def failed(pool: asyncpg.Pool, attempts: int) -> None:
 
 
 async def claim(
-    pool: asyncpg.Pool, free: int, *, per_site: int = 4, seconds: float = 10.0, free_of_half: int = 100
+    pool: asyncpg.Pool,
+    free: int,
+    *,
+    per_site: int = 4,
+    seconds: float = 10.0,
+    free_of_half: int = 100,
+    free_of_most: int = 100,
 ) -> list[asyncpg.Record]:
-    """What a courier with so many `free` slots takes, so many of the first half of its slots among them."""
-    return await pool.fetch(_SQL.claim_lanes, free, per_site, seconds, 60.0, 4, free_of_half)
+    """What a courier with so many `free` slots takes, so many of the first half of its slots among them, and so many of
+    all but the last eighth."""
+    return await pool.fetch(_SQL.claim_lanes, free, per_site, seconds, 60.0, 4, free_of_half, free_of_most)

@@ -121,6 +121,29 @@ async def test_endpoints_that_hang_delay_no_other(pool: asyncpg.Pool, receiver: 
         receiver.answer = status(204)
 
 
+async def test_as_many_endpoints_that_hang_as_an_account_may_have_delay_no_other(
+    pool: asyncpg.Pool, receiver: Receiver
+):
+    """With more waiting at them than a process has places."""
+    for number in range(99):
+        await endpoint(pool, receiver.url(f"/hangs/{number}"), "job.created")
+    await endpoint(pool, receiver.url("/healthy"), "job.completed")
+
+    async def answer(message: Message, writer: asyncio.StreamWriter) -> None:
+        await (hang if message.path.startswith("/hangs") else status(204))(message, writer)
+
+    receiver.answer = answer
+    jobs = [await job(pool) for _ in range(4)]
+    async with courier(pool, pace=replace(QUICK, call_seconds=20.0, lease_seconds=25.0)):
+        await receiver.until(lambda: receiver.open >= 224)
+        for job_id in jobs:
+            await happen(pool, job_id, DONE)
+        await receiver.until(lambda: len(receiver.of("/healthy")) == 4, seconds=10)
+        assert receiver.open >= 224, "none of the others has been answered or given up"
+        await receiver.hang_up()
+        receiver.answer = status(204)
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [

@@ -147,7 +147,7 @@ async def test_only_what_is_taken_is_locked(pool: asyncpg.Pool):
         await job(pool)
     free = "SELECT row_number() OVER () FROM (SELECT FROM webhook_lanes FOR NO KEY UPDATE SKIP LOCKED) AS each"
     async with pool.acquire() as conn, conn.transaction():
-        taken = await conn.fetch(_SQL.claim_lanes, 2, 16, 10.0, 60.0, 4, 2)
+        taken = await conn.fetch(_SQL.claim_lanes, 2, 16, 10.0, 60.0, 4, 2, 2)
         left = await pool.fetch(free)
     assert (len(taken), len(left)) == (2, 58)
 
@@ -159,5 +159,5 @@ async def test_looking_for_lanes_reads_no_table_from_end_to_end(pool: asyncpg.Po
         "        CASE WHEN n % 10 = 0 THEN safelight.now() + interval '1 hour' END FROM generate_series(1, 20000) AS n"
     )
     await pool.execute("ANALYZE webhook_lanes")
-    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {_SQL.claim_lanes}", 10, 16, 10.0, 60.0, 4, 10))
+    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {_SQL.claim_lanes}", 10, 16, 10.0, 60.0, 4, 10, 10))
     assert "Seq Scan on webhook_lanes" not in plan, plan

@@ -1,7 +1,7 @@
 -- name: claim_lanes
 -- Takes lanes whose time has come, at most $1 of them and $2 at a time of one site, under a lease of $3 seconds; one at a
--- time of a site that has failed for $4 seconds, and more than $5 of a site only among the first $6, so that many which
--- hang do not fill a process. Sites are looked up one after the other in the index, so that what waits at one is passed
+-- time of a site that has failed for $4 seconds, more than $5 of a site only among the first $6, and more than one only among
+-- the first $7, so that many which hang do not fill a process. Sites are looked up one after the other in the index, so that what waits at one is passed
 -- over and not walked; their lanes are taken in turns, and only what is taken is locked. One process asks at a time; the
 -- answer to others is nothing, and nobody waits. While a lane was due and not taken, it was not its receiver who failed.
 WITH RECURSIVE turn AS MATERIALIZED (
@@ -34,7 +34,7 @@ WITH RECURSIVE turn AS MATERIALIZED (
          LATERAL (SELECT w.endpoint_id, w.lane FROM webhook_lanes AS w
                   WHERE w.endpoint_id = r.endpoint_id AND w.lane = r.lane AND w.next_at <= safelight.now()
                   FOR NO KEY UPDATE SKIP LOCKED) AS l
-    WHERE r.place <= $1 AND (r.in_turn <= $5 OR r.place <= $6)
+    WHERE r.place <= $1 AND (r.in_turn <= $5 OR r.place <= $6) AND (r.in_turn = 1 OR r.place <= $7)
 )
 UPDATE webhook_lanes AS l
 SET claim_token = gen_random_uuid(), next_at = safelight.now() + make_interval(secs => $3),

@@ -88,9 +88,9 @@ class Courier:
         if not free:
             return
         asked_at = time.monotonic()
-        free_of_half = pace.slots // 2 - len(self._visits)
+        free_of_half, free_of_most = (most - len(self._visits) for most in (pace.slots // 2, pace.slots * 7 // 8))
         sites = (pace.per_site, pace.lease_seconds, pace.failing_seconds, pace.per_site_when_full)
-        limits = (free, *sites, free_of_half)
+        limits = (free, *sites, free_of_half, free_of_most)
         for row in await self._route.pool.fetch(_SQL.claim_lanes, *limits):
             visit = Visit(self._route, row["endpoint_id"], row["lane"], row["claim_token"], claimed_at=asked_at)
             task = asyncio.create_task(self._make(visit))

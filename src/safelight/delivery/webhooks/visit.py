@@ -61,8 +61,8 @@ class Pace:
     Lanes that are due are looked for every `poll_seconds`, and when a visit has ended. An attempt takes `call_seconds`
     at most and a lease lasts for `lease_seconds`: after a crash that is how long its lane waits. `slots` messages are
     under way at once in a process, and `per_site` at one endpoint, over all processes: `per_site_when_full` once half
-    of the slots are taken, and one when it has taken nothing for `failing_seconds`. One job.progress follows another of
-    its job after `progress_seconds`.
+    of the slots are taken, one once seven eighths are, and one when it has taken nothing for `failing_seconds`. One
+    job.progress follows another of its job after `progress_seconds`.
     """
 
     poll_seconds: float = 0.2
