@@ -98,3 +98,19 @@ async def test_a_sheet_catches_up_with_what_happened_while_the_service_was_away(
     await expect(page.locator(".frame.is-completed")).to_have_count(2)
     await expect(page.locator("#job-lost")).to_be_empty()
     visitor.complaints[:] = [each for each in visitor.complaints if "ERR_INTERNET_DISCONNECTED" not in each]
+
+
+async def test_what_was_chosen_and_where_the_keyboard_is_stays_when_buttons_come_anew(visitor: Visitor):
+    page = visitor.page
+    images = [{"id": f"slow-{n}", "prompt": "A house [[sandbox: slow 60]]"} for n in range(2)]
+    job_id = visitor.submit(images=images)
+    await visitor.open(f"/jobs/{job_id}")
+    await page.get_by_text("Cancel…").click()
+    await page.get_by_label("are hung up on").check()
+    await page.get_by_role("button", name="Cancel the job").focus()
+    visitor.service.http.post(f"/v1/jobs/{job_id}/cancel", json={"images": ["slow-1"], "mode": "abort"})
+    await expect(page.get_by_role("button", name="Retry 1 without a picture")).to_be_visible()
+    await expect(page.get_by_role("button", name="Cancel the job")).to_be_focused()
+    await expect(page.get_by_label("are hung up on")).to_be_checked()
+    visitor.service.http.post(f"/v1/jobs/{job_id}/cancel", json={"mode": "abort"})
+    await expect(page.locator("#sheet")).to_have_attribute("data-follows", "ended")

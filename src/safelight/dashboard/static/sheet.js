@@ -79,13 +79,20 @@
       const old = document.getElementById(fresh.id), html = fresh.outerHTML;
       if (!old || shown.get(fresh.id) === html) continue;
       shown.set(fresh.id, html);
-      const hadFocus = old.contains(document.activeElement) && document.activeElement.tagName;
-      const wereOpen = [...old.querySelectorAll("details")].map((each) => each.open);
+      const all = (selector) => [...old.querySelectorAll(selector)].map(does);
+      const open = all("details[open]"), chosen = all("input:checked"), [focused] = all(":focus");
       old.replaceWith(fresh);
-      fresh.querySelectorAll("details").forEach((each, n) => { each.open = Boolean(wereOpen[n]); });
-      if (hadFocus) (fresh.querySelector(hadFocus) || fresh.querySelector("a, button"))?.focus({ preventScroll: true });
+      const find = (what) => [...fresh.querySelectorAll("*")].find((each) => does(each) === what);
+      for (const each of open) find(each)?.setAttribute("open", "");
+      for (const each of chosen) if (find(each)) find(each).checked = true;
+      if (focused) (find(focused) || fresh.querySelector("a, summary"))?.focus({ preventScroll: true });
     }
     learn();
+  }
+
+  // What an element stands for, in a part that comes anew, too: a button for its own form and no other.
+  function does(one) {
+    return [one.tagName, one.name, one.value, one.href, one.form?.action].join(" ");
   }
 
   function live(only = "") {
