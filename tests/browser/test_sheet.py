@@ -114,3 +114,13 @@ async def test_what_was_chosen_and_where_the_keyboard_is_stays_when_buttons_come
     await expect(page.get_by_label("are hung up on")).to_be_checked()
     visitor.service.http.post(f"/v1/jobs/{job_id}/cancel", json={"mode": "abort"})
     await expect(page.locator("#sheet")).to_have_attribute("data-follows", "ended")
+
+
+async def test_the_facts_below_a_sheet_tell_of_its_end(visitor: Visitor):
+    page = visitor.page
+    job_id = visitor.submit(images=[{"id": "key", "prompt": "A key [[sandbox: slow 1.5]]"}])
+    await visitor.open(f"/jobs/{job_id}")
+    ended = page.locator("#job-facts div").filter(has=page.get_by_text("Ended", exact=True)).locator("dd")
+    await expect(ended).to_have_text("–")
+    await expect(page.locator("#sheet")).to_have_attribute("data-follows", "ended")
+    await expect(ended).to_have_text(re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"))
