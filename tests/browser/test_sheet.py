@@ -124,3 +124,18 @@ async def test_the_facts_below_a_sheet_tell_of_its_end(visitor: Visitor):
     await expect(ended).to_have_text("–")
     await expect(page.locator("#sheet")).to_have_attribute("data-follows", "ended")
     await expect(ended).to_have_text(re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"))
+
+
+async def test_whoever_comes_back_to_a_job_that_had_ended_sees_that_it_was_retried(visitor: Visitor):
+    page = visitor.page
+    images = [{"id": "key", "prompt": "A key"}, {"id": "no", "prompt": "A knife [[sandbox: refuse IMAGE_SAFETY]]"}]
+    job_id = visitor.submit(images=images)
+    await visitor.open(f"/jobs/{job_id}")
+    await expect(page.locator("#sheet")).to_have_attribute("data-follows", "ended")
+    wish = {"images": ["no"], "prompt_overrides": {"no": "A spoon [[sandbox: slow 2]]"}}
+    assert visitor.service.http.post(f"/v1/jobs/{job_id}/retry", json=wish).status_code == 202
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.locator("[data-image=no]")).to_have_class(re.compile("is-generating"))
+    await expect(page.locator(".frame.is-completed")).to_have_count(2)
+    await expect(page.locator("#job-head .badge")).to_have_text("completed")
+    await expect(page.locator("#sheet")).to_have_attribute("data-follows", "ended")

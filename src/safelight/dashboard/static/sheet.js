@@ -69,6 +69,7 @@
       if (!left.length) return end("");
       left.forEach((each) => changed.add(each));
     }
+    if (!events && !("ended" in head().dataset)) follow();
     schedule();
   }
 
@@ -136,8 +137,17 @@
     sheet.dataset.follows = "ended";
   }
 
+  // Whoever comes back to a job that had ended sees whether somebody has retried it.
+  function lookAgain() {
+    if (document.getElementById("job-lost").textContent) return; // it is gone, or whoever looks is signed out
+    isOver = false;
+    delete sheet.dataset.follows;
+    note([...sheet.querySelectorAll("[data-image]:not([data-status=completed])")].map((each) => each.dataset.image));
+  }
+
   function rest() {
     events?.close();
+    events = undefined;
     clearTimeout(timer);
     clearTimeout(reconnecting);
     timer = undefined;
@@ -157,8 +167,8 @@
   }
 
   document.addEventListener("visibilitychange", () => {
-    if (isOver) return;
     if (document.hidden) return rest();
+    if (isOver) return lookAgain();
     note(live("[data-held]"));
     follow();
   });
@@ -171,9 +181,9 @@
   });
 
   learn();
-  if ("ended" in head().dataset && !live().length) return end("");
   setInterval(tick, 1000);
   setInterval(() => { if (isPolling) note(live()); }, POLL_MS);
   setInterval(() => note(live("[data-held]")), LOOK_AGAIN_MS); // images move without events, too
-  follow();
+  if ("ended" in head().dataset && !live().length) end("");
+  else follow();
 })();
