@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -220,6 +221,22 @@ async def test_what_has_no_picture_is_retried_all_of_it_or_one_with_another_prom
     assert "is-queued" in frame(response.text, "b")
     again = await browser.send(f"{page}/retry", on=page, status=409)
     assert "Nothing to retry" in again.text
+
+
+async def test_another_prompt_that_is_refused_is_still_there_beside_what_is_wrong_with_it(
+    browser: Browser, pool: asyncpg.Pool
+):
+    job_id = await made(browser, images=[image("a")])
+    await stands(pool, job_id, "a", "failed", code="BROKEN")
+    await job_stands(pool, job_id, "failed")
+    page, prompt = f"/jobs/{job_id}", "\nA key <b> " + "x" * 40_000
+
+    refused = await browser.send(f"{page}/retry", on=f"{page}/images/a", status=422, images="a", prompt=prompt)
+
+    assert "Prompt too long" in refused.text
+    assert f">\n{html.escape(prompt.strip())}</textarea>" in refused.text
+    assert "Retry a" in refused.text
+    assert await pool.fetchval("SELECT status FROM images WHERE job_id = $1", job_id) == "failed"
 
 
 async def test_an_image_has_a_page_with_its_picture_its_calls_and_what_became_of_it(

@@ -48,23 +48,7 @@ async def _show_frames(visit: Visit) -> Response:
 
 
 async def _show_image(visit: Visit) -> Response:
-    sheet = await _sheet(visit)
-    image_id = visit.request.path_params["image_id"]
-    found = next((n for n, frame in enumerate(sheet.frames) if frame.id == image_id), None)
-    if found is None:
-        raise Refused(404, {"title": "There is no such image", "detail": "The job has no image of this name."})
-    calls = await visit.get(_path(visit, "/attempts"), image=image_id, limit=_CALLS_SHOWN)
-    image = sheet.job["images"][found]
-    return visit.page(
-        "job_image.html",
-        frame=sheet.frames[found],
-        image=image,
-        largest=_largest(sheet.job["id"], image),
-        before=sheet.frames[found - 1] if found else None,
-        after=sheet.frames[found + 1] if found + 1 < len(sheet.frames) else None,
-        attempts=calls["attempts"],
-        **_on_sheet(sheet),
-    )
+    return await _image_page(visit, visit.request.path_params["image_id"])
 
 
 async def _show_attempts(visit: Visit) -> Response:
@@ -95,14 +79,42 @@ async def _cancel(visit: Visit) -> Response:
 
 
 async def _retry(visit: Visit) -> Response:
-    """Those images, or all without a picture; with another prompt, where one is written."""
+    """Those images, or all without a picture; with another prompt, where one is written. What was written stays where
+    it is not taken."""
     form = await visit.form()
     images = [str(each) for each in form.getlist("images")]
     prompt = str(form.get("prompt", "")).replace("\r\n", "\n").strip()
     wish: dict[str, Any] = {"images": images} if images else {}
     if prompt and len(images) == 1:
         wish["prompt_overrides"] = {images[0]: prompt}
-    return _back(visit, await visit.send("POST", _path(visit, "/retry"), wish), images)
+    try:
+        return _back(visit, await visit.send("POST", _path(visit, "/retry"), wish), images)
+    except Refused as refused:
+        if "prompt_overrides" not in wish or refused.status in (401, 403, 404):
+            raise
+        return await _image_page(visit, images[0], prompt=prompt, refused=refused)
+
+
+async def _image_page(visit: Visit, image_id: str, *, prompt: str = "", refused: Refused | None = None) -> Response:
+    sheet = await _sheet(visit)
+    found = next((n for n, frame in enumerate(sheet.frames) if frame.id == image_id), None)
+    if found is None:
+        raise Refused(404, {"title": "There is no such image", "detail": "The job has no image of this name."})
+    calls = await visit.get(_path(visit, "/attempts"), image=image_id, limit=_CALLS_SHOWN)
+    image = sheet.job["images"][found]
+    return visit.page(
+        "job_image.html",
+        status=refused.status if refused else 200,
+        problem=refused.problem if refused else None,
+        prompt=prompt,
+        frame=sheet.frames[found],
+        image=image,
+        largest=_largest(sheet.job["id"], image),
+        before=sheet.frames[found - 1] if found else None,
+        after=sheet.frames[found + 1] if found + 1 < len(sheet.frames) else None,
+        attempts=calls["attempts"],
+        **_on_sheet(sheet),
+    )
 
 
 def _back(visit: Visit, job: Mapping[str, Any], images: list[str]) -> Response:
