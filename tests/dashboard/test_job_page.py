@@ -20,6 +20,7 @@ from safelight.domain.access import KeyScope
 from tests.api.conftest import image
 from tests.api.doors import key_for
 from tests.api.test_attempts import called
+from tests.api.wire import exchange, request
 from tests.dashboard.conftest import Browser, looking
 
 OUTPUTS = [
@@ -281,6 +282,13 @@ async def test_every_call_and_every_event_is_listed(browser: Browser, pool: asyn
     assert re.findall(r'<td class="number">(\d+)</td>', rest) == [str(n) for n in range(50, 0, -1)]
     assert "Earlier ones" not in rest
     assert "job.created" in rest
+
+
+@pytest.mark.parametrize("job_id", ["%2e", "%2e%2e", "nobody", "%00", "a%2f..%2fb"])
+async def test_what_is_no_job_has_no_page(browser: Browser, job_id: str):
+    for view in ("", "/frames", "/attempts", "/events", "/images/a"):
+        answer = await exchange(browser.client, request("GET", f"/dashboard/jobs/{job_id}{view}"))
+        assert answer.status_code == 404, answer.text
 
 
 @asynccontextmanager

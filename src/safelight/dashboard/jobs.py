@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from safelight.dashboard.event_words import described
+from safelight.dashboard.forms import segment
 from safelight.dashboard.inside import Refused
 from safelight.dashboard.sheet import Sheet, picture_path, seconds_between, sheet_of
 from safelight.dashboard.visit import Pages, Visit
@@ -128,7 +128,7 @@ async def _sheet(visit: Visit) -> Sheet:
 
 
 def _path(visit: Visit, action: str = "") -> str:
-    return f"/v1/jobs/{quote(visit.request.path_params['job_id'], safe='')}{action}"
+    return f"/v1/jobs/{segment(visit, 'job_id')}{action}"
 
 
 def _on_sheet(sheet: Sheet) -> dict[str, Any]:
