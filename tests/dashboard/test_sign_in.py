@@ -94,6 +94,32 @@ async def test_a_session_ends_with_its_key_with_its_time_and_at_sign_out(deps: A
         assert "API key" in await browser.look("/keys")
 
 
+async def test_a_form_of_somebody_whose_session_has_ended_can_be_sent_once_more(
+    deps: ApiDependencies, pool: asyncpg.Pool
+):
+    key, _ = await key_for(pool, "default", KeyScope.ADMIN)
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        await signed_in(browser, key)
+        await browser.look("/new")
+        form = {"form_token": browser.client.cookies.get("safelight_form"), "text": "A brass key", "do": "submit"}
+        browser.client.cookies.delete(SESSION_COOKIE)
+        answer = await browser.client.post("/dashboard/new", data=form)
+        assert answer.status_code == 401
+        assert "Nothing was done" in answer.text
+        assert await pool.fetchval("SELECT count(*) FROM jobs") == 0
+        await signed_in(browser, key)
+        again = await browser.client.post("/dashboard/new", data=form)
+        assert again.url.path.startswith("/dashboard/jobs/")
+
+
+async def test_a_page_that_asks_for_itself_anew_leads_back_from_signing_in(deps: ApiDependencies):
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        for page, address in (("/queue", "/sign-in?next=%2Fqueue"), ("/", "/sign-in"), ("", "/sign-in")):
+            headers = {"HX-Request": "true", "HX-Current-URL": f"{browser.client.base_url}/dashboard{page}"}
+            answer = await browser.client.get("/dashboard/queue/live", headers=headers)
+            assert (answer.status_code, answer.headers["hx-redirect"]) == (401, f"/dashboard{address}")
+
+
 def test_a_session_is_good_for_its_time_under_its_own_keys_and_is_nothing_else():
     now = 1_000_000.0
     vault = Vault([new_key()])

@@ -223,8 +223,20 @@ def _token_of(request: Request) -> str:
 
 
 def _to_sign_in(visit: Visit) -> Response:
-    url = visit.request.url
-    here = url.path.removeprefix(PREFIX) + (f"?{url.query}" if url.query else "")
+    """What was typed into a form is not lost: the browser can send it once more."""
     if visit.is_fragment:
-        return Response(status_code=401, headers={"HX-Redirect": f"{PREFIX}/sign-in"})
-    return visit.go_to("/sign-in", next=here if visit.request.method == "GET" and here != "/" else None)
+        page = visit.request.headers.get("hx-current-url", "").partition(PREFIX)[2]
+        return Response(status_code=401, headers={"HX-Redirect": _sign_in_address(page)})
+    if visit.request.method == "POST":
+        return visit.page("signed_out.html", status=401)
+    return RedirectResponse(_sign_in_address(_here(visit)), 303)
+
+
+def _here(visit: Visit) -> str:
+    url = visit.request.url
+    return url.path.removeprefix(PREFIX) + (f"?{url.query}" if url.query else "")
+
+
+def _sign_in_address(page: str) -> str:
+    """Of the page to sign in, which leads on to this one: at once whoever is signed in."""
+    return f"{PREFIX}/sign-in" + (f"?{urlencode({'next': page})}" if page not in ("", "/") else "")
