@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 
 from safelight import dashboard
 from tests.browser.conftest import Visitor, keep
@@ -91,3 +92,21 @@ async def test_a_keyboard_goes_through_the_frames_in_order(visitor: Visitor, job
         assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
         await page.keyboard.press("Tab")
     assert reached == ["loc-1", "ev-1", "ev-1", "ev-2-with-a-rather-long-name-that-has-to-go-somewhere"]
+
+
+async def test_a_link_of_another_site_leads_to_its_page_and_leaves_the_form_in_another_tab_good(
+    visitor: Visitor, job_id: str
+):
+    page = visitor.page
+    await visitor.open("/new")
+    await page.get_by_label("Prompts, one on each line").fill("A brass key")
+    other = await page.context.new_page()
+    link = f'<a href="{visitor.service.url}/dashboard/jobs/{job_id}#frame-2">the job</a>'
+    await other.route("http://chat.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
+    await other.goto("http://chat.example/")
+    await other.get_by_text("the job").click()
+    await expect(other.locator("#sheet")).to_be_visible()
+    await expect(other).to_have_url(re.compile(f"/dashboard/jobs/{job_id}"))
+    await other.close()
+    await page.get_by_role("button", name="See the quote").click()
+    await expect(page.get_by_role("heading", name="The quote")).to_be_visible()

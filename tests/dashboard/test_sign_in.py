@@ -153,6 +153,19 @@ async def test_a_link_that_is_followed_counts_more_than_who_is_signed_in(deps: A
         assert (await browser.client.get(link.partition("?")[0])).status_code == 404
 
 
+async def test_who_follows_a_link_of_another_site_goes_on_from_a_page_that_touches_no_cookies(browser: Browser):
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    answer = await browser.client.get("/dashboard/history", params={"status": "live"}, headers=elsewhere)
+    assert (answer.status_code, answer.headers.get("set-cookie")) == (200, None)
+    address = "/dashboard/sign-in?next=%2Fhistory%3Fstatus%3Dlive"
+    assert f'<meta http-equiv="refresh" content="0; url={address}">' in answer.text
+    assert f'href="{address}"' in answer.text
+    shown = await browser.client.get(address, headers={"Sec-Fetch-Site": "same-origin"})
+    assert (shown.url.path, shown.url.params["status"]) == ("/dashboard/history", "live")
+    own_port = await browser.client.get("/dashboard/history", headers={"Sec-Fetch-Site": "same-site"})
+    assert "<h1>History</h1>" in own_port.text, "cookies come with it"
+
+
 @pytest.mark.parametrize(
     ("headers", "token"),
     [

@@ -62,6 +62,15 @@ class Visit:
         """The page is there already and asks for a part of itself."""
         return self.request.headers.get("hx-request") == "true"
 
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """A link of somebody else's led here, for which a browser keeps our cookies back."""
+        return (
+            self.request.method != "POST"
+            and _FORM_COOKIE not in self.request.cookies
+            and not is_from_here(self.request)
+        )
+
     def may(self, scope: str) -> bool:
         return self.caller is not None and self.caller.may(KeyScope(scope))
 
@@ -129,10 +138,13 @@ class Pages:
         self, path: str, handler: Handler, *, methods: tuple[str, ...] = ("GET",), is_open: bool = False
     ) -> Route:
         """Of a page: whoever has not signed in is sent to do so, but where it `is_open`; what the API refuses is shown
-        as it says it."""
+        as it says it. Who follows a link of another site's may have cookies, which come with a request from a page of
+        ours: they get one that makes it. It sets none, so that forms in other tabs stay good."""
 
         async def endpoint(request: Request) -> Response:
             visit = Visit(request=request, caller=caller_in(request.scope), pages=self, token=_token_of(request))
+            if visit.is_from_elsewhere and not is_open:
+                return self._guarded(visit.page("arrived.html", address=_sign_in_address(_here(visit))))
             try:
                 response = await handler(visit) if is_open or visit.caller is not None else _to_sign_in(visit)
             except Refused as refused:
@@ -143,18 +155,18 @@ class Pages:
             except BadForm as bad:
                 problem = {"title": "This form was not taken", "detail": str(bad)}
                 response = visit.page("problem.html", status=403, problem=problem)
-            return self._guarded(visit, response)
+            if request.cookies.get(_FORM_COOKIE) != visit.token:
+                set_cookie(request, response, _FORM_COOKIE, visit.token, max_age_seconds=None)
+            return self._guarded(response)
 
         return Route(path, endpoint, methods=list(methods))
 
-    def _guarded(self, visit: Visit, response: Response) -> Response:
+    def _guarded(self, response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["Content-Security-Policy"] = self._policy
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["X-Frame-Options"] = "DENY"
         response.headers["Referrer-Policy"] = "same-origin"
-        if visit.request.cookies.get(_FORM_COOKIE) != visit.token:
-            set_cookie(visit.request, response, _FORM_COOKIE, visit.token, max_age_seconds=None)
         return response
 
 
