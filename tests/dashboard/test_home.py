@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 
 from safelight.api.dependencies import ApiDependencies
+from safelight.api.edge.session import SESSION_COOKIE, Sessions
 from safelight.domain.access import KeyScope
 from tests.api.conftest import image, submitted
 from tests.api.doors import as_caller, key_for
@@ -65,6 +67,15 @@ async def test_who_has_no_job_is_told_how_to_make_one(browser: Browser):
     page = await browser.look("/")
     assert "No job yet" in page
     assert "/v1/jobs" in page
+
+
+async def test_who_needs_a_key_is_told_to_send_it(deps: ApiDependencies, pool: asyncpg.Pool):
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        for scope, is_told in ((KeyScope.ADMIN, True), (KeyScope.READ, False)):
+            browser.client.cookies.set(SESSION_COOKIE, Sessions(deps.vault).issue((await key_for(pool, "x", scope))[0]))
+            page = html.unescape(await browser.look("/"))
+            assert ('-H "Authorization: Bearer $SAFELIGHT_API_KEY"' in page) is is_told
+            assert ("curl" in page) is is_told
 
 
 @pytest.mark.parametrize(("scope", "sees_both"), [(KeyScope.ADMIN, True), (KeyScope.READ, False)])
