@@ -24,13 +24,15 @@ async def test_what_waits_is_told_by_provider_with_places_that_are_free(browser:
     assert shown(page) == [second["id"], first["id"]]
     assert "Waiting 3 images Being made 0 images" in words
     assert "placeholder passes 3 0 8 of 8" in words
+    await browser.client.post(f"/v1/jobs/{first['id']}/cancel")
+    assert "Waiting 1 image Being made 0 images" in text_of(await browser.look("/queue"))
     assert "<html" not in await browser.look("/queue/live")
 
 
 async def test_pausing_takes_a_second_step_and_so_does_going_on(browser: Browser):
     await submitted(browser.client)
     assert 'href="/dashboard/queue/pause"' in await browser.look("/queue")
-    assert "1 images wait now" in text_of(await browser.look("/queue/pause"))
+    assert "1 image waits now" in text_of(await browser.look("/queue/pause"))
     assert not (await browser.client.get("/v1/queue")).json()["paused"], "looking changes nothing"
 
     response = await browser.send("/queue/pause", on="/queue/pause")

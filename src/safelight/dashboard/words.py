@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 NOTHING = "–"
 
@@ -63,7 +62,12 @@ def count(value: int | None) -> str:
     return NOTHING if value is None else f"{value:,}".replace(",", "\u202f")
 
 
-FILTERS: Mapping[str, Callable[[Any], str]] = {
+def plural(word: str, number: int) -> str:
+    """The word as it stands behind the number."""
+    return word if number == 1 else f"{word}s"
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
     "moment": moment,
     "day": day,
     "duration": duration,
@@ -72,6 +76,7 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
     "usd": usd,
     "share": share,
     "count": count,
+    "plural": plural,
 }
 
 
