@@ -59,6 +59,25 @@ async def test_every_page_fits_a_phone_and_can_be_used_without_eyes(visitor: Vis
     assert faults == {}
 
 
+async def test_a_table_keeps_its_columns_in_sight_and_a_time_on_one_line(visitor: Visitor, job_id: str):
+    page = visitor.page
+    url = f"{visitor.service.sandbox.base_url}/hook?token={'z' * 300}"
+    made = visitor.service.http.post("/v1/webhooks", json={"url": url, "description": "d" * 200})
+    assert made.status_code == 201, made.text
+    try:
+        await visitor.open("/webhooks")
+        await expect(page.locator(".table .badge").first).to_be_in_viewport()
+        await expect(page.get_by_role("columnheader", name="Made")).to_be_in_viewport()
+    finally:
+        visitor.service.http.delete(f"/v1/webhooks/{made.json()['id']}")
+    await page.set_viewport_size(PHONE)  # pyright: ignore[reportArgumentType]
+    await visitor.open(f"/jobs/{job_id}/events")
+    lines = (
+        "(cell) => { const text = new Range(); text.selectNodeContents(cell); return text.getClientRects().length; }"
+    )
+    assert await page.locator("tbody tr td:nth-child(2)").first.evaluate(lines) == 1
+
+
 @pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 async def test_every_word_can_be_read_in_light_and_in_dark(visitor: Visitor, job_id: str, scheme: Any):
     page = visitor.page
