@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,10 +12,14 @@ import httpx2
 import pytest
 
 from safelight.api.dependencies import ApiDependencies
+from safelight.api.edge.openapi import Application
 from safelight.api.edge.session import SESSION_COOKIE, SESSION_SECONDS, Sessions
 from safelight.delivery.webhooks.vault import Vault, new_key
 from safelight.domain.access import KeyScope
 from safelight.engine.tenants.keys import revoke_key
+from safelight.settings import Settings
+from safelight.wiring.api import api_of
+from tests.api.conftest import listening
 from tests.api.doors import as_caller, key_for
 from tests.api.stored import stored_job
 from tests.api.wire import exchange, request
@@ -203,6 +208,22 @@ async def test_pages_say_what_a_browser_may_do_with_them(browser: Browser):
     for address in ("/", "/dashboard"):
         response = await browser.client.get(address, follow_redirects=False)
         assert response.headers["location"] == "/dashboard/"
+
+
+@pytest.mark.parametrize("redirects", [True, False])
+async def test_pictures_that_a_bucket_hands_out_itself_may_be_shown(
+    tmp_path: Path, database: str, s3: str, redirects: bool
+):
+    place = {"storage_url": "s3://pictures", "storage": {"endpoint": s3, "region": "us-east-1"}}
+    settings = Settings.model_validate(
+        {"home": tmp_path, "database_url": database, "redirect_downloads": redirects, **place}
+    )
+    async with api_of(settings, database) as app:
+        assert isinstance(app, Application)
+        async with listening(app) as url, httpx2.AsyncClient(base_url=url, timeout=30) as client:
+            policy = (await client.get("/dashboard/queue")).headers["content-security-policy"]
+    pictures = next(each for each in policy.split("; ") if each.startswith("img-src "))
+    assert (s3 in pictures.split()) is redirects
 
 
 async def test_files_are_kept_for_ever_under_addresses_that_change_with_them(browser: Browser):

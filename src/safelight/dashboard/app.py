@@ -26,9 +26,12 @@ from safelight.dashboard.visit import PREFIX, Pages, Visit
 from safelight.dashboard.webhooks import webhook_routes
 
 
-def add_dashboard(app: Application, *, sessions: Sessions, public_url: str | None) -> None:
-    """Afterwards the application has pages for people below `/dashboard`, and `/` leads there."""
-    pages = Pages(Inside(app), public_url=public_url)
+def add_dashboard(
+    app: Application, *, sessions: Sessions, public_url: str | None, bucket_url: str | None = None
+) -> None:
+    """Afterwards the application has pages for people below `/dashboard`, and `/` leads there. `bucket_url` is where a
+    bucket hands out pictures itself, if not at its vendor's own address."""
+    pages = Pages(Inside(app), pictures_from=(public_url, bucket_url))
     routes = [
         *sign_in_routes(pages, sessions),
         *home_routes(pages),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -125,14 +125,14 @@ Handler = Callable[[Visit], Awaitable[Response]]
 
 
 class Pages:
-    """What all pages share. `public_url` is where pictures may come from, as links show it."""
+    """What all pages share. `pictures_from` are addresses where pictures may come from, besides any of HTTPS."""
 
-    def __init__(self, inside: Inside, *, public_url: str | None) -> None:
+    def __init__(self, inside: Inside, *, pictures_from: Iterable[str | None]) -> None:
         self.inside = inside
         self.assets = Assets(f"{PREFIX}/static")
         self.templates = _templates()
-        origin = urlsplit(public_url or "")
-        self._policy = _POLICY.format(pictures=f" {origin.scheme}://{origin.netloc}" if origin.netloc else "")
+        places = [urlsplit(each) for each in pictures_from if each]
+        self._policy = _POLICY.format(pictures="".join(f" {each.scheme}://{each.netloc}" for each in places))
 
     def route(
         self, path: str, handler: Handler, *, methods: tuple[str, ...] = ("GET",), is_open: bool = False

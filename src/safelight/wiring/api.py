@@ -13,6 +13,7 @@ from safelight.engine.orders.depth import QueueDepth
 from safelight.imaging.pool import RenderPool
 from safelight.providers.registry import InvalidConfiguration
 from safelight.settings import Settings
+from safelight.storage.place import BucketPlace
 from safelight.storage.stores import open_blobs
 from safelight.wiring.alerts import alerts_of
 from safelight.wiring.parts import (
@@ -89,7 +90,9 @@ async def api_of(settings: Settings, dsn: str) -> AsyncIterator[FastAPI]:
             )
         )
         if settings.dashboard:
-            add_dashboard(app, sessions=Sessions(vault), public_url=settings.public_url)
+            place = settings.place
+            bucket_url = place.endpoint if settings.redirect_downloads and isinstance(place, BucketPlace) else None
+            add_dashboard(app, sessions=Sessions(vault), public_url=settings.public_url, bucket_url=bucket_url)
         admitting = asyncio.create_task(admission.run())
         try:
             async with (
