@@ -66,6 +66,16 @@ async def test_a_filter_that_makes_no_sense_is_told_of_beside_what_was_filled_in
     assert 'role="alert"' in await browser.look("/history", status=400, cursor="nonsense")
 
 
+async def test_a_metadata_value_without_its_key_does_not_find_everything(
+    browser: Browser, jobs: dict[str, dict[str, Any]]
+):
+    for path in ("/history", "/history/images"):
+        page = await browser.look(path, status=422, value="8")
+        assert "A metadata value needs its key" in page
+        assert 'value="8"' in page
+        assert not shown(page)
+
+
 async def test_pages_go_back_to_the_first_job_with_the_same_filters(browser: Browser):
     made = [(await submitted(browser.client, metadata={"a&b": "c d"}))["id"] for _ in range(27)]
     await submitted(browser.client)

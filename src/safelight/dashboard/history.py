@@ -26,6 +26,7 @@ _IMAGE_STATES = (
 )
 _SHORT = {"live": LIVE, "ended": ENDED, "incomplete": ("partial", "failed", "canceled")}
 """Several states under one word of ours."""
+_NO_KEY = {"title": "A metadata value needs its key", "detail": "Without one it would find everything."}
 _OF_JOB = ("status", "account", "group", "key", "value", "from", "to")
 _OF_IMAGE = (*_OF_JOB, "provider", "model", "error_kind")
 
@@ -73,6 +74,8 @@ async def _show(visit: Visit, kind: str, asked: _Asked, *, states: Sequence[str]
     status, problem, found, following = 200, None, [], None
     cursor = visit.request.query_params.get("cursor")
     try:
+        if asked.fields["value"] and not asked.fields["key"]:
+            raise Refused(422, _NO_KEY)
         page = await visit.get(f"/v1/{kind}", **asked.query, limit=most, cursor=cursor)
         found, following = page[kind], page["next_cursor"]
     except Refused as refused:
