@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from safelight.settings import child_environment
+from safelight.cli.children import free_port
+from safelight.settings import VENDOR_KEYS, child_environment
 from tests.fork_server import DEVNULL, PIPE, start
 
 
@@ -31,3 +32,37 @@ async def test_a_process_says_in_one_line_what_an_operator_has_to_put_right(
     assert started.returncode == os.EX_CONFIG
     [line] = said.decode().splitlines()
     assert line.startswith("safelight: provider kind `nobodys` is not installed")
+
+
+async def test_serve_ends_when_its_processes_cannot_run_with_its_settings(database: str, tmp_path: Path) -> None:
+    """Else it would start them again and again, and never be ready."""
+    settings = {"home": tmp_path, "database_url": database, "bind": f"127.0.0.1:{free_port()}"}
+    environment = child_environment(settings | {"providers__studio__kind": "fal", "default_provider": "studio"})
+    environment.pop("FAL_KEY", None)
+    started = await start("serve", env=environment, stdin=DEVNULL, stderr=PIPE)
+    async with asyncio.timeout(60):
+        _, said = await started.communicate()
+
+    assert started.returncode == os.EX_CONFIG
+    lines = set(said.decode().splitlines())
+    assert lines == {"safelight: provider `studio` of kind `fal` needs an API key: set its `api_key`, or FAL_KEY"}
+
+
+async def test_serve_says_beforehand_when_a_request_has_to_name_its_provider(database: str, tmp_path: Path) -> None:
+    environment = child_environment(
+        {"home": tmp_path, "database_url": database, "bind": f"127.0.0.1:{free_port()}"}
+        | {"providers__one__kind": "placeholder", "providers__two__kind": "placeholder"}
+    )
+    for variable in VENDOR_KEYS.values():
+        environment.pop(variable, None)
+    started = await start("serve", env=environment, stdin=DEVNULL, stderr=PIPE)
+    assert started.stderr is not None
+    try:
+        async with asyncio.timeout(60):
+            while b"No provider is the default" not in (line := await started.stderr.readline()):
+                assert line
+    finally:
+        started.terminate()
+        await started.communicate()
+    assert b"name one (`one`, `two`, `placeholder`)" in line
+    assert started.returncode == 0

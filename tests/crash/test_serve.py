@@ -43,7 +43,7 @@ class Service:
         await self.begin(*words)
         await self.is_ready()
 
-    async def begin(self, *words: str, **changes: object) -> None:
+    async def begin(self, *words: str) -> None:
         settings = {
             "home": self.home,
             "bind": f"127.0.0.1:{self.port}",
@@ -56,7 +56,6 @@ class Service:
             "grace_seconds": 0.5,
             "sweep_seconds": 0.3,
             "retry_unit_seconds": 0.05,
-            **changes,
         }
         with (self.home / "serve.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -208,18 +207,6 @@ async def test_where_another_program_listens_it_does_not_start_and_says_so(servi
     said = (service.home / "serve.log").read_text()
     assert said.startswith(f"safelight: another program listens on `127.0.0.1:{service.port}`")
     assert said.count("\n") == 1
-
-
-async def test_what_no_restart_mends_ends_it_with_a_code_of_its_own(service: Service) -> None:
-    """A supervisor can tell it from a crash, and a person sees a program that has ended."""
-    await service.begin(providers__x__kind="nobodys")
-    assert service.process is not None
-    async with asyncio.timeout(60):
-        assert await service.process.wait() == os.EX_CONFIG
-    said = (service.home / "serve.log").read_text()
-    assert "safelight: provider kind `nobodys` is not installed" in said
-    assert "is ready" not in said
-    assert not runs_a_server(service.home)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -9,6 +9,7 @@ from configs import config
 
 from safelight.domain.checkup import Check, Verdict
 from safelight.providers.checkup import Account, provider_checks
+from safelight.settings import VENDOR_KEYS
 
 MODEL = "gemini-3.1-flash-lite-image"
 
@@ -84,9 +85,10 @@ async def test_a_kind_that_is_not_installed_is_a_problem() -> None:
     assert "fal, gemini, openai, placeholder, replicate" in check.remedy
 
 
-async def test_a_missing_key_is_a_problem() -> None:
-    [check] = await checked(api_key=None)
-    assert "needs an API key" in check.found
+@pytest.mark.parametrize(("kind", "variable"), VENDOR_KEYS.items())
+async def test_a_missing_key_is_a_problem_that_names_where_it_is_looked_for(kind: str, variable: str) -> None:
+    [check] = await checked(kind, api_key=None)
+    assert check.found.endswith(f"needs an API key: set its `api_key`, or {variable}")
 
 
 async def test_the_placeholder_needs_no_network_and_no_model_of_its_own() -> None:

@@ -142,6 +142,7 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
                 if await _ready(host, port, stopping):
                     how = "open: there are no keys" if is_open else "requests need a key"
                     sys.stderr.write(f"Safelight is ready at http://{host}:{port} ({how})\n")
+                    sys.stderr.write(_without_default(settings))
                 await stopping.wait()
             finally:
                 stopping.set()
@@ -151,6 +152,17 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
             await asyncio.wait((kept,))
             await database.stop()
     return os.EX_CONFIG if any(child.is_misconfigured for child in children) else 0
+
+
+def _without_default(settings: Settings) -> str:
+    """A line for whoever would learn of it by a refused request."""
+    if settings.chosen_provider() is not None:
+        return ""
+    names = ", ".join(f"`{name}`" for name in settings.all_providers())
+    return (
+        f"No provider is the default, so a request has to name one ({names}): set a vendor's key, such as "
+        "GEMINI_API_KEY, or SAFELIGHT_DEFAULT_PROVIDER; --placeholder draws for free\n"
+    )
 
 
 async def _api(settings: Settings) -> int:
@@ -265,7 +277,8 @@ class _Child:
         self.is_misconfigured = False
 
     async def keep_running(self, stopping: asyncio.Event) -> None:
-        starts = failures = 0
+        failures = 0
+        has_run = False
         while not stopping.is_set():
             loop = asyncio.get_running_loop()
             started_at = loop.time()
@@ -274,13 +287,12 @@ class _Child:
             except OSError as error:  # no memory for another process, say
                 log.error("a process cannot be started", name=self._name, error=type(error).__name__)
                 code = None
-            if stopping.is_set():
-                return
-            starts += 1
-            if code == os.EX_CONFIG and starts == 1:
+            if code == os.EX_CONFIG and not has_run:
                 self.is_misconfigured = True
                 stopping.set()
+            if stopping.is_set():
                 return
+            has_run = True
             failures = 0 if loop.time() - started_at > 30 else failures + 1
             pause = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
             log.warning("process ended; starting it again", name=self._name, code=code, after_seconds=pause)
@@ -422,7 +434,8 @@ def report_restored(found: Restored) -> None:
     if found.recovered:
         say(f"recovered from the staging folder, nothing to be bought: {found.recovered} pictures\n")
     bought = [each for each in found.open_images if each.has_picture]
-    say(f"open images: {len(found.open_images)}; of {len(bought)} the store holds a picture already:\n")
+    held = f"of {len(bought)} the store holds a picture already{':' if bought else ''}"
+    say(f"open images: {len(found.open_images)}; {held}\n")
     for each in bought[:_REPORTED]:
         say(f"  {each.job_id} {each.image_id}: bought after the backup, and would be bought again\n")
     estimate = sum(each.estimate_microusd or 0 for each in found.open_images)

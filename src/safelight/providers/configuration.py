@@ -10,10 +10,14 @@ from safelight.providers.models import InvalidModelData, ModelTable, load_models
 from safelight.providers.registry import InvalidConfiguration, ProviderConfig
 
 
-def required_key(name: str, config: ProviderConfig, *, kind: str) -> str:
-    """The API key. Raises InvalidConfiguration when there is none, or none that a header could carry."""
+def required_key(name: str, config: ProviderConfig, *, kind: str, variable: str | None = None) -> str:
+    """The API key. Raises InvalidConfiguration when there is none, or none that a header could carry.
+
+    `variable` is the vendor's usual one, which is looked at where no base URL is set.
+    """
     if not config.api_key:
-        raise InvalidConfiguration(f"provider `{name}` of kind `{kind}` needs an API key")
+        usual = f", or {variable}" if variable and config.base_url is None else ""
+        raise InvalidConfiguration(f"provider `{name}` of kind `{kind}` needs an API key: set its `api_key`{usual}")
     if not re.fullmatch(r"[!-~]+", config.api_key):
         raise InvalidConfiguration(f"the API key of provider `{name}` has a space or a character beyond ASCII in it")
     return config.api_key

@@ -108,7 +108,7 @@ class FalProvider(RemoteProvider):
     def from_config(cls, name: str, config: ProviderConfig) -> Self:
         """With the model data that ships with the package. Raises InvalidConfiguration for a missing or
         impossible key, a base URL that is not http or https, and models that are described wrongly."""
-        api_key = required_key(name, config, kind="fal")
+        api_key = required_key(name, config, kind="fal", variable="FAL_KEY")
         return cls(
             RemoteAccount(
                 base_url=checked_url(name, config) or DEFAULT_BASE_URL,

@@ -97,7 +97,7 @@ class GeminiProvider(ImageProvider):
     def from_config(cls, name: str, config: ProviderConfig) -> Self:
         """With the model data that ships with the package. Raises InvalidConfiguration for a missing or
         impossible key, a base URL that is not http or https, and models that are described wrongly."""
-        api_key = required_key(name, config, kind="gemini")
+        api_key = required_key(name, config, kind="gemini", variable="GEMINI_API_KEY")
         return cls(api_key=api_key, base_url=checked_url(name, config), models=model_table(name, config, "gemini"))
 
     def models(self) -> tuple[str, ...]:

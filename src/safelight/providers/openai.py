@@ -113,7 +113,11 @@ class OpenAIProvider(ImageProvider):
         that are described wrongly."""
         base_url = checked_url(name, config) or DEFAULT_BASE_URL
         needs_key = httpx2.URL(base_url).host.endswith(_VENDOR_HOST)
-        api_key = required_key(name, config, kind="openai") if needs_key or config.api_key else None
+        api_key = (
+            required_key(name, config, kind="openai", variable="OPENAI_API_KEY")
+            if needs_key or config.api_key
+            else None
+        )
         models = model_table(name, config, "openai")
         for model in config.models:
             _check_fields(name, models.find(model))

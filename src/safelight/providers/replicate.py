@@ -97,7 +97,7 @@ class ReplicateProvider(RemoteProvider):
     def from_config(cls, name: str, config: ProviderConfig) -> Self:
         """With the model data that ships with the package. Raises InvalidConfiguration for a missing or
         impossible key, a base URL that is not http or https, and models that are described wrongly."""
-        api_key = required_key(name, config, kind="replicate")
+        api_key = required_key(name, config, kind="replicate", variable="REPLICATE_API_TOKEN")
         return cls(
             RemoteAccount(
                 base_url=checked_url(name, config) or DEFAULT_BASE_URL,
