@@ -78,6 +78,7 @@ async def test_without_an_obvious_provider_a_request_must_name_one(serve_with: S
     async with serve_with(catalog=catalog(default=None)) as client:
         refused = refusal(await client.post("/v1/jobs", json=job()), 422, "no-provider")
         assert [each["pointer"] for each in refused["errors"]] == ["/defaults/provider"]
+        assert all(f"`{name}`" in refused["detail"] for name in catalog().providers)
 
         await submitted(client, defaults={"provider": "placeholder"})
 

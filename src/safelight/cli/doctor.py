@@ -246,7 +246,8 @@ async def _providers(settings: Settings) -> list[Check]:
             name="default",
             verdict=Verdict.WARNING,
             found=f"there are {len(real)}, and none of them is the default" if real else "no vendor is configured",
-            meaning="A request has to name its provider; one that names none is answered with 422.",
+            meaning="A request has to name its provider; one that names none is answered with 422, unless the service "
+            "was started with --placeholder, which is not seen here.",
             remedy="Set SAFELIGHT_DEFAULT_PROVIDER." if real else "Set a vendor's key, such as GEMINI_API_KEY.",
         ),
     ]

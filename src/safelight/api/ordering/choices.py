@@ -138,7 +138,9 @@ class Chooser:
         name = _value(choices, "provider") or self._catalog.default
         provider_pointer = _pointer(choices, "provider", "/defaults/provider")
         if name is None:
-            return RequestFault(provider_pointer, "Name a provider: there is no obvious one.", "no-provider")
+            names = ", ".join(f"`{each}`" for each in self._catalog.providers)
+            detail = f"Name a provider: there is no obvious one among {names}."
+            return RequestFault(provider_pointer, detail, "no-provider")
         model_pointer = _pointer(choices, "model", "/defaults/model")
         return self._find(name, _value(choices, "model"), provider_pointer, model_pointer)
 
