@@ -29,6 +29,7 @@ async def test_the_demo_delivers_every_picture_and_pays_for_each_once(
     last = LAST_LINE.fullmatch(said.out.splitlines()[-1])
     assert last is not None
     assert last[2] == "$0.47 for 14 calls"
+    assert f"the pictures are in {tmp_path / 'demo-output'}; " in said.out
     saved = sorted((tmp_path / "demo-output").rglob("*.jpg"))
     assert len(saved) == 14
     for path in saved:

@@ -136,6 +136,7 @@ async def _demo(plan: _Plan, console: Console) -> int:
         _explain(job, bill, console)
     booked = f"booked ${job.actual_usd}"
     billed = f"vendor billed {dollars(bill.total_microusd)} for {bill.calls} calls" if bill else booked
+    console.print(f"the pictures are in {plan.folder.resolve()}; the service has stopped", soft_wrap=True)
     share = f"{len(job.completed)}/{len(job.images)} completed"
     console.print(" · ".join((share, f"{plan.base_url}/v1/jobs/{job.id}", billed)), soft_wrap=True)
     for line in wrong:
