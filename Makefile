@@ -17,7 +17,8 @@ help: ## list the targets
 install: .venv/installed ## make .venv from the lock
 
 .venv/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Safelight needs Python 3.11 or newer")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Safelight needs Python 3.11 or newer; name one as in: make demo PYTHON=python3.12")'
+	@echo "installing into .venv what the lock names; this takes a minute or two, once"
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --clear --python $(PYTHON) .venv && \
 	  uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock && \
