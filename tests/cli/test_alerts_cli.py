@@ -52,7 +52,7 @@ async def test_settings_that_make_no_sense_are_named_without_an_address(safeligh
     )
     said = await safelight("alerts", "rules")
     assert said.code == os.EX_CONFIG
-    assert "setting alerts: Value error, rule `budget` has no `warning_below`; it has enabled" in said.err
+    assert "setting alerts: rule `budget` has no `warning_below`; it has enabled" in said.err
     assert SECRET not in said.err
 
 

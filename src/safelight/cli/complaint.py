@@ -84,4 +84,7 @@ def wrong_setting(error: ValidationError) -> Misconfigured:
     """Names the first setting that is wrong, without repeating its value, which may be a key."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    return Misconfigured(f"setting {field + ': ' if field else ''}{first['msg']}")
+    why = (
+        "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    )
+    return Misconfigured(f"setting {field}: {why}" if field else why)
