@@ -114,6 +114,47 @@ async def test_a_blob_of_an_image_that_this_database_does_not_know_stays(younger
     assert await scene.has(stranger)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "job_01ARZ3NDEKTSV4RRFFQ69G5FAV/test/img.card-{row}abababab.jpg",
+        "another_installation/{job}/test/img.card-{row}abababab.jpg",
+        "{job}/test/another.card-{row}abababab.jpg",
+        "{job}/img.card-{row}abababab.jpg",
+    ],
+)
+@pytest.mark.parametrize("is_removed", [False, True], ids=["there", "removed"])
+async def test_a_blob_that_another_database_made_for_an_image_of_the_same_number_stays(
+    key: str, is_removed: bool, scene: Scene
+) -> None:
+    """Several installations may share a bucket, and each counts its images from 1."""
+    if is_removed:
+        await scene.pool.execute("UPDATE jobs SET removed_at = now(), prompts_removed_at = now()")
+    stranger = key.format(job=scene.job_id, row=f"{scene.row_id:08x}")
+    await scene.put(stranger)
+    assert await scene.walk() == Walked(blobs=2, deleted=1, strangers=1)
+    assert (await scene.has(scene.key), await scene.has(stranger)) == (False, True)
+
+
+@pytest.mark.parametrize("is_removed", [False, True], ids=["there", "removed"])
+@pytest.mark.parametrize("group", ["test", ""])
+async def test_a_blob_under_a_prefix_of_the_callers_own_is_known_by_it(
+    group: str, is_removed: bool, scene: Scene
+) -> None:
+    """With the job the prefix goes, and names of blobs are all that is left to know them by."""
+    await scene.pool.execute("UPDATE images SET image_group = $1", group)
+    await scene.pool.execute("UPDATE jobs SET storage_prefix = 'cases/today'")
+    named = {"group": group, "image_id": "img", "output": "card", "extension": "jpg", "sha256": "ab" * 32}
+    key = blob_key(account=None, prefix="cases/today", row_id=scene.row_id, **named)
+    await scene.put(key)
+    if is_removed:
+        await scene.pool.execute(
+            "UPDATE jobs SET removed_at = now(), prompts_removed_at = now(), storage_prefix = NULL"
+        )
+    await scene.walk()
+    assert not await scene.has(key)
+
+
 async def test_files_that_are_none_of_ours_stay(scene: Scene) -> None:
     foreign = ["README.txt", "holiday/beach.jpg", f"{scene.job_id}/test/img.card-zz.jpg", "with space/a b.jpg"]
     for path in foreign:

@@ -33,10 +33,17 @@ RETURNING true;
 
 -- name: unnamed_blobs
 -- Those of the keys $1, made for the images $2 and put at $3, that no rendition names. `job_id` is NULL when such an image
--- is unknown here or younger than its blob: then the blob is of another time of this database, or of another one.
+-- is unknown here, younger than its blob, or one that would be stored under another key: then the blob is of another time
+-- of this database, or of another one, where another image has that number. Of a job that was removed, the caller's own
+-- prefix is not known any more.
 SELECT k.key, k.row_id, i.job_id
 FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS k (key, row_id, put_at)
-LEFT JOIN images AS i ON i.row_id = k.row_id AND i.created_at <= k.put_at
+LEFT JOIN (images AS i JOIN jobs AS j ON j.id = i.job_id
+           CROSS JOIN LATERAL concat_ws('/', nullif(i.image_group, ''), i.id || '.') AS named)
+  ON i.row_id = k.row_id AND i.created_at <= k.put_at
+ AND (starts_with(k.key, coalesce(j.storage_prefix, j.id) || '/' || named)
+      OR (j.removed_at IS NOT NULL AND strpos(k.key, '/' || named) > 0
+          AND k.key !~ '(^|/)job_[0-9A-HJKMNP-TV-Z]{26}/'))
 WHERE NOT EXISTS (SELECT FROM renditions AS r WHERE r.key = k.key);
 
 -- name: is_orphan
