@@ -182,3 +182,23 @@ async def test_programs_of_another_version_than_the_data_are_refused(home: Path)
     assert f"(PostgreSQL) {MAJOR}" in other.err
     assert "the data is of PostgreSQL 16" in other.err
     assert data_version((home / "pg").resolve()) == 16
+
+
+@pytest.mark.parametrize(("major", "bin_path"), SOURCES)
+async def test_a_backup_of_the_embedded_server_can_move_to_an_older_one_of_ones_own(
+    database: str, home: Path, tmp_path: Path, major: int, bin_path: Path | None
+) -> None:
+    require(major, bin_path)
+    job_id = await fill(database)
+    saved = await ran("backup", str(tmp_path / "saved"), home=tmp_path, database_url=database)
+    assert (saved.code, saved.err) == (0, "")
+
+    with running(home, major, bin_path) as dsn:
+        restored = await ran("restore", str(tmp_path / "saved"), home=tmp_path, database_url=dsn)
+
+        assert restored.code == 0, restored.err
+        pool = await open_pool(dsn, min_size=1, max_size=1, application_name="tests")
+        assert await pool.fetchval("SELECT count(*) FROM images WHERE job_id = $1 AND status = 'queued'", job_id) == 2
+        assert await event_types(pool, job_id) == ["job.created"]
+        assert await pool.fetchval("SELECT paused_at IS NOT NULL FROM installation")
+        await close_pool(pool)

@@ -1,13 +1,16 @@
-"""Our schema as one file, and back: PostgreSQL's own pg_dump and pg_restore, as they come with the embedded server.
+"""Our schema as one file, and back: PostgreSQL's own programs, as they come with the embedded server.
 
-They read servers of their own major version and older, and restore into any that is not older than the one that was
-dumped. A dump names no owner and no rights: whoever restores it owns what is restored. Cancelled, neither goes on.
+They read servers of their own major version and older, and restore into any that Safelight works with. A dump names no
+owner and no rights: whoever restores it owns what is restored. Cancelled, none of them goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -17,9 +20,17 @@ SCHEMA = "safelight"
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "safelight backup"}
 
+# pg_restore itself says this to every server, and one before PostgreSQL 17 does not know it.
+_NO_TIMEOUT = b"SET transaction_timeout = 0;"
+_NO_TIMEOUT_IF_KNOWN = (
+    b"SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout';"
+)
+_LAST_LINE_OF_ITS_KIND = b"SET client_encoding"
+_STEP_BYTES = 1 << 20
+
 
 class DumpFailed(RuntimeError):
-    """pg_dump or pg_restore gave up; the message holds its own words."""
+    """pg_dump, pg_restore or psql gave up; the message holds its own words."""
 
 
 async def dump(dsn: str, file: Path, *, snapshot: str | None = None) -> None:
@@ -28,32 +39,65 @@ async def dump(dsn: str, file: Path, *, snapshot: str | None = None) -> None:
     words = ["--format=custom", f"--schema={SCHEMA}", "--no-owner", "--no-privileges", f"--file={file}"]
     if snapshot is not None:
         words.append(f"--snapshot={snapshot}")
-    await _run("pg_dump", *words, dsn=dsn)
+    async with _started("pg_dump", *words, dsn=dsn) as process:
+        await process.wait()
 
 
 async def restore(dsn: str, file: Path) -> None:
     """The database has the schema of the dump, which it did not have before; all of it or nothing. Raises
     DumpFailed."""
-    words = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error", str(file)]
-    await _run("pg_restore", *words, dsn=dsn)
+    into = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse", "--file=-")
+    out_of = ("--no-owner", "--no-privileges", "--file=-", str(file))
+    async with _started("psql", *into, dsn=dsn, stdin=PIPE) as psql:
+        assert psql.stdin is not None
+        with suppress(ConnectionError):  # it has given up, and says why
+            psql.stdin.write(b"BEGIN;\n")
+            async with _started("pg_restore", *out_of, stdout=PIPE) as pg_restore:
+                async for part in _script(pg_restore):
+                    psql.stdin.write(part)
+                    await psql.stdin.drain()
+                await pg_restore.wait()
+            psql.stdin.write(b"COMMIT;\n")  # without it, what was written is undone
+            await psql.stdin.drain()
+        psql.stdin.close()
+        await psql.wait()
 
 
-async def _run(program: str, *words: str, dsn: str) -> None:
-    address, password = _without_password(dsn)
+async def _script(pg_restore: Process) -> AsyncIterator[bytes]:
+    """What restores the dump, a part at a time, in words that every server knows."""
+    assert pg_restore.stdout is not None
+    while line := await pg_restore.stdout.readline():
+        yield line.replace(_NO_TIMEOUT, _NO_TIMEOUT_IF_KNOWN)
+        if line.startswith(_LAST_LINE_OF_ITS_KIND):
+            break
+    while part := await pg_restore.stdout.read(_STEP_BYTES):
+        yield part
+
+
+@asynccontextmanager
+async def _started(
+    program: str, *words: str, dsn: str | None = None, stdin: int = DEVNULL, stdout: int = DEVNULL
+) -> AsyncIterator[Process]:
+    """Whoever uses it waits for its end. Raises DumpFailed when that is not a success."""
+    address, password = (None, None) if dsn is None else _without_password(dsn)
+    target = () if address is None else ("--no-password", f"--dbname={address}")
     process = await asyncio.create_subprocess_exec(
-        *(wheel_binaries() / program, "--no-password", f"--dbname={address}", *words),
+        *(wheel_binaries() / program, *target, *words),
         env=_connection_settings() | _ENVIRONMENT | ({"PGPASSWORD": password} if password else {}),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=PIPE,
         umask=0o077,  # a dump holds prompts and the hashes of keys
     )
+    assert process.stderr is not None
+    listening = asyncio.create_task(process.stderr.read())
     try:
-        _, said = await process.communicate()
+        yield process
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+        said = await listening
     if process.returncode != 0:
         complaint = said.decode(errors="replace").strip()[-2000:]
         raise DumpFailed(f"{program}: {complaint or f'exit status {process.returncode}'}")
