@@ -171,6 +171,29 @@ async def test_the_server_outlives_a_killed_starter_and_the_next_one_attaches(se
     assert await _value(dsn, "SELECT 1") == 1
 
 
+async def test_stopping_leaves_a_server_alone_that_somebody_starts_as_soon_as_ours_is_gone(
+    server: EmbeddedServer, folder: Path
+):
+    one, other = server, EmbeddedServer(folder / "home", durable=False)
+    one.start()
+
+    def start_at_once(newcomer: EmbeddedServer) -> str:
+        while not newcomer.is_gone:
+            continue
+        return newcomer.start()
+
+    for _ in range(4):
+        with ThreadPoolExecutor() as threads:
+            starting = threads.submit(start_at_once, other)
+            began_at = time.monotonic()
+            one.stop()
+            assert time.monotonic() - began_at < 10
+            dsn = starting.result()
+        assert other.is_owner
+        assert await _value(dsn, "SELECT 1") == 1
+        one, other = other, one
+
+
 async def test_stopping_leaves_a_server_alone_that_somebody_started_after_ours_had_died(
     server: EmbeddedServer, folder: Path
 ):

@@ -307,15 +307,23 @@ def running_dsn(home: Path) -> str | None:
 
 
 def _shut_down(area: Path) -> None:
-    """Fast, then immediate, then by force: the last two leave recovery to the next start."""
+    """The server that runs here is gone; one that somebody starts as soon as it is goes on. Fast, then immediate, then
+    by force: the last two leave recovery to the next start."""
+    server: _Postmaster | None = None
+
+    def is_over() -> bool:
+        found = _postmaster(area)
+        is_another = server is not None and found is not None and _identity(found) != _identity(server)
+        return is_another or _is_gone(area)
 
     for number, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
-        if _is_gone(area):
+        if is_over():
             return
-        if postmaster := _postmaster(area):
+        server = server or _postmaster(area)
+        if server is not None:
             with suppress(ProcessLookupError):  # killed; its children are about to notice
-                os.kill(postmaster.pid, number)
-        if _within(seconds, lambda: _is_gone(area)):
+                os.kill(server.pid, number)
+        if _within(seconds, is_over):
             return
     raise EmbeddedServerError(f"The PostgreSQL in `{area}` did not stop.")
 
