@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -113,6 +114,41 @@ async def test_a_starter_that_stops_leaves_a_server_running_that_another_has_ado
     server.stop()
 
     assert await _value(dsn, "SELECT 1") == 1
+
+
+async def test_a_starter_that_stops_leaves_the_server_to_those_that_use_it_and_the_last_one_stops_it(
+    server: EmbeddedServer, folder: Path
+):
+    """As commands do that are run at the same time while nothing else runs."""
+    dsn = server.start()
+    guests = [EmbeddedServer(folder / "home", durable=False) for _ in range(2)]
+    for guest in guests:
+        assert guest.start() == dsn
+
+    for leaving in (server, guests[0]):
+        leaving.stop()
+        assert await _value(dsn, "SELECT 1") == 1
+    guests[1].stop()
+
+    assert server.is_gone
+
+
+async def test_users_that_come_and_go_never_lose_the_server_and_leave_none_behind(server: EmbeddedServer, folder: Path):
+    server.start()
+    server.stop()
+    numbers = range(12)
+
+    def use(_: int) -> int:
+        user = EmbeddedServer(folder / "home", durable=False)
+        dsn = user.start()
+        try:
+            return asyncio.run(_value(dsn, "SELECT 1 FROM pg_sleep(0.05)"))
+        finally:
+            user.stop()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert await asyncio.gather(*(asyncio.to_thread(threads.submit(use, n).result) for n in numbers)) == [1] * 12
+    assert server.is_gone
 
 
 async def test_of_starters_that_race_one_starts_and_the_others_attach(server: EmbeddedServer, folder: Path):

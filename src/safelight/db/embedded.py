@@ -5,11 +5,13 @@
         data-16/          what `upgrade` has kept of an older major version
         server.log        PostgreSQL's own words
         adopted           which server is another's to stop than its starter's, see `EmbeddedServer.adopt`
+        left              which server is its last user's to stop, since its starter stopped before the others
         .s.PGSQL.5432     the socket, or in a folder below /tmp where this path would not do
 
 Whether a server lives is not read from a pid file, which outlives its process and lies after a reboot. The
 server and all its children inherit one open descriptor of `{home}/pg`, locked with flock(2): whoever gets the
 lock knows that no process of the server is left, and may start one; whoever does not, attaches or waits.
+Whoever uses the server shares a lock of `data/`; nobody stops it under another who does, unless he has adopted it.
 """
 
 from __future__ import annotations
@@ -28,13 +30,21 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-from safelight.db.placement import MAJOR, EmbeddedServerError, Placement, lock_at_once, place, private_folder
+from safelight.db.placement import (
+    MAJOR,
+    EmbeddedServerError,
+    Placement,
+    lock_at_once,
+    place,
+    private_folder,
+    share_at_once,
+)
 
 _PORT = 5432  # only names the socket file
 _SOCKET = f".s.PGSQL.{_PORT}"
 _LONGEST_SOCKET_PATH_BYTES = 100  # 104 on macOS and 108 on Linux, with the final NUL
 _LARGEST_LOG_BYTES = 10_000_000
-_ADOPTED = "adopted"
+_ADOPTED, _LEFT = "adopted", "left"
 _POLL_SECONDS = 0.02
 _ANSWER_SECONDS = 5
 # Length and code 80877103: https://www.postgresql.org/docs/18/protocol-message-formats.html
@@ -91,6 +101,7 @@ class EmbeddedServer:
         self._placement = placement
         self._started: _Postmaster | None = None
         self._adopted: _Postmaster | None = None
+        self._hold: int | None = None
 
     @property
     def bin_path(self) -> Path:
@@ -124,9 +135,10 @@ class EmbeddedServer:
                     self._launch(placement, lock, timeout_seconds=max(1.0, ends_at - time.monotonic()))
                     self._started = _postmaster(placement.area)
             postmaster = _postmaster(placement.area)
-            if postmaster is not None and postmaster.is_ready and _answers(postmaster):
+            if postmaster is not None and postmaster.is_ready and self._takes_hold() and _answers(postmaster):
                 self._started = postmaster if postmaster == self._started else None
                 return _dsn(postmaster)
+            self._let_go()
             if time.monotonic() > ends_at:
                 raise EmbeddedServerError(
                     f"No PostgreSQL answers in `{placement.area}` after {self._deadline_seconds:g} s.\n"
@@ -140,26 +152,38 @@ class EmbeddedServer:
         return _is_gone(self._place().area)
 
     def stop(self) -> None:
-        """The server this object started is gone, its data written out; connections still open were closed.
-        One that was only attached to goes on, and so does one that somebody started after ours had died,
-        or has adopted since."""
+        """The server this object started is gone, its data written out, or left to the others that use it: the last
+        of them stops it. One that was only attached to goes on, unless its starter has left it so, and so does one
+        that somebody started after ours had died, or has adopted since."""
         started, self._started = self._started, None
-        if started is None:
+        if self._hold is None and started is None:
             return
+        self._let_go()
         area = self._place().area
-        if _postmaster(area) == started and (self._adopted == started or not _is_adopted(area, started)):
+        running = _postmaster(area)
+        if running is None:
+            return
+        if running == self._adopted == started:
             _shut_down(area)
+        elif not _is_noted(area, _ADOPTED, running):
+            if running == started:
+                _note(area, _LEFT, running)  # before the others are looked for: who leaves meanwhile finds it
+            if _is_noted(area, _LEFT, running):
+                with lock_at_once(area / "data") as unused:
+                    if unused is not None:
+                        _shut_down(area)
 
     def adopt(self) -> None:
         """The running server is ours to stop, whoever started it: for a starter that knows itself alone."""
         area = self._place().area
         self._started = self._adopted = _postmaster(area)
         if self._adopted is not None:
-            (area / _ADOPTED).write_text(_identity(self._adopted))
+            _note(area, _ADOPTED, self._adopted)
 
     def destroy(self) -> None:
         """No server runs for this home, whoever started it, and its data is deleted for good."""
         self._started = None
+        self._let_go()
         if not (self._home / "pg").exists():
             (self._home / "pg").unlink(missing_ok=True)  # a link to what is gone already
             return
@@ -174,6 +198,17 @@ class EmbeddedServer:
         if self._placement is None:
             self._placement = place(self._home)
         return self._placement
+
+    def _takes_hold(self) -> bool:
+        """Nobody who leaves stops the server from now on; False while somebody is about to."""
+        if self._hold is None:
+            self._hold = share_at_once(self._place().area / "data")
+        return self._hold is not None
+
+    def _let_go(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            os.close(hold)
 
     def _launch(self, placement: Placement, lock: int, *, timeout_seconds: float) -> None:
         area = placement.area
@@ -360,9 +395,14 @@ def _identity(postmaster: _Postmaster) -> str:
     return f"{postmaster.pid} {postmaster.started}"
 
 
-def _is_adopted(area: Path, postmaster: _Postmaster) -> bool:
+def _note(area: Path, name: str, postmaster: _Postmaster) -> None:
+    (area / name).unlink(missing_ok=True)  # it may be another user's
+    (area / name).write_text(_identity(postmaster))
+
+
+def _is_noted(area: Path, name: str, postmaster: _Postmaster) -> bool:
     try:
-        return (area / _ADOPTED).read_text() == _identity(postmaster)
+        return (area / name).read_text() == _identity(postmaster)
     except FileNotFoundError:
         return False
 

@@ -114,6 +114,18 @@ def lock_at_once(folder: Path) -> Iterator[int | None]:
         os.close(descriptor)
 
 
+def share_at_once(folder: Path) -> int | None:
+    """An open descriptor of the folder that shares its lock with others of its kind, until it is closed; None when a
+    process has the lock for itself."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def private_folder(path: Path, *, uid: int, gid: int) -> Path:
     """`path` is a folder of mode 0700 owned by `uid`. Raises when somebody else's is in its place."""
     try:
