@@ -45,6 +45,19 @@ async def test_a_folder_of_the_store_that_cannot_be_read_fails_a_backup(
     assert not (tmp_path / "saved" / "backup.json").exists()
 
 
+async def test_a_store_that_has_a_disk_of_its_own_is_saved(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "blobs")
+    (tmp_path / "blobs" / "lost+found").mkdir()
+    unreadable(tmp_path / "blobs" / "lost+found", monkeypatch)
+
+    saved = await back_up(Settings(home=tmp_path, database_url=database), tmp_path / "saved")
+
+    assert saved.pictures is not None
+    assert saved.pictures.files == 2
+
+
 def test_a_saved_folder_that_cannot_be_read_fails_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "saved" / "blobs")
     unreadable(tmp_path / "saved" / "blobs" / "job_2", monkeypatch)

@@ -19,6 +19,9 @@ from safelight.storage.local import PARTS
 from safelight.storage.local_staging import MARKER
 from safelight.storage.staging import BYTES, SIDECAR
 
+_LEFT_OUT = frozenset({PARTS, "lost+found"})
+"""Folders of what is half written, and of the file system's own, which only root may read."""
+
 
 class Present(Enum):
     """What becomes of a file that lies in the copy already."""
@@ -69,7 +72,7 @@ def copy_files(root: Path, into: Path, *, present: Present = Present.SAME_IF_AS_
 
 def _files_below(root: Path, *, links: bool) -> Iterator[Path]:
     for folder, folders, names in os.walk(root, onerror=_raise_unless_gone):
-        folders[:] = sorted(each for each in folders if each != PARTS)
+        folders[:] = sorted(each for each in folders if each not in _LEFT_OUT)
         for name in sorted(names):
             path = Path(folder) / name
             if not name.endswith(PART_SUFFIX) and (links or not path.is_symlink()):
