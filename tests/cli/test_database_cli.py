@@ -10,6 +10,7 @@ import pytest
 from safelight.cli.children import free_port
 from safelight.db.migrate import migrations
 from tests.cli.conftest import Safelight
+from tests.orders import until
 
 COMMANDS = (["db", "migrate"], ["keys", "list"], ["api"], ["worker"], ["serve"])
 
@@ -60,6 +61,30 @@ async def test_who_may_not_make_tables_is_told_so(
         await pool.execute("DROP ROLE onlooker")
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith("safelight: permission denied"), said.err
+
+
+async def test_a_database_that_takes_no_writes_is_told_in_one_line(
+    safelight: Safelight, environment: dict[str, str], database: str
+) -> None:
+    """As a standby is."""
+    environment["SAFELIGHT_DATABASE_URL"] = f"{database}&default_transaction_read_only=on"
+    for said in await asyncio.gather(*(safelight(*words) for words in COMMANDS)):
+        assert (said.code, said.out, said.err.count("\n")) == (1, "", 1), said.err
+        assert "in a read-only transaction" in said.err
+
+
+async def test_a_database_that_goes_away_during_a_migration_is_told_in_one_line(
+    safelight: Safelight, environment: dict[str, str], database: str, pool: asyncpg.Pool
+) -> None:
+    environment["SAFELIGHT_DATABASE_URL"] = database
+    waiting = "datname = current_database() AND application_name = 'safelight migrate' AND wait_event_type = 'Lock'"
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("LOCK TABLE migrations IN ACCESS EXCLUSIVE MODE")
+        migrating = asyncio.ensure_future(safelight("db", "migrate"))
+        await until(pool, f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {waiting})")
+        await pool.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {waiting}")
+        said = await migrating
+    assert (said.code, said.out, said.err) == (1, "", "safelight: the database went away meanwhile\n")
 
 
 async def test_what_the_schema_lacked_is_listed_also_of_a_database_of_ones_own_home(safelight: Safelight) -> None:

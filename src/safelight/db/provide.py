@@ -15,9 +15,18 @@ import structlog
 from safelight.db.embedded import EmbeddedServer
 from safelight.db.migrate import Migration, MigrationChanged, migrate
 from safelight.db.placement import EmbeddedServerError
+from safelight.db.pool import CONNECTION_LOST
 
 _PAUSES_SECONDS: Final = (1.0, 2.0, 5.0, 10.0)
 """Between two looks whether the embedded server is there, longer while it cannot be started. Chosen."""
+
+_REFUSALS: Final = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What a server says of its own state, and never of what is in its rows."""
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +103,11 @@ async def _migrated(dsn: str) -> list[Migration]:
         raise DatabaseUnusable(f"the database does not answer: {error or type(error).__name__}") from error
     try:
         return await migrate(conn)
-    except (MigrationChanged, asyncpg.InsufficientPrivilegeError) as error:
+    except (MigrationChanged, *_REFUSALS) as error:
         raise DatabaseUnusable(str(error)) from error
+    except CONNECTION_LOST as error:
+        if isinstance(error, asyncpg.InterfaceError) and not conn.is_closed():
+            raise
+        raise DatabaseUnusable("the database went away meanwhile") from error
     finally:
         await conn.close()
