@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from safelight.db.embedded import EmbeddedServer, data_version, other_version
 from safelight.db.migrate import migrate
-from safelight.db.placement import MAJOR, EmbeddedServerError
+from safelight.db.placement import MAJOR, EmbeddedServerError, place, place_older
 from safelight.db.pool import close_pool, open_pool
 from safelight.db.upgrade import upgrade
 from safelight.domain.ids import JobId
@@ -169,6 +170,17 @@ async def test_an_upgrade_that_was_killed_leaves_no_server_in_the_way_of_the_nex
     assert done is not None
     assert done.major == 16
     assert await answer(EmbeddedServer(home).start(), "SELECT id FROM safelight.jobs") == job_id
+
+
+async def test_the_folder_of_older_programs_may_be_named_from_where_one_is(home: Path) -> None:
+    require(16, None)
+    with running(home, 16, None) as dsn:
+        await fill(dsn)
+    programs = place_older(place(home), major=16, bin_path=None).bin_path
+
+    done = await safelight(home, "upgrade-database", "--old-bindir", os.path.relpath(programs))
+
+    assert (done.code, done.err) == (0, "")
 
 
 async def test_programs_of_another_version_than_the_data_are_refused(home: Path) -> None:

@@ -19,7 +19,7 @@ def upgrade_database(old_bin_path: Path | None) -> int:
             "SAFELIGHT_DATABASE_URL names a PostgreSQL of your own: upgrade it by its own means, such as pg_upgrade"
         )
     refuse_beside_serve(settings.home)
-    done = upgrade(settings.home, old_bin_path=old_bin_path)
+    done = upgrade(settings.home, old_bin_path=old_bin_path and old_bin_path.absolute())
     if done is None:
         print(f"nothing to do: there is no data of another version than PostgreSQL {MAJOR}")
         return 0
