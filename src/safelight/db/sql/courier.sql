@@ -1,9 +1,10 @@
 -- name: claim_lanes
 -- Takes lanes whose time has come, at most $1 of them and $2 at a time of one site, under a lease of $3 seconds; one at a
 -- time of a site that has failed for $4 seconds, more than $5 of a site only among the first $6, and more than one only among
--- the first $7, so that many which hang do not fill a process. Sites are looked up one after the other in the index, so that what waits at one is passed
--- over and not walked; their lanes are taken in turns, and only what is taken is locked. One process asks at a time; the
--- answer to others is nothing, and nobody waits. While a lane was due and not taken, it was not its receiver who failed.
+-- the first $7, so that many which hang do not fill a process. Sites are looked up one after the other in the index, so that
+-- what waits at one is passed over and not walked; their lanes are taken in turns, and only what is taken is locked. One
+-- process asks at a time; the answer to others is nothing, and nobody waits. While a lane was due and not taken, it was not
+-- its receiver who failed.
 WITH RECURSIVE turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext('safelight.courier')) AS is_ours
 ), sites AS (
