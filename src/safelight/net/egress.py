@@ -209,7 +209,8 @@ class EgressGuard:
         host, port = url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme]
         is_public_port = url.scheme == "https" and port in _PUBLIC_PORTS
         if not is_public_port and not any(each.covers(url.scheme, port) for each in self._allow):
-            raise FetchRefused(f"{url.scheme} on port {port} is not allowed; https on 443 and 8443 is")
+            allowed = "https on 443 and 8443 is, and what SAFELIGHT_EGRESS_ALLOW names"
+            raise FetchRefused(f"{url.scheme} on port {port} is not allowed; {allowed}")
         addresses = await self._addresses_of(host, port)
         for address in addresses:
             why = why_denied(address, is_own=self._is_own)
