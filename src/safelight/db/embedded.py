@@ -46,6 +46,7 @@ _LONGEST_SOCKET_PATH_BYTES = 100  # 104 on macOS and 108 on Linux, with the fina
 _LARGEST_LOG_BYTES = 10_000_000
 _ADOPTED, _LEFT = "adopted", "left"
 _POLL_SECONDS = 0.02
+_LOOKS_FOR_USERS = 5
 _ANSWER_SECONDS = 5
 # Length and code 80877103: https://www.postgresql.org/docs/18/protocol-message-formats.html
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
@@ -169,9 +170,7 @@ class EmbeddedServer:
             if running == started:
                 _note(area, _LEFT, running)  # before the others are looked for: who leaves meanwhile finds it
             if _is_noted(area, _LEFT, running):
-                with lock_at_once(area / "data") as unused:
-                    if unused is not None:
-                        _shut_down(area)
+                _shut_down_if_unused(area)
 
     def adopt(self) -> None:
         """The running server is ours to stop, whoever started it: for a starter that knows itself alone."""
@@ -339,6 +338,16 @@ def running_dsn(home: Path) -> str | None:
     """
     postmaster = _postmaster(home / "pg")
     return _dsn(postmaster) if postmaster is not None and postmaster.is_ready and _answers(postmaster) else None
+
+
+def _shut_down_if_unused(area: Path) -> None:
+    """Looks more than once: whoever looks at the descriptors of a process keeps a closed one open for a moment."""
+    for _ in range(_LOOKS_FOR_USERS):
+        with lock_at_once(area / "data") as unused:
+            if unused is not None:
+                _shut_down(area)
+                return
+        time.sleep(_POLL_SECONDS)
 
 
 def _shut_down(area: Path) -> None:
