@@ -23,6 +23,7 @@ from tests.api.conftest import Serve, submitted
 from tests.api.problems import refusal
 from tests.api.test_streams import append
 from tests.api.test_waiting import somebody_waits
+from tests.orders import until
 
 NOTICE = (
     "INSERT INTO notices (at, type, provider, model, code, message, data, account)"
@@ -183,6 +184,28 @@ async def test_no_reader_waits_for_a_service_that_stops(serve_with: Serve, pool:
         response = await waiting
 
     assert (response.status_code, response.json()["events"]) == (200, [])
+
+
+async def test_a_question_that_the_database_leaves_unanswered_is_soon_asked_again(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+):
+    """As while a table is altered."""
+    is_held_up = (
+        "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        " AND query LIKE '-- name: feeds_that_go_on%')"
+    )
+    begun = await page(client)
+
+    async with asyncio.timeout(50):
+        waiting = asyncio.create_task(page(client, begun["next_cursor"], wait=40))
+        await somebody_waits(pool)
+        async with pool.acquire() as conn, conn.transaction():
+            await conn.execute("LOCK TABLE notices IN ACCESS EXCLUSIVE MODE")
+            await until(pool, f"SELECT {is_held_up}")
+            await until(pool, f"SELECT NOT {is_held_up}")
+            await until(pool, f"SELECT {is_held_up}", seconds=4.5)
+        await pool.execute(NOTICE, None)
+        assert [event["type"] for event in (await waiting)["events"]] == ["provider.paused"]
 
 
 async def test_hundreds_who_wait_ask_as_one(client: httpx2.AsyncClient, pool: asyncpg.Pool):

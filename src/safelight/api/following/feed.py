@@ -29,7 +29,7 @@ from safelight.domain.lifecycle import TERMINAL_JOB_STATUSES
 
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 1.0
 _PAUSE_PER_QUESTION = 3
-"""A pause is at least so many times as long as the question before it took."""
+"""A pause is at least so many times as long as the question before it took, but for one that took very long."""
 _MOST_WOKEN = 50
 """By one question: each of them reads a page at once, and requests need connections too. Others are next."""
 
@@ -152,7 +152,8 @@ class FeedWatch:
                 async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
                     await self._hub.anything()
             if not self._hub.is_closing:
-                await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, _PAUSE_PER_QUESTION * took_seconds))
+                pause_seconds = max(_SHORTEST_PAUSE_SECONDS, _PAUSE_PER_QUESTION * took_seconds)
+                await asyncio.sleep(min(pause_seconds, _LONGEST_PAUSE_SECONDS))
         self._wake(self._waiting)
 
     async def _look(self) -> None:
