@@ -136,6 +136,18 @@ async def test_a_blob_that_another_database_made_for_an_image_of_the_same_number
     assert (await scene.has(scene.key), await scene.has(stranger)) == (False, True)
 
 
+async def test_a_blob_in_a_store_below_this_one_stays_also_under_a_prefix_that_nobody_knows_any_more(
+    scene: Scene,
+) -> None:
+    """Two installations of one program order the same things, under names and prefixes of its own."""
+    await scene.pool.execute("UPDATE jobs SET removed_at = now(), prompts_removed_at = now()")
+    await LocalBlobStore(scene.root / "staging").ensure_marker()
+    stranger = f"staging/cases/today/test/img.card-{scene.row_id:08x}abababab.jpg"
+    await scene.put(stranger)
+    assert await scene.walk() == Walked(blobs=2, deleted=1, strangers=1)
+    assert (await scene.has(scene.key), await scene.has(stranger)) == (False, True)
+
+
 @pytest.mark.parametrize("is_removed", [False, True], ids=["there", "removed"])
 @pytest.mark.parametrize("group", ["test", ""])
 async def test_a_blob_under_a_prefix_of_the_callers_own_is_known_by_it(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing, BlobStore
-from safelight.storage.keys import InvalidKey
+from safelight.storage.keys import InvalidKey, markers_above
 from safelight.storage.place import Folder
 from safelight.storage.stores import open_stores
 from tests.s3 import new_bucket, place_in
@@ -49,6 +49,12 @@ async def test_what_was_put_is_found_and_described(store: BlobStore) -> None:
     await put(store)
     assert await store.get(KEY) == b"picture"
     assert await store.head(KEY) == BlobInfo(length=7, sha256=hashlib.sha256(b"picture").hexdigest())
+
+
+async def test_a_store_below_this_one_is_known_by_its_marker(store: BlobStore) -> None:
+    below = "production/eu/.safelight-store"
+    await store.put(below, b"1f", content_type="text/plain")
+    assert [each for each in markers_above(f"production/eu/{KEY}") if await store.head(each) is not None] == [below]
 
 
 async def test_a_blob_that_is_not_there_is_missing(store: BlobStore) -> None:

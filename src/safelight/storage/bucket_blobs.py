@@ -11,10 +11,8 @@ from contextlib import aclosing
 
 from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing, StoredKey
 from safelight.storage.bucket import Bucket, BucketTrouble
-from safelight.storage.keys import UPLOADS, InvalidKey, is_key, is_reserved, split_key
+from safelight.storage.keys import MARKER, UPLOADS, InvalidKey, is_key, is_reserved, split_key
 
-MARKER = ".safelight-store"
-"""The object that tells this store from every other."""
 PROBE = ".safelight-probe"
 """What the names of objects begin with that are put to see whether the bucket works."""
 

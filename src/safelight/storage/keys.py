@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _NAME = re.compile(r".+\..+-([0-9a-f]{8,16})[0-9a-f]{8}\.[a-z0-9]+", re.ASCII)
@@ -14,6 +14,8 @@ UPLOADS = "_uploads"
 """The folder of pictures that others are made from."""
 STAGING = "_staging"
 """The folder of what is paid for and not finished, where a store keeps that too."""
+MARKER = ".safelight-store"
+"""What tells a store from any other, right in its folder."""
 
 
 class InvalidKey(ValueError):
@@ -76,6 +78,12 @@ def is_key(segments: Sequence[str]) -> bool:
     except InvalidKey:
         return False
     return True
+
+
+def markers_above(key: str) -> Iterator[str]:
+    """Where the marker of another store would be in whose folder, below ours, this key lies."""
+    folders = key.split("/")[:-1]
+    return ("/".join((*folders[:depth], MARKER)) for depth in range(1, len(folders) + 1))
 
 
 def row_id_of(key: str) -> int | None:

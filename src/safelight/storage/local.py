@@ -20,11 +20,9 @@ from typing import TypeVar
 
 from safelight.storage import durable
 from safelight.storage.blob_store import BlobConflict, BlobInfo, BlobMissing, StoredKey
-from safelight.storage.keys import InvalidKey, is_key, split_key
+from safelight.storage.keys import MARKER, InvalidKey, is_key, split_key
 from safelight.storage.walk import FoundFile, Walk
 
-MARKER = ".safelight-store"
-"""The file that tells this store from every other."""
 PARTS = ".safelight-parts"
 _OURS = frozenset({MARKER, PARTS})
 

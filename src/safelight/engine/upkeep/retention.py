@@ -15,7 +15,7 @@ from safelight.db.statements import load
 from safelight.domain.ids import JobId
 from safelight.engine.image.journal import locked_job
 from safelight.storage.blob_store import BlobStore, StoredKey
-from safelight.storage.keys import row_id_of
+from safelight.storage.keys import MARKER, markers_above, row_id_of
 
 _SQL = load("retention")
 
@@ -35,7 +35,8 @@ class Walked:
     """What a walk through the store found among blobs that are old enough.
 
     `strangers` are named by nothing and kept, because the database does not know their images: it may have been
-    restored from before them. `kept` are named by nothing and in use, or put again just then, or buying is paused.
+    restored from before them, or they are another installation's. `kept` are named by nothing and in use, or put again
+    just then, or buying is paused.
     """
 
     blobs: int = 0
@@ -84,13 +85,21 @@ async def _clear(
 ) -> Walked:
     ours = [(stored.key, row_id, stored.put_at) for stored in step if (row_id := row_id_of(stored.key)) is not None]
     unnamed = await pool.fetch(_SQL.unnamed_blobs, *map(list, zip(*ours, strict=True))) if ours else []
-    orphans = [row for row in unnamed if row["job_id"] is not None]
+    known = [row for row in unnamed if row["job_id"] is not None]
+    elsewhere = await _stores_below(blobs, [row["key"] for row in known])
+    orphans = [row for row in known if not row["key"].startswith(elsewhere)]
     deleted = 0
     for row in orphans:
         deleted += await _delete(
             pool, blobs, row["job_id"], row["row_id"], row["key"], older_than_seconds=older_than_seconds
         )
     return Walked(blobs=len(ours), deleted=deleted, kept=len(orphans) - deleted, strangers=len(unnamed) - len(orphans))
+
+
+async def _stores_below(blobs: BlobStore, keys: Sequence[str]) -> tuple[str, ...]:
+    """What those keys begin with that lie in another store, with a folder below ours: it names them as we would."""
+    markers = {marker for key in keys for marker in markers_above(key)}
+    return tuple([marker.removesuffix(MARKER) for marker in markers if await blobs.head(marker) is not None])
 
 
 async def _delete(
