@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,24 @@ async def test_who_follows_a_link_of_another_site_goes_on_from_a_page_that_touch
     assert (shown.url.path, shown.url.params["status"]) == ("/dashboard/history", "live")
     own_port = await browser.client.get("/dashboard/history", headers={"Sec-Fetch-Site": "same-site"})
     assert "<h1>History</h1>" in own_port.text, "cookies come with it"
+
+
+async def test_a_link_of_another_site_to_the_page_to_sign_in_leads_on_whoever_is_signed_in(browser: Browser):
+    link, elsewhere = "/dashboard/sign-in?next=%2Fhistory", {"Sec-Fetch-Site": "cross-site"}
+    answer = await browser.client.get(link, headers=elsewhere)
+    assert (answer.status_code, answer.headers.get("set-cookie")) == (200, None)
+    [address] = re.findall(r'href="([^"]+)">go on to it', answer.text)
+    shown = await browser.client.get(address, headers={"Sec-Fetch-Site": "same-origin"})
+    assert shown.url.path == "/dashboard/history"
+
+
+async def test_a_form_of_another_page_leaves_those_in_other_tabs_good(deps: ApiDependencies):
+    """A browser keeps our cookies back, and takes those that come."""
+    async with looking(replace(deps, may_run_open=False)) as browser:
+        for page, status in (("/new", 401), ("/sign-in", 403)):
+            headers = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+            answer = await browser.client.post(f"/dashboard{page}", data={"text": "A key"}, headers=headers)
+            assert (answer.status_code, answer.headers.get("set-cookie")) == (status, None)
 
 
 @pytest.mark.parametrize(

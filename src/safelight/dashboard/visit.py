@@ -139,11 +139,11 @@ class Pages:
     ) -> Route:
         """Of a page: whoever has not signed in is sent to do so, but where it `is_open`; what the API refuses is shown
         as it says it. Who follows a link of another site's may have cookies, which come with a request from a page of
-        ours: they get one that makes it. It sets none, so that forms in other tabs stay good."""
+        ours: they get one that makes it. What comes from elsewhere sets none, so that forms in other tabs stay good."""
 
         async def endpoint(request: Request) -> Response:
             visit = Visit(request=request, caller=caller_in(request.scope), pages=self, token=_token_of(request))
-            if visit.is_from_elsewhere and not is_open:
+            if visit.is_from_elsewhere:
                 return self._guarded(visit.page("arrived.html", address=_sign_in_address(_here(visit))))
             try:
                 response = await handler(visit) if is_open or visit.caller is not None else _to_sign_in(visit)
@@ -155,7 +155,7 @@ class Pages:
             except BadForm as bad:
                 problem = {"title": "This form was not taken", "detail": str(bad)}
                 response = visit.page("problem.html", status=403, problem=problem)
-            if request.cookies.get(_FORM_COOKIE) != visit.token:
+            if request.cookies.get(_FORM_COOKIE) != visit.token and is_from_here(request):
                 set_cookie(request, response, _FORM_COOKIE, visit.token, max_age_seconds=None)
             return self._guarded(response)
 
