@@ -120,8 +120,14 @@ async def test_a_form_of_somebody_whose_session_has_ended_can_be_sent_once_more(
 
 async def test_a_page_that_asks_for_itself_anew_leads_back_from_signing_in(deps: ApiDependencies):
     async with looking(replace(deps, may_run_open=False)) as browser:
-        for page, address in (("/queue", "/sign-in?next=%2Fqueue"), ("/", "/sign-in"), ("", "/sign-in")):
-            headers = {"HX-Request": "true", "HX-Current-URL": f"{browser.client.base_url}/dashboard{page}"}
+        for page, address in (
+            (f"{browser.client.base_url}/dashboard/queue", "/sign-in?next=%2Fqueue"),
+            ("https://dashboard.example/dashboard/queue?a=b", "/sign-in?next=%2Fqueue%3Fa%3Db"),
+            (f"{browser.client.base_url}/dashboard/", "/sign-in"),
+            (f"{browser.client.base_url}/dashboard", "/sign-in"),
+            ("http://[", "/sign-in"),
+        ):
+            headers = {"HX-Request": "true", "HX-Current-URL": page}
             answer = await browser.client.get("/dashboard/queue/live", headers=headers)
             assert (answer.status_code, answer.headers["hx-redirect"]) == (401, f"/dashboard{address}")
 

@@ -237,8 +237,8 @@ def _token_of(request: Request) -> str:
 def _to_sign_in(visit: Visit) -> Response:
     """What was typed into a form is not lost: the browser can send it once more."""
     if visit.is_fragment:
-        page = visit.request.headers.get("hx-current-url", "").partition(PREFIX)[2]
-        return Response(status_code=401, headers={"HX-Redirect": _sign_in_address(page)})
+        address = visit.request.headers.get("hx-current-url", "").partition("://")[2]  # a host may have our prefix, too
+        return Response(status_code=401, headers={"HX-Redirect": _sign_in_address(address.partition(PREFIX)[2])})
     if visit.request.method == "POST":
         return visit.page("signed_out.html", status=401)
     return RedirectResponse(_sign_in_address(_here(visit)), 303)
