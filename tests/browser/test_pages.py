@@ -113,14 +113,15 @@ async def test_a_keyboard_goes_through_the_frames_in_order(visitor: Visitor, job
     assert reached == ["loc-1", "ev-1", "ev-1", "ev-2-with-a-rather-long-name-that-has-to-go-somewhere"]
 
 
+@pytest.mark.parametrize("path", ["/jobs/{}#frame-2", "/sign-in?next=%2Fjobs%2F{}"])
 async def test_a_link_of_another_site_leads_to_its_page_and_leaves_the_form_in_another_tab_good(
-    visitor: Visitor, job_id: str
+    visitor: Visitor, job_id: str, path: str
 ):
     page = visitor.page
     await visitor.open("/new")
     await page.get_by_label("Prompts, one on each line").fill("A brass key")
     other = await page.context.new_page()
-    link = f'<a href="{visitor.service.url}/dashboard/jobs/{job_id}#frame-2">the job</a>'
+    link = f'<a href="{visitor.service.url}/dashboard{path.format(job_id)}">the job</a>'
     await other.route("http://chat.example/", lambda route: route.fulfill(body=link, content_type="text/html"))
     await other.goto("http://chat.example/")
     await other.get_by_text("the job").click()
