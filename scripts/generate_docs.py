@@ -50,14 +50,17 @@ FIGURES_BEGIN = (
 FIGURES_END = "<!-- End of the generated figures. -->"
 SOAK_COUNTS = ("lost", "invented", "duplicated", "re-bought", "unbalanced", "stuck", "unserved")
 HEADLINES = {
-    "submit of 14 images, p50": "the answer to a job of 14 images",
-    "submit → vendor call, p50": "from the request to the vendor's call",
+    "submit of 14 images, p50": "the answer to a submit of 14 images",
+    "submit → vendor call, p50": "from the submit to the vendor's call",
     "vendor's answer → completed picture's event at its client, 50 images/s, 200 streams, p50": (
-        "from the vendor's answer to the event at whoever watches, 200 of them, at 50 images a second"
+        "from the vendor's answer to the event at its client, at 50 images a second and 200 clients"
     ),
-    "images through the whole durable life, no rendition": "images through their whole durable life, one worker",
-    "1024² PNG to 512² JPEG in the render child, over libvips alone": "a rendition, over libvips alone",
-    "memory of the API for each of 1 000 held streams": "memory for each client that watches",
+    "images through the whole durable life, no rendition": (
+        "images through their whole durable life, one worker, no rendition made or stored"
+    ),
+    "images through the whole durable life, default rendition": "the same with the default rendition, a 512² JPEG",
+    "1024² PNG to 512² JPEG in the render child, over libvips alone": "time of such a rendition, over libvips alone",
+    "memory of the API for each of 1 000 held streams": "memory of the API for each client that watches",
 }
 
 
@@ -101,10 +104,10 @@ def readme_page(path: Path) -> str:
     bench = rows_of(measured)
     found = ", ".join(f"{soak[count][0]} {count}" for count in SOAK_COUNTS)
     storm = (
-        f"**{found}**: that is what {minutes} of storm came to, of {soak['jobs'][0]} jobs with {soak['images'][0]} "
-        f"images, while {soak['workers killed'][0]} workers and {soak['APIs killed'][0]} APIs were killed, PostgreSQL "
-        f"was ended hard {soak['PostgreSQL restarts'][0]} times, and a fifth of the vendors' calls failed "
-        "([what is broken and judged](docs/reliability.md#a-soak))."
+        f"**{found}**, of {soak['jobs'][0]} jobs with {soak['images'][0]} images, after {minutes} in which workers "
+        f"were killed {soak['workers killed'][0]} times, APIs {soak['APIs killed'][0]} times and PostgreSQL "
+        f"{soak['PostgreSQL restarts'][0]} times, and a fifth of the vendors' calls failed "
+        "([what each of these words means](docs/reliability.md#a-soak))."
     )
     rows = [f"| on {cores} ([all figures, missed goals too](docs/benchmarks.md)) | median |", "|---|--:|"]
     rows += [f"| {words} | {bench[name][0]} |" for name, words in HEADLINES.items()]
