@@ -20,6 +20,7 @@ from safelight.domain.order import ImageOrder, Reference
 from safelight.engine.image.lease import Hint
 from safelight.engine.orders.control import retry
 from safelight.engine.orders.submit import submit
+from safelight.engine.tenants import uploads
 from safelight.engine.tenants.uploads import (
     UnusablePicture,
     Upload,
@@ -328,6 +329,29 @@ async def test_an_upload_that_is_being_deleted_is_not_taken_by_a_job(
         await begun.commit()
     with pytest.raises(InvalidRequest):
         await taking
+
+
+async def test_an_upload_whose_lock_is_gone_keeps_its_bytes(
+    pool: asyncpg.Pool,
+    settings: Settings,
+    blobs: LocalBlobStore,
+    renderer: RenderPool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The store takes longer than the database leaves a lock to who does nothing: by then a job may be made from it."""
+    monkeypatch.setattr(uploads, "ASIDE_SECONDS", 0.5)
+    upload = await keep_upload(pool, blobs, renderer, account="default", data=png())
+
+    class Hanging(LocalBlobStore):
+        async def delete(self, key: str) -> None:
+            await until(pool, "SELECT EXISTS (SELECT FROM uploads FOR UPDATE SKIP LOCKED)")
+            await super().delete(key)
+
+    with pytest.raises(TimeoutError):
+        await remove_upload(pool, Hanging(settings.blobs), upload.id, account="default")
+    assert await blobs.head(upload.key) is not None
+    await remove_upload(pool, blobs, upload.id, account="default")
+    assert await blobs.head(upload.key) is None
 
 
 async def test_a_users_retry_after_its_upload_has_gone_fails_without_a_call(

@@ -224,6 +224,21 @@ async def test_a_blob_that_is_put_again_before_it_is_deleted_stays(scene: Scene)
     assert await scene.has(scene.key)
 
 
+async def test_nothing_is_deleted_by_a_walk_whose_lock_is_gone(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store takes longer than the database leaves a lock to who does nothing: by then the blob may be in use."""
+    monkeypatch.setattr(retention, "ASIDE_SECONDS", 0.5)
+
+    class Hanging(LocalBlobStore):
+        async def delete_old(self, key: str, *, older_than_seconds: float) -> bool:
+            await until(scene.pool, "SELECT EXISTS (SELECT FROM jobs FOR NO KEY UPDATE SKIP LOCKED)")
+            return await super().delete_old(key, older_than_seconds=older_than_seconds)
+
+    await pass_time(scene.pool, HOUR)
+    with pytest.raises(TimeoutError):
+        await delete_orphans(scene.pool, Hanging(scene.root))
+    assert await scene.has(scene.key)
+
+
 async def test_of_many_processes_one_walks_in_an_hour(scene: Scene) -> None:
     walks = await asyncio.gather(*(delete_orphans(scene.pool, scene.store) for _ in range(5)))
     assert [walked for walked in walks if walked is not None] == [Walked(blobs=1, deleted=1)]

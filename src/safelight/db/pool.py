@@ -14,6 +14,10 @@ from safelight.metrics import POOL_IDLE, POOL_SIZE, POOL_WAITING, Family, family
 ACQUIRE_SECONDS: Final = 5.0
 """How long a transaction waits for a free connection before TimeoutError. Chosen."""
 
+ASIDE_SECONDS: Final = 5.0
+"""How long a transaction may be busy elsewhere, with a store say, before TimeoutError. Chosen: half of what the server
+grants, after which it takes the transaction's locks away."""
+
 CONNECTION_LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,

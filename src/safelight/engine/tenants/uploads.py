@@ -6,6 +6,7 @@ anew. An upload never changes under its id, and does not go while a job that has
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import asyncpg
 import structlog
 
-from safelight.db.pool import ACQUIRE_SECONDS
+from safelight.db.pool import ACQUIRE_SECONDS, ASIDE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.errors import Conflict, NotFound, SafelightError, Unavailable
 from safelight.domain.ids import UploadId, new_upload_id
@@ -205,7 +206,8 @@ async def _forget(pool: asyncpg.Pool, blobs: BlobStore, upload_id: str) -> bool:
 
 async def _delete(conn: Any, blobs: BlobStore, upload_id: str, key: str) -> None:
     """The bytes first: a row without them is deleted the next time, bytes without a row never."""
-    await blobs.delete(key)
+    async with asyncio.timeout(ASIDE_SECONDS):
+        await blobs.delete(key)
     await conn.execute(_SQL.delete_upload, upload_id)
 
 

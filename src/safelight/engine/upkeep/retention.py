@@ -11,6 +11,7 @@ from datetime import timedelta
 import asyncpg
 import structlog
 
+from safelight.db.pool import ASIDE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.ids import JobId
 from safelight.engine.image.journal import locked_job
@@ -109,7 +110,8 @@ async def _delete(
         async with locked_job(pool, job_id) as (conn, job):
             if job.is_paused or not await conn.fetchval(_SQL.is_orphan, row_id, key):
                 return False
-            return await blobs.delete_old(key, older_than_seconds=older_than_seconds)
+            async with asyncio.timeout(ASIDE_SECONDS):
+                return await blobs.delete_old(key, older_than_seconds=older_than_seconds)
     except asyncpg.LockNotAvailableError:
         return False
 
