@@ -22,10 +22,20 @@ from safelight.engine.image.outcome import crashed
 from safelight.engine.image.remote import RemoteJobs
 from safelight.engine.orders import control
 from safelight.engine.orders.control import CancelMode
-from safelight.providers.provider import RemoteHandle
+from safelight.providers.placeholder import PlaceholderProvider
+from safelight.providers.provider import (
+    ImageRequest,
+    ImageResult,
+    Refusal,
+    RemoteCancellation,
+    RemoteHandle,
+    StillRunning,
+)
+from safelight.providers.registry import ProviderConfig
 from safelight.sandbox.faults import parse_directive
 from safelight.sandbox.server import RunningSandbox
 from safelight.settings import Settings
+from safelight.wiring.parts import fetch_of
 from tests.crash.proxy import proxy_to
 from tests.engine.by_hand import admit_again, admitted_one, pass_time, pipeline_of, run, swept
 from tests.engine.conftest import running
@@ -203,6 +213,53 @@ async def test_a_handle_outlasts_a_database_that_is_gone(
 
     [attempt] = await attempts_of(pool, job_id)
     assert attempt["remote"] == {"remote_id": "job-1", "urls": {}}
+
+
+class Breaking(PlaceholderProvider):
+    """A plug-in with a bug that shows only when it is asked after a job, or is to stop one."""
+
+    async def poll(self, handle: RemoteHandle, request: ImageRequest) -> ImageResult | Refusal | StillRunning:
+        raise KeyError("status")
+
+    async def cancel(self, handle: RemoteHandle) -> RemoteCancellation:
+        raise KeyError("status")
+
+
+async def follow_with_a_broken_plugin(settings: Settings, pool: asyncpg.Pool, lease: Lease) -> None:
+    async with pipeline_of(settings, pool, await register(pool)) as pipeline:
+        broken = Breaking.from_config("broken", ProviderConfig(fetch=fetch_of(settings)))
+        jobs = RemoteJobs(
+            pool=pool,
+            providers={lease.provider: broken},
+            keeper=pipeline.keeper,
+            timing=replace(pipeline.timing, poll_seconds=0.05),
+            failpoints=Failpoints(),
+            draining=asyncio.Event(),
+        )
+        attempt_id = await pool.fetchval("SELECT id FROM attempts")
+        await jobs.adopt(replace(lease, may_buy=False), attempt_id)
+
+
+async def test_a_plugin_that_breaks_when_it_is_asked_leaves_the_job_to_be_asked_after_again(
+    settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool
+):
+    job_id, lease = await held_at_a_vendor(settings, pool, queue)
+
+    await follow_with_a_broken_plugin(settings, pool, lease)
+
+    [waiting] = await images_of(pool, job_id)
+    assert (waiting["status"], waiting["failures"], await history(pool, job_id)) == ("queued", 1, ["submitted"])
+
+
+async def test_a_plugin_that_breaks_when_it_is_to_stop_a_job_holds_no_cancel_up(
+    settings: Settings, pool: asyncpg.Pool, queue: asyncpg.Pool
+):
+    job_id, lease = await held_at_a_vendor(settings, pool, queue)
+    await control.cancel(pool, job_id, account="default", mode=CancelMode.FINISH)
+
+    await follow_with_a_broken_plugin(settings, pool, lease)
+
+    assert (await history(pool, job_id), await ended(pool, job_id)) == (["unknown"], JobStatus.CANCELED)
 
 
 async def test_a_job_that_is_to_be_stopped_is_not_put_off_by_the_look_that_just_ended(

@@ -180,6 +180,9 @@ class RemoteJobs:
             return failed
         except TimeoutError:
             return PollFailed("asking took too long", kind=ErrorKind.TIMEOUT, code="POLL_TIMEOUT")
+        except Exception as error:
+            log.exception("a provider broke when it was asked after a job", provider=job.provider)
+            return PollFailed(type(error).__name__, kind=ErrorKind.TEMPORARY, code="CLIENT_FAILED")
 
     def _pause(self, answer: StillRunning | PollFailed, failures: int) -> float:
         if isinstance(answer, PollFailed):
@@ -249,6 +252,9 @@ class RemoteJobs:
                 await provider.cancel(job.handle)
         except (PollFailed, TimeoutError) as error:
             log.warning("a job could not be canceled at the vendor", error=type(error).__name__)
+            return False
+        except Exception:
+            log.exception("a provider broke when it was to cancel a job", provider=job.provider)
             return False
         return True
 
