@@ -329,6 +329,21 @@ async def test_a_rule_whose_figures_cannot_be_read_keeps_no_other_from_being_tol
     assert [alert.rule for alert in await tower.shown() if not alert.resolved_at] == [Rule.STRANDED]
 
 
+async def test_what_seemed_to_be_over_is_not_told_as_such_while_its_figures_cannot_be_read(tower: Tower) -> None:
+    tower, pool = tower.only("stranded"), tower.pool
+    await call(pool, await job_of(pool, 1), "received", stranded_in="host-1")
+    assert await tower.look(after_seconds=3700) == ["firing warning stranded host-1"]
+    await pool.execute("UPDATE attempts SET stranded_in = NULL")
+    assert await tower.look() == []
+    await pool.execute("UPDATE attempts SET stranded_in = 'host-1'")
+    await pool.execute("ALTER TABLE attempts RENAME COLUMN stranded_in TO gone")
+    assert await tower.until_over() == []
+    await pool.execute("ALTER TABLE attempts RENAME COLUMN gone TO stranded_in")
+    assert await tower.look() == []
+    await pool.execute("UPDATE attempts SET stranded_in = NULL")
+    assert await tower.until_over() == ["resolved warning stranded host-1"]
+
+
 async def test_what_is_decided_and_the_message_about_it_are_written_together_or_not_at_all(tower: Tower) -> None:
     await pause(tower.pool, reason="x")
     await pass_time(tower.pool, 3700)

@@ -192,8 +192,8 @@ def advance(before: Standing | None, finding: Finding | None, *, policy: Policy,
 
 
 def stays_as_it_is(before: Standing, now: datetime) -> bool:
-    """Whether an alert of which nothing can be said goes on: not when it seemed to be over, and not for ever."""
-    return before.clear_since is None and now - before.seen_at <= timedelta(seconds=UNDECIDED_SECONDS)
+    """Whether an alert of which nothing can be said goes on: not for ever."""
+    return now - before.seen_at <= timedelta(seconds=UNDECIDED_SECONDS)
 
 
 def seen_since(before: Standing | None, *, policy: Policy, now: datetime) -> datetime:

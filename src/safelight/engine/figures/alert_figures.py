@@ -98,7 +98,11 @@ class Looks:
             await read(look.rule, by=partial(plain, look))
 
         def undecided(key: Key) -> bool:
-            return key[0] in unread or (key[0] is Rule.SUCCESS_RATE and key not in decided)
+            if key[0] in unread:
+                return True
+            # Too few pictures have ended to judge by: what seemed to be over by those before them goes on being so.
+            seems_over = key in before and before[key].clear_since is not None
+            return key[0] is Rule.SUCCESS_RATE and key not in decided and not seems_over
 
         return found, undecided
 
