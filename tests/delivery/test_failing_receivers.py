@@ -56,6 +56,46 @@ async def test_a_receiver_that_is_away_for_an_hour_hears_how_every_job_ended(poo
     assert {each.status for each in await _all(pool)} == {"delivered"}
 
 
+@pytest.mark.parametrize("seq", [1, 2], ids=["an earlier one", "the one that hangs"])
+async def test_what_is_sent_again_while_an_attempt_hangs_waits_no_longer_than_that(
+    seq: int, pool: asyncpg.Pool, receiver: Receiver
+):
+    """The next pause of the message that hangs is five minutes."""
+    await endpoint(pool, receiver.url(), "job.created", "job.completed")
+    async with courier(pool, pace=replace(QUICK, call_seconds=0.5)):
+        job_id = await job(pool)
+        await nothing_waits(pool)
+        receiver.answer = status(500)
+        await happen(pool, job_id, DONE)
+        await until(pool, "SELECT EXISTS (SELECT FROM deliveries WHERE status = 'pending' AND attempt_count = 1)")
+        receiver.answer = hang
+        await pass_time(pool, 10)
+        await receiver.until(lambda: receiver.open == 1 and len(receiver.messages) == 3)
+        receiver.answer = status(204)
+        [wanted] = await deliveries(pool, seq=seq)
+        await sent.redeliver(pool, wanted["message_id"], account=ACCOUNT)
+        await nothing_waits(pool)
+
+    assert [each.seq for each in receiver.messages] == [1, 2, 2, *range(seq, 3)]
+
+
+async def test_what_is_sent_again_while_its_last_attempt_hangs_is_not_given_up(pool: asyncpg.Pool, receiver: Receiver):
+    await endpoint(pool, receiver.url(), "job.completed", retry_seconds=[1.0])
+    async with courier(pool, pace=replace(QUICK, call_seconds=0.5)):
+        receiver.answer = status(500)
+        await happen(pool, await job(pool), DONE)
+        await stage.failed(pool, 1)
+        receiver.answer = hang
+        await pass_time(pool, 2)
+        await receiver.until(lambda: receiver.open == 1 and len(receiver.messages) == 2)
+        receiver.answer = status(204)
+        [last] = await deliveries(pool)
+        await sent.redeliver(pool, last["message_id"], account=ACCOUNT)
+        await nothing_waits(pool)
+
+    assert [row["status"] for row in await deliveries(pool)] == ["delivered"]
+
+
 async def _all(pool: asyncpg.Pool) -> list[sent.Delivery]:
     return await sent.page(pool, sent.Wanted(account=ACCOUNT), before=None, limit=1000)
 

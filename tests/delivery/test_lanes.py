@@ -98,8 +98,8 @@ async def test_whoever_lost_a_lane_changes_nothing_of_it(pool: asyncpg.Pool, rec
 
     for statement, arguments in (
         (_SQL.mark_delivered, (row["id"], 204, None, True, 1, 10.0, receiver.url())),
-        (_SQL.mark_failed, (row["id"], 500, "no", None, 5.0)),
-        (_SQL.mark_dead, (row["id"], 500, "no", None, None, 10.0, True)),
+        (_SQL.mark_failed, (row["id"], 500, "no", None, 5.0, 0)),
+        (_SQL.mark_dead, (row["id"], 500, "no", None, None, 10.0, True, 0)),
         (_SQL.put_off, (row["id"], "no", 60.0)),
         (_SQL.abandon, ("no",)),
         (_SQL.let_go, (1,)),

@@ -123,12 +123,16 @@ RETURNING EXISTS (SELECT FROM webhook_endpoints AS e
                   WHERE e.id = $1 AND e.url = $10 AND e.disabled_at IS NULL AND e.deleted_at IS NULL);
 
 -- name: mark_failed
--- The message ($4) was not taken, why is in $6. It is tried again $8 seconds from now, and until then its lane rests. The
--- endpoint has been failing since its first failure, unless the one before this is longer ago than any pause.
+-- The message ($4) was not taken, why is in $6. It is tried again $8 seconds from now, and until then its lane rests; but
+-- not when it, or one before it, was to be sent anew meanwhile: $9 are the attempts that this one came after. The endpoint
+-- has been failing since its first failure, unless the one before this is longer ago than any pause.
 WITH lane AS (
     UPDATE webhook_lanes
     SET claim_token = NULL, failing_since = coalesce(failing_since, safelight.now()),
-        next_at = safelight.now() + make_interval(secs => $8)
+        next_at = CASE WHEN EXISTS (SELECT FROM deliveries AS d
+                                    WHERE d.endpoint_id = $1 AND d.lane = $2 AND d.status = 'pending'
+                                      AND (d.id < $4 OR (d.id = $4 AND d.attempt_count <> $9)))
+                       THEN safelight.now() ELSE safelight.now() + make_interval(secs => $8) END
     WHERE endpoint_id = $1 AND lane = $2 AND claim_token = $3
     RETURNING endpoint_id, next_at
 ), fails AS (
@@ -144,11 +148,12 @@ UPDATE deliveries
 SET attempt_count = attempt_count + 1, attempted_at = safelight.now(), due_at = lane.next_at,
     http_status = $5, error = $6, reply = $7
 FROM lane
-WHERE id = $4 AND status = 'pending'
+WHERE id = $4 AND status = 'pending' AND attempt_count = $9
 RETURNING id;
 
 -- name: mark_dead
--- The message ($4) was not taken and is given up, why is in $6. The lane rests for $8 seconds, or stays claimed for $9.
+-- The message ($4) was not taken and is given up, why is in $6, unless it was to be sent anew meanwhile: $11 are the
+-- attempts that this one came after. The lane rests for $8 seconds, or stays claimed for $9.
 WITH lane AS (
     UPDATE webhook_lanes
     SET failing_since = CASE WHEN $10 THEN coalesce(failing_since, safelight.now()) ELSE failing_since END,
@@ -169,7 +174,7 @@ UPDATE deliveries
 SET status = 'dead', attempt_count = attempt_count + CASE WHEN $10 THEN 1 ELSE 0 END, ended_at = safelight.now(),
     attempted_at = CASE WHEN $10 THEN safelight.now() ELSE attempted_at END,
     http_status = $5, error = $6, reply = $7
-WHERE id = $4 AND status = 'pending' AND EXISTS (SELECT FROM lane)
+WHERE id = $4 AND status = 'pending' AND attempt_count = $11 AND EXISTS (SELECT FROM lane)
 RETURNING id;
 
 -- name: give_up_older

@@ -235,7 +235,7 @@ class Visit:
         what_now = schedule.after_failure(failure)
         if isinstance(what_now, Again):
             why = (outcome.http_status, outcome.error, outcome.reply)
-            await self._execute(_SQL.mark_failed, message.id, *why, what_now.after_seconds)
+            await self._execute(_SQL.mark_failed, message.id, *why, what_now.after_seconds, message.attempt_count)
         else:
             if message.type in KEPT_TYPES:
                 log.warning("a webhook was given up")
@@ -249,7 +249,8 @@ class Visit:
         pace, patience_seconds = self._route.pace, self._route.schedule.patience_seconds
         noted_at = time.monotonic()
         why = (outcome.http_status, outcome.error, outcome.reply)
-        await self._execute(_SQL.mark_dead, message.id, *why, rest_seconds, pace.lease_seconds, True)
+        rest = (rest_seconds, pace.lease_seconds)
+        await self._execute(_SQL.mark_dead, message.id, *why, *rest, True, message.attempt_count)
         self._lease_ends = noted_at + pace.lease_seconds
         if rest_seconds is None:
             why_too = f"given up with those before it: nothing was taken for {patience_seconds:.0f} seconds"
@@ -277,8 +278,8 @@ class Visit:
         elif row["noticed_at"] is not None:
             body = notice_body(row["type"], row["noticed_at"], row["notice"])
         if body is None:
-            pace = self._route.pace
-            await self._execute(_SQL.mark_dead, row["id"], None, why, None, None, pace.lease_seconds, False)
+            rest = (None, self._route.pace.lease_seconds)
+            await self._execute(_SQL.mark_dead, row["id"], None, why, None, *rest, False, row["attempt_count"])
             return None
         return _Message(
             id=row["id"],
