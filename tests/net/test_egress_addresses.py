@@ -9,7 +9,7 @@ from denied_addresses import DENIED
 
 from safelight.net import addresses
 from safelight.net.addresses import is_own, why_denied
-from safelight.net.egress import resolve
+from safelight.net.resolver import Resolver
 
 
 @pytest.mark.parametrize(("address", "what"), DENIED.items())
@@ -57,7 +57,7 @@ def test_what_is_no_address_is_denied(text: str) -> None:
 )
 async def test_what_a_resolver_makes_of_a_number_is_denied(number: str) -> None:
     try:
-        answers = await resolve(number, 443)
+        answers = await Resolver()(number, 443)
     except OSError:  # not every resolver reads these as addresses
         return
     assert [answer for answer in answers if why_denied(answer) is None] == []

@@ -14,6 +14,7 @@ from connects import hearing
 from denied_addresses import DENIED
 from loopback_site import Site, open_site, whole
 
+from safelight.net import egress
 from safelight.net.egress import MAX_REPLY_BYTES, EgressGuard, Unresolvable, parse_allowances
 from safelight.net.fetch import FetchFailed, FetchRefused
 from safelight.net.post import Posted
@@ -196,12 +197,38 @@ async def test_names_that_are_looked_up_slowly_hold_no_thread_that_files_need(mo
         raise OSError
 
     monkeypatch.setattr("socket.getaddrinfo", slow)
-    monkeypatch.setattr("safelight.net.egress.getaddrinfo", slow, raising=False)
     guard = EgressGuard()
     try:
         asked = [asyncio.create_task(guard.check(f"https://slow-{n}.example/")) for n in range(40)]
         await asyncio.wait(asked)
         async with asyncio.timeout(2):
             assert await asyncio.to_thread(lambda: "stored") == "stored"
+    finally:
+        may_answer.set()
+
+
+async def test_names_of_one_owner_that_are_looked_up_slowly_keep_no_other_from_being_found(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Nor does who asked for them and has gone long since leave their places to more of them."""
+    monkeypatch.setattr(egress, "RESOLVE_TIMEOUT_SECONDS", 0.2)
+    may_answer = threading.Event()
+    looked_up: list[str] = []
+
+    def answers(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        looked_up.append(host)
+        if "slow" in host:
+            may_answer.wait(20)
+        return [(2, 1, 6, "", ("93.184.216.34", port))]
+
+    monkeypatch.setattr("socket.getaddrinfo", answers)
+    guard = EgressGuard()
+    try:
+        for round_ in range(3):
+            asked = [guard.check(f"https://n{n}.r{round_}.Slow.example./") for n in range(100)]
+            assert {type(each) for each in await asyncio.gather(*asked, return_exceptions=True)} == {Unresolvable}
+        monkeypatch.setattr(egress, "RESOLVE_TIMEOUT_SECONDS", 5.0)
+        await asyncio.gather(*(guard.check(f"https://n{n}.quick.example/") for n in range(100)))
+        assert len([host for host in looked_up if "slow" in host]) == 8
     finally:
         may_answer.set()

@@ -17,12 +17,9 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from socket import SOCK_STREAM, getaddrinfo
 from typing import Any
 
 import httpcore2
@@ -34,14 +31,11 @@ from safelight.net.capped import AnswerTooLarge, CappedResponse
 from safelight.net.fetch import Fetched, FetchFailed, FetchRefused
 from safelight.net.pinned import PinnedNetwork
 from safelight.net.post import Posted
+from safelight.net.resolver import Resolver
 from safelight.net.tls import public_authorities
 
 RESOLVE_TIMEOUT_SECONDS = 1.0
 """Chosen: a resolver that knows the name answers in milliseconds."""
-
-_RESOLVERS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="resolve")
-"""Whoever owns a name decides how long its lookup takes, and a lookup cannot be broken off: it must not hold a thread
-that files are read and written on. They are started when they are needed. Chosen."""
 
 MAX_REPLY_BYTES = 64 << 10
 """Read of the answer to a POST. Chosen: more is not waited for, and its status says what matters."""
@@ -114,14 +108,6 @@ def _parse_allowance(part: str) -> Allowance:
         raise ValueError(f"`{part}`: {error}") from None
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """The addresses that this machine's resolver knows for the host."""
-    lookup = partial(getaddrinfo, host, port, type=SOCK_STREAM)
-    answers = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, lookup)
-    # In an IPv6 answer the last of four fields is the scope.
-    return [f"{at[0]}%{at[3]}" if len(at) == 4 and at[3] else str(at[0]) for *_, at in answers]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Destination:
     """Where a request goes. Every address was checked."""
@@ -143,13 +129,13 @@ class EgressGuard:
         self,
         allow: Iterable[Allowance] = (),
         *,
-        resolve: Resolve = resolve,
+        resolve: Resolve | None = None,
         network: httpcore2.AsyncNetworkBackend | None = None,
         tls: ssl.SSLContext | None = None,
         is_own: Callable[[IPAddress], bool] = is_own,
     ) -> None:
         self._allow = tuple(allow)
-        self._resolve = resolve
+        self._resolve = resolve or Resolver()
         self._network = network
         self._tls = tls
         self._is_own = is_own
