@@ -19,7 +19,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from safelight.db.embedded import EmbeddedServer
+from safelight.db.embedded import EmbeddedServer, running_dsn
 from safelight.db.placement import EmbeddedServerError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about the server of root")
@@ -187,6 +187,20 @@ async def test_a_recycled_pid_in_the_lock_file_of_a_dead_server_is_not_believed(
         assert stranger.poll() is None
     finally:
         stranger.communicate()
+
+
+@pytest.mark.parametrize("first", [b"\xff\xfe", b"pid", b"-1"], ids=["no text", "no number", "no server's"])
+async def test_a_damaged_lock_file_of_a_dead_server_says_nothing(server: EmbeddedServer, folder: Path, first: bytes):
+    server.start()
+    pid_file = folder / "home/pg/data/postmaster.pid"
+    owner = pid_file.stat()
+    _, *rest = pid_file.read_bytes().splitlines()
+    server.stop()
+    pid_file.write_bytes(b"\n".join([first, *rest]))
+    os.chown(pid_file, owner.st_uid, owner.st_gid)
+
+    assert running_dsn(folder / "home") is None
+    assert await _value(server.start(), "SELECT 1") == 1
 
 
 async def test_the_server_outlives_a_killed_starter_and_the_next_one_attaches(server: EmbeddedServer, folder: Path):

@@ -78,6 +78,19 @@ def test_data_of_another_version_is_known_by_its_own_mark(tmp_path: Path, major:
     assert remedy in complaint
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xff\xfe\n", b"eighteen\n"], ids=["empty", "no text", "no number"])
+def test_data_whose_mark_is_damaged_is_told_of_in_words(tmp_path: Path, mark: bytes) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "PG_VERSION").write_bytes(mark)
+
+    complaint = other_version(tmp_path)
+
+    assert complaint is not None
+    assert "PG_VERSION` names no version of PostgreSQL: the data is damaged" in complaint
+    with pytest.raises(EmbeddedServerError, match="Restore a backup"):
+        data_version(tmp_path)
+
+
 @pytest.mark.parametrize(("major", "bin_path"), SOURCES)
 async def test_older_data_is_refused_untouched_and_carried_over_when_asked(
     home: Path, major: int, bin_path: Path | None

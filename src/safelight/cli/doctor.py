@@ -140,7 +140,7 @@ def _other_version(complaint: str) -> Check:
         name="reachable",
         verdict=Verdict.PROBLEM,
         found=found,
-        meaning="No process can start. The data is whole, for a PostgreSQL of its own version.",
+        meaning="No process can start.",
         remedy=remedy,
     )
 

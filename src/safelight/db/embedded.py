@@ -280,16 +280,27 @@ class EmbeddedServer:
 
 
 def data_version(area: Path) -> int | None:
-    """The major version of the PostgreSQL that made the data; None where there is none yet. Raises OSError."""
+    """The major version of the PostgreSQL that made the data; None where there is none yet. Raises OSError, and
+    EmbeddedServerError where that cannot be told."""
+    mark = area / "data/PG_VERSION"
     try:
-        return int((area / "data/PG_VERSION").read_text().split(".")[0])
+        return int(mark.read_text().split(".")[0])
     except FileNotFoundError:
         return None
+    except ValueError:
+        raise EmbeddedServerError(
+            f"`{mark}` names no version of PostgreSQL: the data is damaged. Nothing was changed. "
+            "Restore a backup into a new home."
+        ) from None
 
 
 def other_version(area: Path) -> str | None:
     """Why the carried server cannot open what lies in this folder, and what to do; None when it can. Raises OSError."""
-    if (found := data_version(area)) is None:
+    try:
+        found = data_version(area)
+    except EmbeddedServerError as error:
+        return str(error)
+    if found is None:
         if kept := kept_data(area):
             return (
                 f"The upgrade of `{area}` broke off between two steps; `{kept[-1].name}` is whole; nothing is lost. "
@@ -305,7 +316,7 @@ def other_version(area: Path) -> str | None:
     )
     return (
         f"The data in `{area}` was made by PostgreSQL {found}, and this Safelight carries PostgreSQL {MAJOR}, which "
-        f"cannot open it. Nothing was changed. {remedy}"
+        f"cannot open it; one of its own version can. Nothing was changed. {remedy}"
     )
 
 
@@ -387,10 +398,10 @@ def _within(seconds: float, condition: Callable[[], bool]) -> bool:
 def _postmaster(area: Path) -> _Postmaster | None:
     # https://www.postgresql.org/docs/18/storage-file-layout.html: one fact a line, the last one padded.
     try:
-        lines = (area / "data/postmaster.pid").read_text().splitlines()
+        lines = os.fsdecode((area / "data/postmaster.pid").read_bytes()).splitlines()
     except FileNotFoundError:
         return None
-    if len(lines) < 8:
+    if len(lines) < 8 or not (lines[0].isascii() and lines[0].isdigit()):
         return None
     return _Postmaster(
         pid=int(lines[0]),
