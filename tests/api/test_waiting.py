@@ -111,6 +111,23 @@ async def test_a_submit_whose_wait_is_over_is_accepted_all_the_same(client: http
     assert response.headers["retry-after"] == "2"
 
 
+async def test_a_submit_whose_job_cannot_be_read_after_the_wait_is_accepted_all_the_same(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+):
+    """Told that the service is unavailable, a caller without a key would order the same once more."""
+    async with asyncio.timeout(25), pool.acquire() as other:
+        waiting = asyncio.create_task(client.post("/v1/jobs", json=job(), headers={"Prefer": "wait=2"}))
+        job_id = await until(pool, "SELECT id FROM jobs")
+        await somebody_waits(pool)
+        async with other.transaction():
+            await other.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            response = await waiting
+
+    assert (response.status_code, response.json()["id"], response.json()["status"]) == (202, job_id, "pending")
+    assert response.headers["retry-after"] == "2"
+    assert "preference-applied" not in response.headers
+
+
 async def test_a_replay_that_prefers_to_wait_is_told_the_end_of_its_job(client: httpx2.AsyncClient, pool: asyncpg.Pool):
     headers = {"Idempotency-Key": "mine", "Prefer": "wait=30"}
     first = await client.post("/v1/jobs", json=job(), headers={"Idempotency-Key": "mine"})

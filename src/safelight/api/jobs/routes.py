@@ -28,6 +28,7 @@ from safelight.api.jobs.table import job_table
 from safelight.api.jobs.view import JobReader
 from safelight.api.ordering.overrides import require_fitting_prompts
 from safelight.api.ordering.placing import placed
+from safelight.db.pool import TRANSIENT
 from safelight.db.statements import load
 from safelight.delivery.links import Links
 from safelight.domain.access import ACCOUNT
@@ -109,7 +110,11 @@ def job_routes(deps: ApiDependencies, watch: JobWatch, reader: JobReader, quotes
         if not _has_ended(job):
             if not await watch.wait(request, job.id, seq=job.seq, seconds=wait_seconds):
                 return _answer(job, 202, headers)
-            job = await reader.job(job.id, account=account)
+            try:
+                job = await reader.job(job.id, account=account)
+            except TRANSIENT as error:  # the job is kept, and whoever does not hear so may order it again
+                log.warning("a job that was waited for cannot be read", job_id=job.id, error=type(error).__name__)
+                return _answer(job, 202, headers)
         headers["Preference-Applied"] = f"wait={wait_seconds}"
         if not _has_ended(job):
             return _answer(job, 202, headers)
