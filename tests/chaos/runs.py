@@ -20,6 +20,7 @@ from safelight.chaos.evidence import (
     Image,
     Job,
     Message,
+    Payment,
     Reception,
     Rendition,
     Served,
@@ -150,6 +151,7 @@ def good_run() -> Evidence:
                 is_told=True,
             ),
         ],
+        payments=[Payment(at=at(0), account="default", currency="credits", amount=100)],
         bill=[
             call(1, "a", arrives=0.1),
             call(2, "b", arrives=0.1, outcome="cut"),

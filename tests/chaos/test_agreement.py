@@ -191,6 +191,104 @@ WRONG = {
     ),
     "another account paid": (UNBALANCED, "an entry of it is of another", {"holds": but(0, account="other")}),
     "it was paid in another currency": (UNBALANCED, "an entry of it is of another", {"holds": but(0, currency="usd")}),
+    "credits came from nowhere": (
+        UNBALANCED,
+        "50 credits came to default and nobody paid it",
+        {
+            "ledger": with_more(entry(8, "adjustment", "outside", "available", 50, (148, 0), None)),
+            "balances": but(0, available=148),
+        },
+    ),
+    "credits were taken, and nobody was paid": (
+        UNBALANCED,
+        "-50 credits came to default and nobody paid it",
+        {
+            "ledger": with_more(entry(8, "adjustment", "available", "outside", 50, (48, 0), None)),
+            "balances": but(0, available=48),
+        },
+    ),
+    "what was paid came twice": (
+        UNBALANCED,
+        "100 credits came to default and nobody paid it",
+        {
+            "ledger": with_more(entry(8, "top_up", "outside", "available", 100, (198, 0), None)),
+            "balances": but(0, available=198),
+        },
+    ),
+    "what was paid never came": (
+        UNBALANCED,
+        "100 credits were paid to default and are not in its book",
+        {"payments": lambda rows: [*rows, *rows]},
+    ),
+    "another account's hold paid, and its entries with it": (
+        UNBALANCED,
+        "hold 1 is of default, and job_1 is of other",
+        {"jobs": but(0, account="other")},
+    ),
+    "a hold is of another job than its image": (
+        UNBALANCED,
+        "hold 3 is of job_9, and its image is not",
+        {"holds": but(2, job_id="job_9")},
+    ),
+    "a hold is of a run that never was": (
+        UNBALANCED,
+        "hold 3 is of run 2, and job_1 c had 1",
+        {"holds": but(2, run=2)},
+    ),
+    "an image was held for twice in a run": (
+        UNBALANCED,
+        "image 1 has 2 holds in run 1",
+        {"holds": but(2, image_row_id=1)},
+    ),
+    "a picture of a call that the vendor had not had yet": (
+        UNBALANCED,
+        "did not make by then: job_1 b #2",
+        {"bill": but(3, started_at=at(22))},
+    ),
+    "a picture of a call that made none": (
+        UNBALANCED,
+        "did not make by then: job_1 b #2",
+        {"bill": but(3, outcome="500", pictures_sha256=())},
+    ),
+    "nobody noted which picture was brought": (
+        UNBALANCED,
+        "nobody noted which picture: job_1 a #1",
+        {"attempts": but(0, sha256=None)},
+    ),
+    "nobody noted which picture was made": (
+        UNBALANCED,
+        "nobody noted which picture: job_1 a #1",
+        {"bill": but(0, pictures_sha256=())},
+    ),
+    "a call was counted in a run of its own, where it is the first": (
+        REBOUGHT,
+        "counted in runs [1, 2] of 1",
+        {"images": but(1, max_rebuys=0), "attempts": but(2, run=2)},
+    ),
+    "an image is said to have had a run more than its job": (
+        REBOUGHT,
+        "job_1 b is in run 2, and its job in 1",
+        {"images": but(1, max_rebuys=0, run=2), "attempts": but(2, run=2)},
+    ),
+    "an attempt is not there any more": (REBOUGHT, "numbered [2]", {"attempts": without(1), "bill": without(1)}),
+    "an attempt of nobody's": (REBOUGHT, "attempt att_1_1 is of no image", {"attempts": but(0, image_row_id=9)}),
+    "a job is kept under another key than it was accepted with": (
+        LOST,
+        "was accepted under key k1 and is kept under k9",
+        {"jobs": but(0, idempotency_key="k9")},
+    ),
+    "a job is kept under no key": (
+        LOST,
+        "was accepted under key k1 and is kept under None",
+        {"jobs": but(0, idempotency_key=None)},
+    ),
+    "an image is there twice": (DUPLICATED, "job_1 a is there 2 times", {"images": lambda rows: [*rows, rows[0]]}),
+    "a message came that is in no book": (INVENTED, "our book does not have it", {"messages": without(0)}),
+    "a message came otherwise than it is in the book": (
+        INVENTED,
+        "our book has it as job.created of job_9",
+        {"messages": but(0, job_id="job_9")},
+    ),
     "one of a job's outputs was not made": (
         UNSERVED,
         "job_1 a is completed and has no rendition `thumb`",

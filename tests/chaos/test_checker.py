@@ -192,6 +192,8 @@ WRONG = {
         {"ledger": with_more(entry(8, "release", "held", "available", 1, (99, -1), 1))},
     ),
     "a hold was not resolved as it says": (UNBALANCED, "is `released`", {"holds": but(0, status="released")}),
+    "a hold is in no state that there is": (UNBALANCED, "hold 1 of job_1 is `lost`", {"holds": but(0, status="lost")}),
+    "a prompt was not noted": (LOST, "another prompt", {"submissions": but(1, prompts_sha256=(sha256("a"),))}),
     "a hold of another amount": (UNBALANCED, "an entry of it is not", {"holds": but(0, amount=2)}),
     "entries of no hold": (UNBALANCED, "which does not exist", {"holds": without(2)}),
     "charged without a picture": (UNBALANCED, "has no picture", {"images": but(1, status="failed")}),
@@ -351,6 +353,39 @@ def test_a_line_of_something_else_is_no_evidence(tmp_path: Path) -> None:
 
     with pytest.raises(NoEvidence, match="line 1 is no Job"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [("bill", "cost_microusd", None), ("attempts", "sent_at", None), ("jobs", "seq", "6"), ("images", "run", 1.5)],
+)
+def test_a_line_that_says_nothing_where_something_has_to_be_is_no_evidence(
+    tmp_path: Path, name: str, field: str, value: object
+) -> None:
+    write(tmp_path, good_run())
+    path = tmp_path / f"{name}.jsonl"
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), field: value}), *rest, ""]))
+
+    assert main([str(tmp_path)]) == 2
+
+
+def test_a_line_that_is_no_object_is_no_evidence(tmp_path: Path) -> None:
+    write(tmp_path, good_run())
+    (tmp_path / "bill.jsonl").write_text("[1]\n")
+
+    assert main([str(tmp_path)]) == 2
+
+
+def test_money_from_outside_is_not_judged_without_a_list_of_payments() -> None:
+    verdict = judge(doctored(payments=lambda _: None))
+    nobody_paid = judge(
+        doctored(payments=lambda _: None, ledger=lambda _: [], holds=lambda _: [], balances=lambda _: [])
+    )
+
+    assert verdict.is_kept
+    assert verdict.line(UNBALANCED).missing == ["payments"]
+    assert nobody_paid.line(UNBALANCED).missing == []
 
 
 def test_a_table_has_a_row_for_each_question() -> None:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 
 from safelight.chaos.evidence import Entry, Evidence
 
+_OUTSIDE = "outside"
 _WAYS = {
     "top_up": {("outside", "available")},
     "adjustment": {("outside", "available"), ("available", "outside")},
@@ -17,7 +18,14 @@ _WAYS = {
 
 
 def unbalanced(evidence: Evidence) -> list[str]:
-    return [*_transfers(evidence), *_balances(evidence), *_holds(evidence), *_outcomes(evidence)]
+    return [
+        *_transfers(evidence),
+        *_payments(evidence),
+        *_balances(evidence),
+        *_holds(evidence),
+        *_owners(evidence),
+        *_outcomes(evidence),
+    ]
 
 
 def open_holds(evidence: Evidence) -> list[str]:
@@ -30,6 +38,31 @@ def open_holds(evidence: Evidence) -> list[str]:
         if hold.status == "held" and not (image and status == "uncertain" and hold.run == image.run):
             found.append(f"hold {hold.id} of {hold.job_id}, run {hold.run}, is open, and its image is `{status}`")
     return found
+
+
+def is_paid_into(evidence: Evidence) -> bool:
+    """Whether the ledger says that money came from outside, or left for it."""
+    return any(_OUTSIDE in (entry.debit, entry.credit) for entry in evidence.ledger or ())
+
+
+def _payments(evidence: Evidence) -> list[str]:
+    """Money that came from outside, or left for it, and that nobody paid or was paid; and payments that never came."""
+    if evidence.payments is None or evidence.ledger is None:
+        return []
+    entered = Counter(
+        (entry.account, entry.currency, entry.amount if entry.debit == _OUTSIDE else -entry.amount)
+        for entry in evidence.ledger
+        if _OUTSIDE in (entry.debit, entry.credit)
+    )
+    paid = Counter((each.account, each.currency, each.amount) for each in evidence.payments)
+    found = [
+        f"{amount} {currency} came to {account} and nobody paid it"
+        for account, currency, amount in sorted((entered - paid).elements())
+    ]
+    return found + [
+        f"{amount} {currency} were paid to {account} and are not in its book"
+        for account, currency, amount in sorted((paid - entered).elements())
+    ]
 
 
 def _transfers(evidence: Evidence) -> list[str]:
@@ -78,7 +111,7 @@ def _holds(evidence: Evidence) -> list[str]:
     found = []
     for hold in evidence.holds:
         kinds = Counter(entry.kind for entry in entries[hold.id])
-        ends = {"held": (0, 0), "captured": (1, 0), "released": (0, 1)}[hold.status]
+        ends = {"held": (0, 0), "captured": (1, 0), "released": (0, 1)}.get(hold.status)
         if kinds["hold"] != 1 or (kinds["capture"], kinds["release"]) != ends:
             found.append(f"hold {hold.id} of {hold.job_id} is `{hold.status}`, and its entries are {dict(kinds)}")
         if any((entry.account, entry.currency) != (hold.account, hold.currency) for entry in entries[hold.id]):
@@ -87,6 +120,23 @@ def _holds(evidence: Evidence) -> list[str]:
             found.append(f"hold {hold.id} of {hold.job_id} is of {hold.amount}, and an entry of it is not")
     known = {hold.id for hold in evidence.holds}
     return found + [f"entries name hold {each}, which does not exist" for each in sorted(entries.keys() - known)]
+
+
+def _owners(evidence: Evidence) -> list[str]:
+    """Holds of another account or job than their image is of, of a run that it did not have, or a second one for it."""
+    images = {image.row_id: image for image in evidence.images}
+    accounts = {job.id: job.account for job in evidence.jobs}
+    found = []
+    for hold in evidence.holds or ():
+        image = images.get(hold.image_row_id)
+        if image is None or image.job_id != hold.job_id:
+            found.append(f"hold {hold.id} is of {hold.job_id}, and its image is not")
+        elif not 1 <= hold.run <= image.run:
+            found.append(f"hold {hold.id} is of run {hold.run}, and {image.job_id} {image.id} had {image.run}")
+        if accounts.get(hold.job_id, hold.account) != hold.account:
+            found.append(f"hold {hold.id} is of {hold.account}, and {hold.job_id} is of {accounts[hold.job_id]}")
+    taken = Counter((hold.image_row_id, hold.run) for hold in evidence.holds or ())
+    return found + [f"image {row} has {times} holds in run {run}" for (row, run), times in taken.items() if times > 1]
 
 
 def _outcomes(evidence: Evidence) -> list[str]:

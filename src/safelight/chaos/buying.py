@@ -71,6 +71,27 @@ def against_the_rule(books: TwoBooks) -> list[str]:
     ]
 
 
+def miscounted(books: TwoBooks, evidence: Evidence) -> list[str]:
+    """Attempts that are not numbered one after the other, or counted in a run that their image did not have by then:
+    what the rule allows it allows in a run."""
+    runs = {job.id: job.run for job in evidence.jobs}
+    found = [
+        f"{image.job_id} {image.id} is in run {image.run}, and its job in {runs[image.job_id]}"
+        for image in evidence.images
+        if image.run > runs.get(image.job_id, image.run)
+    ]
+    for tried in books.by_image():
+        numbers, counted = ([getattr(pair.attempt, name) for pair in tried] for name in ("number", "run"))
+        if numbers != list(range(1, len(tried) + 1)):
+            found.append(f"numbered {numbers}: {'; '.join(map(str, tried))}")
+        if counted != sorted(counted) or not 1 <= counted[0] <= counted[-1] <= tried[0].image.run:
+            found.append(f"counted in runs {counted} of {tried[0].image.run}: {'; '.join(map(str, tried))}")
+    images = {image.row_id for image in evidence.images}
+    return found + [
+        f"attempt {each.id} is of no image" for each in evidence.attempts if each.image_row_id not in images
+    ]
+
+
 def too_often(books: TwoBooks) -> list[str]:
     """Images with more calls in a run than the re-send rule allows for what became of them."""
     found = []
@@ -100,6 +121,8 @@ def unbalanced(books: TwoBooks) -> list[str]:
     found = [f"booked otherwise than billed: {pair}" for pair in books.disagreements()]
     found += [f"answered, and never seen by the vendor: {pair}" for pair in books.unseen()]
     found += [f"another picture than the vendor made: {pair}" for pair in books.swapped()]
+    found += [f"nobody noted which picture: {pair}" for pair in books.unnoted()]
+    found += [f"a picture that the vendor did not make by then: {pair}" for pair in books.unmade()]
     found += [f"billed more than stated as {pair.most_microusd} at most: {pair}" for pair in books.beyond_bounds()]
     return found
 

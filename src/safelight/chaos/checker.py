@@ -58,9 +58,10 @@ def _invented(evidence: Evidence, figures: dict[str, int]) -> Line:
             *orders.invented(evidence),
             *buying.never_bought(evidence),
             *deliveries.not_verified(evidence),
+            *deliveries.unwritten(evidence),
         ],
         told=f"of {figures['jobs']} jobs, {figures.get('images completed', 0)} completed images",
-        missing=_missing(evidence, "submissions", "receptions"),
+        missing=_missing(evidence, "submissions", "receptions", "messages"),
     )
 
 
@@ -87,6 +88,7 @@ def _rebought(evidence: Evidence, books: TwoBooks) -> Line:
         *buying.after_a_picture(books, evidence),
         *buying.overtaking(books),
         *buying.against_the_rule(books),
+        *buying.miscounted(books, evidence),
     ]
     if "bill" not in missing:
         findings += [*buying.beside(books), *buying.too_often(books), *buying.without_an_attempt(books)]
@@ -103,6 +105,8 @@ def _rebought(evidence: Evidence, books: TwoBooks) -> Line:
 
 def _unbalanced(evidence: Evidence, books: TwoBooks) -> Line:
     missing = _missing(evidence, "bill", "ledger", "holds", "balances")
+    if accounts.is_paid_into(evidence):
+        missing += _missing(evidence, "payments")
     bought = [] if "bill" in missing else buying.unbalanced(books)
     most = books.uncertain_microusd
     billed = sum(call.cost_microusd for call in evidence.bill or ())

@@ -105,6 +105,24 @@ def never_received(evidence: Evidence) -> list[str]:
     ]
 
 
+def unwritten(evidence: Evidence) -> list[str]:
+    """Messages that came and are in no book of ours, or there about something else."""
+    if evidence.messages is None:
+        return []
+    written = {each.message_id: (each.job_id, each.seq, each.type) for each in evidence.messages}
+    came = {each.message_id: (each.job_id, each.seq, each.type) for each in _verified(evidence)}
+    return [
+        f"{message} ({about[2]} of {about[0]}) came, and our book "
+        + (
+            "does not have it"
+            if message not in written
+            else f"has it as {written[message][2]} of {written[message][0]}"
+        )
+        for message, about in came.items()
+        if written.get(message) != about
+    ]
+
+
 def not_verified(evidence: Evidence) -> list[str]:
     """Messages that came without the signature of whoever knows the secret."""
     return [

@@ -41,6 +41,16 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """What the client has paid into an account, or below 0 taken back, as the API has confirmed it."""
+
+    at: datetime
+    account: str
+    currency: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A line of the vendor's bill. `prompt_sha256` None: it never heard what was asked. `pictures_sha256`: of the files
     that it made; empty where it made or noted none."""
@@ -258,6 +268,7 @@ class Evidence:
     attempts: Sequence[Attempt]
     events: Sequence[Event]
     submissions: Sequence[Submission] | None = None
+    payments: Sequence[Payment] | None = None
     bill: Sequence[Call] | None = None
     objects: Sequence[StoredObject] | None = None
     served: Sequence[Served] | None = None
@@ -277,6 +288,7 @@ FILES: Mapping[str, type[Any]] = {
     "attempts": Attempt,
     "events": Event,
     "submissions": Submission,
+    "payments": Payment,
     "bill": Call,
     "objects": StoredObject,
     "served": Served,
@@ -341,21 +353,27 @@ def write(folder: Path, evidence: Evidence) -> None:
             write_lines(folder / f"{name}.jsonl", rows)
 
 
-def _value(kind: type[T], found: Mapping[str, Any]) -> T:
+def _value(kind: type[T], found: Any) -> T:
+    if not isinstance(found, Mapping):
+        raise TypeError("no object")
     # What a later version writes besides is left alone.
     hints = _hints(kind)
     return kind(**{name: _converted(hints[name], value) for name, value in found.items() if name in hints})
 
 
 def _converted(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
     if get_origin(hint) in (Union, types.UnionType):
+        if value is None:
+            return None
         [hint] = [each for each in get_args(hint) if each is not type(None)]
     if hint is datetime:
         moment = datetime.fromisoformat(value)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return tuple(value) if get_origin(hint) is tuple else value
+    if get_origin(hint) is tuple:
+        return tuple(value)
+    if not isinstance(value, hint):
+        raise TypeError(f"{value!r} is no {hint.__name__}")
+    return value
 
 
 @cache

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from safelight.chaos.evidence import Evidence, Image, Submission
 
 
 def lost(evidence: Evidence) -> list[str]:
-    """Jobs that were answered with a 2xx and do not exist, or that lack an image, or have one of another prompt."""
+    """Jobs that were answered with a 2xx and do not exist, or under another key, or that lack an image, or have one of
+    another prompt."""
     images = _images_by_job(evidence)
-    jobs = {job.id for job in evidence.jobs}
+    jobs = {job.id: job for job in evidence.jobs}
     found = []
     for job_id, submission in _accepted(evidence).items():
         if job_id not in jobs:
             found.append(f"{job_id} (key {submission.key}) was answered with {submission.status} and does not exist")
             continue
+        if submission.key != (key := jobs[job_id].idempotency_key):
+            found.append(f"{job_id} was accepted under key {submission.key} and is kept under {key}")
         there = images.get(job_id, {})
-        for position, image_id in enumerate(submission.images):
+        prompts = dict(zip(submission.images, submission.prompts_sha256, strict=False))
+        for image_id in submission.images:
             if image_id not in there:
                 found.append(f"{job_id} was accepted with image {image_id} and does not have it")
-            elif (
-                submission.prompts_sha256 and submission.prompts_sha256[position] not in there[image_id].prompts_sha256
-            ):
+            elif prompts and prompts.get(image_id) not in there[image_id].prompts_sha256:
                 found.append(f"{job_id} {image_id} has another prompt than was accepted")
     return found
 
@@ -55,7 +57,7 @@ def invented(evidence: Evidence) -> list[str]:
 
 
 def duplicated(evidence: Evidence) -> list[str]:
-    """Keys that more than one job was made or named for."""
+    """Keys that more than one job was made or named for; jobs and images that are there twice."""
     by_key: dict[tuple[str, str], set[str]] = defaultdict(set)
     for job in evidence.jobs:
         if job.idempotency_key is not None:
@@ -69,6 +71,8 @@ def duplicated(evidence: Evidence) -> list[str]:
     for each in evidence.submissions or ():
         if each.is_accepted and each.key is not None and each.job_id is not None:
             named[each.key].add(each.job_id)
+    twice = Counter([job.id for job in evidence.jobs] + [f"{each.job_id} {each.id}" for each in evidence.images])
+    found += [f"{what} is there {times} times" for what, times in twice.items() if times > 1]
     return found + [
         f"key {key} was answered with {len(ids)} jobs: {_some(ids)}" for key, ids in named.items() if len(ids) > 1
     ]

@@ -17,7 +17,7 @@ import httpx2
 from safelight.chaos.checker import judge
 from safelight.chaos.client import Client
 from safelight.chaos.collect import collect_books, collect_store
-from safelight.chaos.evidence import Served, read, write_lines
+from safelight.chaos.evidence import Payment, Served, read, write_lines
 from safelight.chaos.installation import Installation, NotReady, installed
 from safelight.chaos.monkey import Monkey
 from safelight.chaos.outcome import Outcome, outcome_of
@@ -53,7 +53,7 @@ async def soak(plan: Plan, *, home: Path, say: Say) -> Outcome:
         installed(home, plan) as installation,
         _watching(installation) as watch,
     ):
-        await _set_up(installation, receiver)
+        await _set_up(installation, receiver, evidence)
         monkey = Monkey(plan=plan, installation=installation, watch=watch)
         client = Client(
             plan=plan,
@@ -184,8 +184,8 @@ async def _collect(installation: Installation, watch: Watch, evidence: Path) -> 
     await asyncio.to_thread(shutil.copyfile, installation.bill, evidence / "bill.jsonl")
 
 
-async def _set_up(installation: Installation, receiver: Receiver) -> None:
-    """An account that pays in advance, and a receiver that hears of everything."""
+async def _set_up(installation: Installation, receiver: Receiver, evidence: Path) -> None:
+    """An account that pays in advance, which is written down, and a receiver that hears of everything."""
     events = [each.value for each in EventType]
     async with httpx2.AsyncClient(base_url=installation.urls[0], timeout=30, trust_env=False) as http:
 
@@ -197,6 +197,8 @@ async def _set_up(installation: Installation, receiver: Receiver) -> None:
 
         await told("PATCH", "/v1/accounts/default", {"billing": "credits"})
         await told("POST", "/v1/accounts/default/credits", {"credits": _CREDITS})
+        paid = Payment(at=datetime.now(UTC), account="default", currency="credits", amount=_CREDITS)
+        write_lines(evidence / "payments.jsonl", [paid])
         wish = {"url": receiver.url, "events": events, "retry_seconds": _RETRY_SECONDS}
         receiver.secrets.append((await told("POST", "/v1/webhooks", wish))["secret"])
 

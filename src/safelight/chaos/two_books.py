@@ -109,6 +109,31 @@ class TwoBooks:
             and pair.attempt.sha256 not in pair.call.pictures_sha256
         ]
 
+    def unnoted(self) -> list[Pair]:
+        """Attempts that brought their image's picture, and we or the vendor did not note which, as for others."""
+        pictured = [pair for pair in self.pairs if pair.attempt.status == "settled" and pair.call is not None]
+        ours = any(pair.attempt.sha256 is not None for pair in pictured)
+        theirs = any(pair.call is not None and pair.call.pictures_sha256 for pair in pictured)
+        return [
+            pair
+            for pair in pictured
+            if (ours and pair.attempt.sha256 is None)
+            or (theirs and pair.call is not None and pair.call.outcome == "ok" and not pair.call.pictures_sha256)
+        ]
+
+    def unmade(self) -> list[Pair]:
+        """Attempts that brought their image's picture by a call that made none, or that the vendor did not have yet."""
+        return [
+            pair
+            for pair in self.pairs
+            if pair.attempt.status == "settled"
+            and pair.call is not None
+            and (
+                (pair.call.outcome != "ok" and not pair.call.pictures_sha256)
+                or (pair.attempt.ended_at is not None and pair.call.started_at > pair.attempt.ended_at)
+            )
+        ]
+
     def unseen(self) -> list[Pair]:
         """Attempts that we say were answered, and that the vendor has never seen."""
         return [pair for pair in self.known if pair.call is None and pair.attempt.error_code not in NOT_SENT]
