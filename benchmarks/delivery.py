@@ -72,7 +72,7 @@ async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
 
 
 def _settings(vendor: PacedVendor, scale: Scale) -> dict[str, Any]:
-    """One worker that has every call of the followed jobs open at once."""
+    """One worker with as many calls open at once as several seconds of the pace."""
     fields = {"kind": "gemini", "model": _MODEL, "base_url": vendor.url, "api_key": "bench", "max_concurrency": 250}
     return {
         "slots": 250,
