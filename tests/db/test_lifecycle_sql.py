@@ -35,6 +35,8 @@ _MOVES = {
 }
 _COMMENT = re.compile(r"--.*$", re.MULTILINE)
 _LITERAL = re.compile(r"'([a-z_]+)'")
+_FROM = re.compile(r"\(|\)|(?<![\w.])(?:[ij]\.)?status\s*(?:=\s*'\w+'|IN\s*\([^)]*\))")
+"""A condition on the state of the row that is updated, or a parenthesis around one of something else."""
 
 
 def statements() -> Iterator[tuple[str, str]]:
@@ -55,6 +57,20 @@ def status_set_in(code: str, table: Table) -> str | None:
         if assigned := re.search(r"(?<![\w.])status\s*=\s*('\w+'|\$\d+)", clauses[1]):
             return assigned[1]
     return None
+
+
+def sources_in(code: str, table: Table) -> set[str]:
+    """The states that its UPDATEs of the table start from, as far as they name them."""
+    found: set[str] = set()
+    for update in re.finditer(rf"\bUPDATE\s+{table}\b.*?\bWHERE\b", code, re.DOTALL):
+        depth = 0
+        for part in _FROM.finditer(code, update.end()):
+            depth += (part[0] == "(") - (part[0] == ")")
+            if depth < 0:
+                break
+            if depth == 0:
+                found |= set(_LITERAL.findall(part[0]))
+    return found
 
 
 def outermost(code: str) -> str:
@@ -115,6 +131,20 @@ def test_declared_moves_are_in_the_lifecycle_and_in_the_statement(table: Table, 
     assert {source for source, _ in pairs} - set(_LITERAL.findall(code)) == set()
     if literal := _LITERAL.fullmatch(status_set_in(code, table) or ""):
         assert {target for _, target in pairs} == {literal[1]}
+
+
+@pytest.mark.parametrize(("table", "name"), EVERY_MOVING)
+def test_a_statement_starts_from_no_other_states_than_it_declares(table: Table, name: str):
+    statement = MOVING[table][name]
+    assert sources_in(code_of(statement), table) - {source for source, _ in moves_of(statement, table)} == set()
+
+
+def test_the_search_finds_the_states_that_a_statement_starts_from():
+    ended = code_of(MOVING["jobs"]["jobs.sql: end_job"])
+    assert sources_in(ended, "jobs") == {"pending", "generating", "canceling"}
+    assert sources_in(ended.replace("'canceling'", "'canceling', 'completed'"), "jobs") >= {"completed"}
+    of_others = "UPDATE images AS i SET status = 'queued' FROM a WHERE a.status = 'x' AND i.status = 'failed'"
+    assert sources_in(of_others, "images") == {"failed"}
 
 
 @pytest.mark.parametrize("name", sorted(MOVING["images"].keys() - {"claim.sql: claim"}))
