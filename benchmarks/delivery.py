@@ -26,6 +26,14 @@ _MODEL = "gemini-3.1-flash-lite-image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """`seconds` of each picture; `per_second` is how many the vendor could let go of, which waits for calls to come."""
+
+    per_second: float
+    seconds: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Polls:
     """`seconds` are from the moment at which each was due, so that one that waits its turn counts as slow."""
 
@@ -40,13 +48,20 @@ async def measure(scale: Scale, folder: Path | None) -> list[Figure]:
         await installation.post("/v1/queue/pause")  # from here on jobs stay as they are
         polls = [await _poll(installation, seconds=scale.poll_seconds) for _ in range(scale.runs)]
         held = await _hold(installation, clients=scale.held_clients)
-    p50s, p99s = (tuple(1000 * percentile(run, percent) for run in heard) for percent in (50, 99))
+    p50s, p99s = (tuple(1000 * percentile(run.seconds, percent) for run in heard) for percent in (50, 99))
     polled = tuple(1000 * percentile(run.seconds, 99) for run in polls)
     clients = f"{scale.held_clients:,}".replace(",", " ")
     what = f"vendor's answer → completed picture's event at its client, 50 images/s, {scale.streams} streams"
     return [
         Figure(name="event_p50", what=f"{what}, p50", unit="ms", runs=p50s, goal=at_most(15)),
         Figure(name="event_p99", what="· p99", unit="ms", runs=p99s, goal=at_most(100)),
+        Figure(
+            name="event_pace",
+            what="· pictures that its vendor let go of",
+            unit="/s",
+            runs=tuple(run.per_second for run in heard),
+            goal=at_least(0.99 * _PER_SECOND),
+        ),
         *(
             [
                 Figure(
@@ -81,7 +96,7 @@ def _settings(vendor: PacedVendor, scale: Scale) -> dict[str, Any]:
     }
 
 
-async def _follow(installation: Installation, vendor: PacedVendor, *, jobs: int) -> list[float]:
+async def _follow(installation: Installation, vendor: PacedVendor, *, jobs: int) -> Heard:
     """Seconds from each picture's leaving the vendor until the stream of its job has brought `image.completed`."""
     vendor.left.clear()
     heard: dict[str, float] = {}
@@ -95,7 +110,10 @@ async def _follow(installation: Installation, vendor: PacedVendor, *, jobs: int)
         await asyncio.gather(*following)
     if heard.keys() != vendor.left.keys():
         raise RuntimeError(f"{len(heard)} of {len(vendor.left)} pictures were heard of; see {installation.log}")
-    return [heard[mark] - left for mark, left in vendor.left.items()]
+    return Heard(
+        per_second=(len(vendor.left) - 1) / (max(vendor.left.values()) - min(vendor.left.values())),
+        seconds=[heard[mark] - left for mark, left in vendor.left.items()],
+    )
 
 
 async def _submit(installation: Installation, number: int, images: int) -> str:

@@ -115,8 +115,11 @@ async def _first_calls(bench: Bench, count: int) -> list[float]:
     for _ in range(count):
         began = datetime.now(UTC)
         job = await bench.installation.post("/v1/jobs", _job(images=1, provider="instant"))
-        await bench.installation.ended(job["id"])
-        taken.append((bench.instant.vendor.calls[-1].at - began).total_seconds())
+        ended = await bench.installation.ended(job["id"])
+        calls = [call.at for call in bench.instant.vendor.calls if call.at > began]
+        if ended["status"] != "completed" or len(calls) != 1:
+            raise RuntimeError(f"{len(calls)} calls, and the job ended as {ended['status']}: {bench.installation.log}")
+        taken.append((calls[0] - began).total_seconds())
         await asyncio.sleep(_IDLE_SECONDS)  # the worker clears up after an image; the next one is to find it idle
     return taken
 

@@ -28,6 +28,7 @@ GOALS = {
     "admission_ratio_500_of_20",
     "event_p50",
     "event_p99",
+    "event_pace",
     "stream_memory",
     "polls",
     "poll_p99",
