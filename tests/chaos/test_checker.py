@@ -202,6 +202,8 @@ WRONG = {
     "an image goes on": (STUCK, "is `uploading`", {"images": but(0, status="uploading")}),
     "a claim is left": (STUCK, "and claimed", {"images": but(0, is_claimed=True)}),
     "a call is open": (STUCK, "#1 is `sent`", {"attempts": but(1, status="sent")}),
+    "a call is in no state that there is": (STUCK, "#1 is `lost`", {"attempts": but(1, status="lost")}),
+    "a message is in no state that there is": (STUCK, "still on its way", {"messages": but(0, status="lost")}),
     "a queue row is left": (STUCK, "queue row 7", {"queue": with_more(QueueRow(id=7, status="picked"))}),
     "a job ended otherwise than its images": (STUCK, "and its images are", {"jobs": but(0, status="completed")}),
     "a hold is open": (STUCK, "is open", {"holds": but(2, status="held")}),

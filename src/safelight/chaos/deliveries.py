@@ -136,7 +136,7 @@ def undelivered(evidence: Evidence) -> list[str]:
     return [
         f"{each.message_id} ({each.type} of {each.job_id}) is still on its way after {each.attempt_count} attempts"
         for each in evidence.messages or ()
-        if each.status == "pending"
+        if each.status not in ("delivered", "dead")
     ]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from safelight.chaos.evidence import Evidence
+from safelight.domain.attempts import AttemptStatus
 from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, TERMINAL_JOB_STATUSES, ended_job_status
 
 _TERMINAL_IMAGES = frozenset(status.value for status in TERMINAL_IMAGE_STATUSES)
 _TERMINAL_JOBS = frozenset(status.value for status in TERMINAL_JOB_STATUSES)
+
+_ENDED_ATTEMPTS = frozenset(each.value for each in AttemptStatus) - {AttemptStatus.SENT, AttemptStatus.SUBMITTED}
 
 
 def stuck(evidence: Evidence) -> list[str]:
@@ -21,7 +24,7 @@ def stuck(evidence: Evidence) -> list[str]:
         elif image.is_claimed:
             found.append(f"{image.job_id} {image.id} is `{image.status}` and claimed")
     for attempt in evidence.attempts:
-        if attempt.status in ("sent", "submitted"):
+        if attempt.status not in _ENDED_ATTEMPTS:
             image = images.get(attempt.image_row_id)
             of = f"{image.job_id} {image.id}" if image else f"image {attempt.image_row_id}"
             found.append(f"{of} #{attempt.number} is `{attempt.status}`")
