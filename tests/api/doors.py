@@ -9,7 +9,7 @@ import asyncpg
 import httpx2
 
 from safelight.domain.access import KeyScope
-from safelight.engine.tenants.keys import create_key
+from safelight.engine.accounts.keys import create_key
 
 
 async def key_for(

@@ -14,7 +14,7 @@ import pytest
 from safelight.api.dependencies import ApiDependencies
 from safelight.domain.access import KeyScope
 from safelight.domain.credits import Billing, CreditPrices
-from safelight.engine.tenants.keys import create_key
+from safelight.engine.accounts.keys import create_key
 from tests.api.conftest import serving
 from tests.api.problems import refusal
 from tests.engine.books import WAITS_FOR_A_LOCK, assert_books_balance

@@ -20,8 +20,8 @@ from safelight.api.resources.recipes import recipe_routes
 from safelight.domain.access import KeyScope
 from safelight.domain.ids import new_key_id
 from safelight.domain.keys import id_in, new_key
-from safelight.engine.tenants.keyring import GOOD_SECONDS, Keyring
-from safelight.engine.tenants.keys import revoke_key
+from safelight.engine.accounts.keyring import GOOD_SECONDS, Keyring
+from safelight.engine.accounts.keys import revoke_key
 from tests.api.conftest import Serve, job
 from tests.api.doors import admin_key, as_caller, bearer, key_for
 from tests.api.problems import refusal

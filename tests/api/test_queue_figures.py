@@ -13,7 +13,7 @@ import pytest
 
 from safelight.api.schemas import Job, Queue
 from safelight.db.statements import load
-from safelight.engine.ahead.outlook import MAX_ACCOUNTS, MAX_AHEAD, MAX_OF_OTHERS
+from safelight.engine.estimates.outlook import MAX_ACCOUNTS, MAX_AHEAD, MAX_OF_OTHERS
 from tests.api.conftest import Serve, image, submitted
 from tests.engine.test_claim import register
 from tests.engine.test_long_backlog import fill, nodes, read

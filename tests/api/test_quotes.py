@@ -12,9 +12,9 @@ import pytest
 
 from safelight.api.app import ApiDependencies
 from safelight.domain.credits import Billing, CreditPrices
+from safelight.engine.accounts.accounts import change, set_daily_budget
 from safelight.engine.orders.depth import QueueDepth
 from safelight.engine.pause import pause
-from safelight.engine.tenants.accounts import change, set_daily_budget
 from tests.api import wire
 from tests.api.bad_requests import bad_requests
 from tests.api.conftest import Serve, catalog, image, job, serving, submitted

@@ -16,8 +16,8 @@ from safelight.db.statements import load
 from safelight.domain.order import request_fingerprint
 from safelight.domain.recipe import parse_recipe
 from safelight.domain.style import Style, built_in_styles
+from safelight.engine.accounts.styles import MAX_STYLES
 from safelight.engine.orders.catalog import Catalog, ConfiguredProvider
-from safelight.engine.tenants.styles import MAX_STYLES
 from safelight.providers.provider import Capabilities
 from tests.api.conftest import PickyProvider, Serve, image, job, serving, submitted
 from tests.api.problems import pointers, refusal

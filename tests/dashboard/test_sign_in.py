@@ -17,7 +17,7 @@ from safelight.api.edge.openapi import Application
 from safelight.api.edge.session import SESSION_COOKIE, SESSION_SECONDS, Sessions
 from safelight.delivery.webhooks.vault import Vault, new_key
 from safelight.domain.access import KeyScope
-from safelight.engine.tenants.keys import revoke_key
+from safelight.engine.accounts.keys import revoke_key
 from safelight.settings import Settings
 from safelight.wiring.api import api_of
 from tests.api.conftest import listening

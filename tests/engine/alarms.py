@@ -9,10 +9,10 @@ import asyncpg
 
 from safelight.alert_settings import AlertSettings
 from safelight.domain.alerts import Policy
-from safelight.engine.figures.alert_figures import Looks
-from safelight.engine.figures.alerts import Alert, AlertWatch, alerts_shown
 from safelight.engine.orders.submit import submit
 from safelight.engine.upkeep.stuck import Bounds
+from safelight.engine.watch.alert_figures import Looks
+from safelight.engine.watch.alerts import Alert, AlertWatch, alerts_shown
 from tests.engine.by_hand import pass_time
 from tests.engine.test_claim import register
 from tests.orders import image, order

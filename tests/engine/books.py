@@ -10,9 +10,9 @@ import asyncpg
 from safelight.domain.credits import Billing
 from safelight.domain.ids import WorkerId
 from safelight.domain.order import ImageOrder, JobOrder
-from safelight.engine.tenants.accounts import change, ensure, set_daily_budget
-from safelight.engine.tenants.audit import disagreements
-from safelight.engine.tenants.ledger import EntryKind, add_credit
+from safelight.engine.accounts.accounts import change, ensure, set_daily_budget
+from safelight.engine.accounts.audit import disagreements
+from safelight.engine.accounts.ledger import EntryKind, add_credit
 from tests.engine.test_claim import register
 from tests.orders import order
 

@@ -11,10 +11,10 @@ import pytest
 
 from safelight.db.pool import close_pool, open_pool
 from safelight.domain.alerts import Rule
-from safelight.engine.figures.alert_figures import Looks
 from safelight.engine.pause import pause, resume
 from safelight.engine.timing import Timing
 from safelight.engine.upkeep.stuck import StuckWatch
+from safelight.engine.watch.alert_figures import Looks
 from tests.engine.alarms import BOUNDS, CANARY, Tower, beat, call, end_images, job_of
 from tests.engine.by_hand import pass_time
 from tests.engine.test_long_backlog import fill, nodes, read

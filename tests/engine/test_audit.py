@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncpg
 
 from safelight.domain.checkup import Verdict
+from safelight.engine.accounts.audit import books_check
 from safelight.engine.orders.submit import submit
-from safelight.engine.tenants.audit import books_check
 from tests.engine.books import billed_order, open_account
 from tests.orders import image
 

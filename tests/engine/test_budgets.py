@@ -15,13 +15,13 @@ from safelight.domain.errors import Billed, BudgetExceeded, ErrorKind, InvalidRe
 from safelight.domain.ids import AttemptId, JobId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.money import FREE, Cost, CostBasis
+from safelight.engine.accounts.accounts import account_of, set_daily_budget
 from safelight.engine.image import provider_book, settle
 from safelight.engine.image.journal import locked_job
 from safelight.engine.image.lease import Lease, claim
 from safelight.engine.image.outcome import AttemptEnd, End, Ended, ImageError, Opened, TryAgain, Verdict
 from safelight.engine.orders.control import CancelMode, cancel, retry
 from safelight.engine.orders.submit import submit
-from safelight.engine.tenants.accounts import account_of, set_daily_budget
 from tests.engine import alone
 from tests.engine.books import (
     PAYER,

@@ -14,10 +14,10 @@ from safelight.db.pool import connect
 from safelight.domain.checkup import Check, Verdict
 from safelight.domain.ids import new_attempt_id
 from safelight.domain.money import CostBasis
-from safelight.engine.figures.doctor import MEANINGS, examine, unhealed
 from safelight.engine.orders.submit import submit
 from safelight.engine.queue.sweep import Findings, sweep
 from safelight.engine.timing import Timing
+from safelight.engine.watch.doctor import MEANINGS, examine, unhealed
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.staging import Receipt, Staging
 from tests.orders import image, order

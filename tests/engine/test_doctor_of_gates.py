@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 
 from safelight.domain.checkup import Check, Verdict
-from safelight.engine.figures.doctor import examine
 from safelight.engine.orders.submit import submit
 from safelight.engine.timing import Timing
+from safelight.engine.watch.doctor import examine
 from tests.orders import image, order
 
 TIMING = Timing()

@@ -17,11 +17,8 @@ from safelight.domain.errors import InvalidRequest
 from safelight.domain.ids import JobId
 from safelight.domain.lifecycle import JobStatus
 from safelight.domain.order import ImageOrder, Reference
-from safelight.engine.image.lease import Hint
-from safelight.engine.orders.control import retry
-from safelight.engine.orders.submit import submit
-from safelight.engine.tenants import uploads
-from safelight.engine.tenants.uploads import (
+from safelight.engine.accounts import uploads
+from safelight.engine.accounts.uploads import (
     UnusablePicture,
     Upload,
     forget_uploads,
@@ -29,6 +26,9 @@ from safelight.engine.tenants.uploads import (
     remove_upload,
     upload_of,
 )
+from safelight.engine.image.lease import Hint
+from safelight.engine.orders.control import retry
+from safelight.engine.orders.submit import submit
 from safelight.engine.upkeep.erasure import remove
 from safelight.imaging.pool import RenderPool
 from safelight.sandbox.server import RunningSandbox

@@ -12,12 +12,12 @@ from safelight.domain.credits import Billing, CreditPrices
 from safelight.domain.errors import BudgetExceeded, InvalidRequest
 from safelight.domain.ids import AttemptId, JobId
 from safelight.domain.lifecycle import ImageStatus
+from safelight.engine.accounts.ledger import statement
 from safelight.engine.image import provider_book, settle
 from safelight.engine.image.lease import Hint, Lease, claim
 from safelight.engine.image.outcome import End, no_answer
 from safelight.engine.orders.control import CancelMode, cancel, retry
 from safelight.engine.orders.submit import submit
-from safelight.engine.tenants.ledger import statement
 from safelight.providers.provider import RemoteHandle
 from safelight.settings import Settings
 from tests.engine.books import (

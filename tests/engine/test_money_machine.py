@@ -25,13 +25,13 @@ from safelight.domain.errors import Billed, BudgetExceeded, Conflict, ErrorKind
 from safelight.domain.ids import AttemptId, JobId, new_attempt_id
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.money import FREE, Cost, CostBasis
+from safelight.engine.accounts.accounts import account_of, set_daily_budget
+from safelight.engine.accounts.ledger import EntryKind, add_credit
 from safelight.engine.image import provider_book, settle
 from safelight.engine.image.lease import Hint, Lease, claim
 from safelight.engine.image.outcome import AttemptEnd, End, ImageError, Opened, TryAgain, Verdict, no_answer
 from safelight.engine.orders.control import CancelMode, cancel, retry
 from safelight.engine.orders.submit import submit
-from safelight.engine.tenants.accounts import account_of, set_daily_budget
-from safelight.engine.tenants.ledger import EntryKind, add_credit
 from safelight.settings import Settings
 from tests.engine import alone
 from tests.engine.books import (

@@ -9,11 +9,11 @@ import asyncpg
 
 from safelight.domain.fallback import Target
 from safelight.domain.ids import JobId
-from safelight.engine.figures.doctor import examine
 from safelight.engine.orders.control import CancelMode, cancel, retry
 from safelight.engine.orders.submit import submit
 from safelight.engine.queue.admission import admit
 from safelight.engine.timing import Timing
+from safelight.engine.watch.doctor import examine
 from safelight.settings import Settings
 from tests.engine.by_hand import pass_time, swept
 from tests.engine.families import family

@@ -8,8 +8,8 @@ import asyncpg
 
 from safelight.domain.credits import Billing, CreditPrices
 from safelight.domain.order import ImageOrder
-from safelight.engine.ahead.outlook import Limits, Lookout
-from safelight.engine.ahead.quote import FEWEST_PICTURES, Estimate, quote
+from safelight.engine.estimates.outlook import Limits, Lookout
+from safelight.engine.estimates.quote import FEWEST_PICTURES, Estimate, quote
 from safelight.engine.orders.depth import QueueDepth
 from safelight.engine.orders.submit import submit
 from safelight.settings import Settings

@@ -13,10 +13,10 @@ import pytest
 from safelight.db.statements import load
 from safelight.domain.checkup import Check, Verdict
 from safelight.domain.ids import JobId
-from safelight.engine.figures.doctor import examine
 from safelight.engine.orders.submit import submit
 from safelight.engine.timing import Timing
 from safelight.engine.upkeep.stuck import POLL_LIMIT_SECONDS, Bounds, StuckWatch
+from safelight.engine.watch.doctor import examine
 from safelight.settings import Settings
 from safelight.wiring.api import api_of
 from tests.engine.by_hand import pass_time

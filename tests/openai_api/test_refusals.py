@@ -11,7 +11,7 @@ import pytest
 
 from safelight.api.openai.failed import failed_answer
 from safelight.domain.access import KeyScope
-from safelight.engine.tenants.keys import create_key
+from safelight.engine.accounts.keys import create_key
 from tests.openai_api.conftest import GEMINI, OPENAI, World, front_door
 
 GOOD: dict[str, Any] = {"prompt": "A brass key", "model": OPENAI}

@@ -47,8 +47,8 @@ from safelight.delivery.frames import event_frame
 from safelight.delivery.hub import EventHub
 from safelight.delivery.links import Links
 from safelight.domain.signing import Signer, signing_key
-from safelight.engine.ahead.outlook import Limits, Lookout
-from safelight.engine.tenants.keyring import Keyring
+from safelight.engine.accounts.keyring import Keyring
+from safelight.engine.estimates.outlook import Limits, Lookout
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig

@@ -13,10 +13,10 @@ from safelight.api.ordering.webhook import CheckUrl
 from safelight.delivery.webhooks.vault import Vault
 from safelight.domain.credits import Billing, CreditPrices
 from safelight.domain.recipe import Recipe
+from safelight.engine.accounts.uploads import UPLOAD_DAYS, Cleaner
 from safelight.engine.orders.catalog import Catalog
 from safelight.engine.orders.depth import QueueDepth
 from safelight.engine.queue.admission import Admission
-from safelight.engine.tenants.uploads import UPLOAD_DAYS, Cleaner
 from safelight.storage.blob_store import BlobStore
 
 

@@ -28,7 +28,7 @@ from safelight.db.embedded import other_version, running_dsn
 from safelight.delivery.webhooks.checkup import secrets_check
 from safelight.delivery.webhooks.vault import InvalidKey, vault_found
 from safelight.domain.checkup import Check, Verdict, worst
-from safelight.engine.figures.doctor import DatabaseReport, examine
+from safelight.engine.watch.doctor import DatabaseReport, examine
 from safelight.providers import checkup as providers
 from safelight.providers.checkup import Account, provider_checks
 from safelight.settings import PLACEHOLDER, Settings

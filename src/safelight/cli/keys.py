@@ -17,7 +17,7 @@ from safelight.cli.jobs import AsJson
 if TYPE_CHECKING:
     import asyncpg
 
-    from safelight.engine.tenants.keys import Key
+    from safelight.engine.accounts.keys import Key
     from safelight.settings import Settings
 
 keys = typer.Typer(help="Make, list and revoke API keys, in the database itself.", no_args_is_help=True)
@@ -45,7 +45,7 @@ def create(
         from safelight.api.schemas import NewKey
         from safelight.domain.access import KeyScope
         from safelight.domain.credits import Billing
-        from safelight.engine.tenants.keys import create_key
+        from safelight.engine.accounts.keys import create_key
 
         try:
             NewKey.model_validate({"account": account, "name": name, "scopes": scopes})
@@ -80,7 +80,7 @@ def list_keys(
     """Every key, newest first, without the keys themselves."""
 
     async def command(pool: asyncpg.Pool, _: Settings) -> int:
-        from safelight.engine.tenants.keys import keys_page
+        from safelight.engine.accounts.keys import keys_page
 
         found: list[Key] = []
         while page := await keys_page(pool, account=account, before=found[-1].id if found else None, limit=_PAGE):
@@ -107,7 +107,7 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="KEY", help="The key's 
     """Refuse a key from now on: within five seconds in every process."""
 
     async def command(pool: asyncpg.Pool, _: Settings) -> int:
-        from safelight.engine.tenants.keys import revoke_key
+        from safelight.engine.accounts.keys import revoke_key
 
         await revoke_key(pool, key_id)
         print(f"{key_id} is revoked")

@@ -17,7 +17,7 @@ from safelight.cli.running import run
 from safelight.db.embedded import running_dsn
 from safelight.db.pool import CONNECTION_LOST, connect
 from safelight.domain.money import format_usd
-from safelight.engine.ahead.offers import Offer, gates_of, offers_of, standing_of
+from safelight.engine.estimates.offers import Offer, gates_of, offers_of, standing_of
 from safelight.engine.gates import GateState, gate_states
 from safelight.providers.registry import InvalidConfiguration, installed_kinds, load_kind
 from safelight.settings import ProviderSettings, Settings

@@ -1,7 +1,7 @@
 """Alerts: the rules there are, where they begin, and when somebody is told.
 
 A rule looks at figures and finds subjects (a provider, an endpoint, a schedule) of which something should be known.
-What was found, and when, is written down by `engine/figures/alerts.py`; the step from one look to the next is
+What was found, and when, is written down by `engine/watch/alerts.py`; the step from one look to the next is
 `advance`, here. A subject is told of once for each severity of a firing, again after a while, and once more when it has
 been clear for long enough.
 """

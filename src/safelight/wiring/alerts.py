@@ -10,10 +10,10 @@ import asyncpg
 from pydantic import SecretStr
 
 from safelight.delivery.notices import AlertsExtraMissing, Notifier, Services, require_extra
-from safelight.engine.figures.alert_figures import Looks
-from safelight.engine.figures.alerts import AlertWatch
 from safelight.engine.orders.catalog import Catalog
 from safelight.engine.upkeep.stuck import Bounds
+from safelight.engine.watch.alert_figures import Looks
+from safelight.engine.watch.alerts import AlertWatch
 from safelight.providers.registry import InvalidConfiguration
 from safelight.settings import Settings
 

@@ -15,6 +15,7 @@ from safelight.delivery.links import Links
 from safelight.delivery.webhooks.courier import Courier, forget_old
 from safelight.delivery.webhooks.visit import CourierPoint
 from safelight.domain.ids import WorkerId, new_worker_id
+from safelight.engine.accounts.uploads import forget_uploads
 from safelight.engine.failpoints import Failpoint, Failpoints
 from safelight.engine.figures.tally import Tally
 from safelight.engine.image.addresses import Addresses
@@ -22,7 +23,6 @@ from safelight.engine.image.attempt import AttemptPipeline
 from safelight.engine.image.keep import Keeper
 from safelight.engine.image.writes import Writes
 from safelight.engine.queue.worker import Capacity, Worker, claim_store
-from safelight.engine.tenants.uploads import forget_uploads
 from safelight.engine.upkeep.erasure import Eraser, ErasurePoint
 from safelight.engine.upkeep.retention import delete_orphans
 from safelight.imaging.pool import RenderPool

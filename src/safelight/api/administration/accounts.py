@@ -22,7 +22,7 @@ from safelight.api.money import shown_amounts
 from safelight.domain.access import ACCOUNT
 from safelight.domain.credits import Billing
 from safelight.domain.money import format_usd, microusd
-from safelight.engine.tenants.accounts import (
+from safelight.engine.accounts.accounts import (
     Account,
     account_of,
     accounts_after,
@@ -31,7 +31,7 @@ from safelight.engine.tenants.accounts import (
     no_such_account,
     set_daily_budget,
 )
-from safelight.engine.tenants.ledger import Entry, EntryKind, add_credit, statement
+from safelight.engine.accounts.ledger import Entry, EntryKind, add_credit, statement
 
 NoQuery = Annotated[schemas.NoQuery, Query()]
 

@@ -11,7 +11,7 @@ from safelight.api.access import ADMINISTERS
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.api.schemas.alerts import Alert, Alerts
-from safelight.engine.figures import alerts as engine
+from safelight.engine.watch import alerts as engine
 
 NoQuery = Annotated[schemas.NoQuery, Query()]
 

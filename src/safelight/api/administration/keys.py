@@ -17,8 +17,8 @@ from safelight.api.edge.body import read_object
 from safelight.api.edge.faults import validated
 from safelight.api.edge.openapi import documented, problems, request_body
 from safelight.domain.access import KeyScope
-from safelight.engine.tenants.keyring import Keyring
-from safelight.engine.tenants.keys import Key, create_key, keys_page, revoke_key
+from safelight.engine.accounts.keyring import Keyring
+from safelight.engine.accounts.keys import Key, create_key, keys_page, revoke_key
 
 NoQuery = Annotated[schemas.NoQuery, Query()]
 

@@ -11,8 +11,8 @@ from safelight.api.access import ADMINISTERS, Reads, reach_of
 from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.api.schemas import ProviderQueue, Queue
-from safelight.engine.ahead.backlog import ProviderBacklog, average_wait_seconds, backlog_of, processing_seconds
-from safelight.engine.ahead.outlook import Lookout
+from safelight.engine.estimates.backlog import ProviderBacklog, average_wait_seconds, backlog_of, processing_seconds
+from safelight.engine.estimates.outlook import Lookout
 from safelight.engine.pause import pause, resume
 
 NoQuery = Annotated[schemas.NoQuery, Query()]

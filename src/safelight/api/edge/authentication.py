@@ -17,7 +17,7 @@ from safelight.api.pictures.passes import bears_link
 from safelight.domain.access import ANYBODY, Caller
 from safelight.domain.errors import SafelightError, Unauthenticated
 from safelight.domain.keys import has_key
-from safelight.engine.tenants.keyring import Keyring
+from safelight.engine.accounts.keyring import Keyring
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
 """What tells nothing of anybody."""

@@ -11,8 +11,8 @@ from safelight.api.ordering.placing import placed
 from safelight.domain.credits import Billing
 from safelight.domain.eta import Eta
 from safelight.domain.money import format_usd
-from safelight.engine.ahead.outlook import Lookout
-from safelight.engine.ahead.quote import Quote, quote
+from safelight.engine.estimates.outlook import Lookout
+from safelight.engine.estimates.quote import Quote, quote
 
 
 class Quotes:

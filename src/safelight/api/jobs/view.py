@@ -25,8 +25,8 @@ from safelight.domain.ids import JobId, is_job_id
 from safelight.domain.lifecycle import TERMINAL_IMAGE_STATUSES, ImageStatus, JobStatus
 from safelight.domain.money import format_usd
 from safelight.domain.order import Priority
-from safelight.engine.ahead.forecast import NOTHING, Forecast, Pending, forecast
-from safelight.engine.ahead.outlook import Lookout
+from safelight.engine.estimates.forecast import NOTHING, Forecast, Pending, forecast
+from safelight.engine.estimates.outlook import Lookout
 from safelight.storage.blob_store import BlobMissing
 
 MAX_INLINE_BYTES = 32_000_000

@@ -23,7 +23,7 @@ from safelight.api.edge.problems import RequestFault
 from safelight.api.edge.strict_json import why_bad
 from safelight.api.openai.asked import without_nulls
 from safelight.api.schemas.base import MAX_REFERENCES
-from safelight.engine.tenants.uploads import UnusablePicture, keep_upload
+from safelight.engine.accounts.uploads import UnusablePicture, keep_upload
 from safelight.imaging import container
 from safelight.imaging.rendition import MIME
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from safelight.api.edge.problems import RequestFault
-from safelight.engine.ahead.offers import offers_of
+from safelight.engine.estimates.offers import offers_of
 from safelight.engine.orders.catalog import Catalog, ConfiguredProvider
 from safelight.providers.provider import Capabilities, UnknownModel
 

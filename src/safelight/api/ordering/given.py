@@ -16,7 +16,7 @@ from safelight.api.ordering.webhook import CheckUrl
 from safelight.api.schemas.base import MAX_IMAGES, MAX_REFERENCES
 from safelight.api.schemas.webhooks import MAX_URL_CHARS
 from safelight.domain.ids import is_upload_id
-from safelight.engine.tenants.uploads import Upload, uploads_of
+from safelight.engine.accounts.uploads import Upload, uploads_of
 from safelight.net.egress import Unresolvable
 from safelight.net.fetch import FetchRefused
 

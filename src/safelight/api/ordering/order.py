@@ -49,7 +49,7 @@ def place_order(
     """The order that a parsed request body stands for. Raises InvalidRequest that lists every fault, those that were
     found before too.
 
-    `styles` are those that the account can use (`engine.tenants.styles`); None: the built-in ones alone.
+    `styles` are those that the account can use (`engine.accounts.styles`); None: the built-in ones alone.
     """
     draft = _Draft(document)
     job = draft.job

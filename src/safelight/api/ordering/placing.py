@@ -12,8 +12,8 @@ from safelight.api.ordering.order import place_order
 from safelight.api.ordering.webhook import CheckUrl, url_faults
 from safelight.domain.order import JobOrder
 from safelight.domain.recipe import Recipe
+from safelight.engine.accounts.styles import styles_for
 from safelight.engine.orders.catalog import Catalog
-from safelight.engine.tenants.styles import styles_for
 
 
 async def placed(

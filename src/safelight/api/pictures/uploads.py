@@ -21,7 +21,7 @@ from safelight.api.edge.problems import problem
 from safelight.delivery.links import Links
 from safelight.domain.errors import NotFound, Unavailable
 from safelight.domain.ids import is_upload_id
-from safelight.engine.tenants.uploads import (
+from safelight.engine.accounts.uploads import (
     MAX_UPLOAD_BYTES,
     UnusablePicture,
     Upload,

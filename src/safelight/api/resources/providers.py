@@ -15,7 +15,7 @@ from safelight.api.dependencies import ApiDependencies
 from safelight.api.edge.openapi import problems
 from safelight.api.schemas import Provider, ProviderGate, ProviderHealth, ProviderModel, Providers, SizeRule
 from safelight.domain.money import format_usd
-from safelight.engine.ahead.offers import Offer, gates_of, offers_of, standing_of
+from safelight.engine.estimates.offers import Offer, gates_of, offers_of, standing_of
 from safelight.engine.figures.health import Health, health_of
 from safelight.engine.gates import GateState, gate_states
 from safelight.engine.orders.catalog import ConfiguredProvider

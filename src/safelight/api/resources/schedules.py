@@ -21,10 +21,10 @@ from safelight.api.resources.schedule_view import ScheduleReader
 from safelight.delivery.links import Links
 from safelight.domain.errors import InvalidRequest
 from safelight.domain.ids import ScheduleId, is_schedule_id
+from safelight.engine.accounts.accounts import ensure
+from safelight.engine.accounts.styles import styles_of
 from safelight.engine.schedules import timetable
 from safelight.engine.schedules.due import Place, Schedules
-from safelight.engine.tenants.accounts import ensure
-from safelight.engine.tenants.styles import styles_of
 
 AccountQuery = Annotated[schemas.AccountQuery, Query()]
 

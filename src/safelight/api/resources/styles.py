@@ -19,7 +19,7 @@ from safelight.api.edge.openapi import documented, problems, request_body
 from safelight.api.edge.problems import RequestFault
 from safelight.domain.ids import IMAGE_ID_PATTERN
 from safelight.domain.style import Style
-from safelight.engine.tenants.styles import Condition, put_style, remove_style, style_of, styles_of
+from safelight.engine.accounts.styles import Condition, put_style, remove_style, style_of, styles_of
 
 AccountQuery = Annotated[schemas.AccountQuery, Query()]
 

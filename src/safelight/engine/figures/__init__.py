@@ -1,1 +1,1 @@
-"""What became of everything, in figures: for people, for /metrics, for alerts and for the doctor."""
+"""What became of everything, in figures: for people, and for /metrics. Reads only, but for the tally."""

@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import Metric as Family
 from safelight.db.pool import TRANSIENT
 from safelight.db.statements import load
 from safelight.domain.money import MICROUSD_PER_USD
-from safelight.engine.ahead.offers import standing_of
+from safelight.engine.estimates.offers import standing_of
 from safelight.engine.figures.tally import BOUNDS_SECONDS, Tally
 from safelight.engine.gates import GateState, gate_states
 from safelight.engine.upkeep.stuck import Bounds, suspects

@@ -15,7 +15,7 @@ import asyncpg
 
 from safelight.db.statements import load
 from safelight.domain.errors import Unavailable
-from safelight.engine.ahead.offers import Standing, standing_of
+from safelight.engine.estimates.offers import Standing, standing_of
 from safelight.engine.gates import gate_states
 from safelight.engine.upkeep.stuck import Bounds, suspects
 

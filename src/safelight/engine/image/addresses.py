@@ -18,10 +18,10 @@ from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.lifecycle import ImageStatus
 from safelight.domain.retry import backoff_seconds
+from safelight.engine.accounts.uploads import MAX_UPLOAD_BYTES, UPLOAD_DAYS, Cleaner, UnusablePicture, keep_upload
 from safelight.engine.image import settle
 from safelight.engine.image.lease import Lease
 from safelight.engine.image.outcome import reference_not_fetched
-from safelight.engine.tenants.uploads import MAX_UPLOAD_BYTES, UPLOAD_DAYS, Cleaner, UnusablePicture, keep_upload
 from safelight.net.fetch import Fetch, FetchFailed, FetchRefused
 from safelight.storage.blob_store import BlobStore
 

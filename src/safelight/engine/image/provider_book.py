@@ -16,9 +16,9 @@ from safelight.domain.attempts import AttemptFact, AttemptStatus, NextStep, next
 from safelight.domain.errors import ErrorKind
 from safelight.domain.ids import AttemptId, ImageRowId
 from safelight.domain.money import UNKNOWN_COST, Cost, CostBasis
+from safelight.engine.accounts.accounts import Database
 from safelight.engine.image.lease import Lease
 from safelight.engine.image.outcome import AttemptEnd
-from safelight.engine.tenants.accounts import Database
 from safelight.providers.provider import RemoteHandle
 from safelight.storage.staging import Receipt
 

@@ -17,10 +17,10 @@ from safelight.domain.events import EventType
 from safelight.domain.ids import JobId, new_endpoint_id, new_job_id
 from safelight.domain.order import ImageOrder, JobOrder
 from safelight.domain.signing import LINK_KEY_BYTES
+from safelight.engine.accounts.accounts import ensure
 from safelight.engine.image.charge import Item, Payer, charge, limit_job, tell_if_exhausted
 from safelight.engine.image.journal import append_event
 from safelight.engine.orders.depth import QueueDepth
-from safelight.engine.tenants.accounts import ensure
 from safelight.tracing.spans import current_context
 
 _SQL, _ERASURE = load("submit"), load("erasure")

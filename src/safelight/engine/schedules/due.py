@@ -39,9 +39,9 @@ from safelight.domain.order import JobOrder
 from safelight.domain.recurrence import CatchUp, Plan, Recurrence, cron_fields, zone_of
 from safelight.domain.style import Style
 from safelight.domain.template import filled
+from safelight.engine.accounts.styles import styles_of
 from safelight.engine.orders.submit import submit
 from safelight.engine.schedules.timetable import ask_for_run, terms_of
-from safelight.engine.tenants.styles import styles_of
 from safelight.tracing.spans import Attribute, SpanName, span
 
 KEPT_RUNS = 1000

@@ -19,7 +19,7 @@ from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.alert_text import message
 from safelight.domain.alerts import Finding, Policy, Rule, Severity, Standing, Tell, advance, stays_as_it_is
-from safelight.engine.figures.alert_figures import Looks
+from safelight.engine.watch.alert_figures import Looks
 
 _SQL = load("alerts")
 

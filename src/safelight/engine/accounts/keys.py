@@ -1,4 +1,4 @@
-"""Keys as rows: made, listed, revoked. What a request does with one is `engine.tenants.keyring`."""
+"""Keys as rows: made, listed, revoked. What a request does with one is `engine.accounts.keyring`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safelight.domain.credits import Billing
 from safelight.domain.errors import Fault, InvalidRequest, NotFound
 from safelight.domain.ids import new_key_id
 from safelight.domain.keys import KeyId, digest_of, is_key_id, new_key
-from safelight.engine.tenants.accounts import ensure
+from safelight.engine.accounts.accounts import ensure
 
 _SQL = load("keys")
 

@@ -9,7 +9,7 @@ from math import ceil
 
 from safelight.domain.eta import Eta
 from safelight.domain.order import JobOrder
-from safelight.engine.ahead.outlook import Outlook, Own
+from safelight.engine.estimates.outlook import Outlook, Own
 from safelight.engine.gates import GateState
 
 

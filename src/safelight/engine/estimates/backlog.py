@@ -12,8 +12,8 @@ import asyncpg
 
 from safelight.db.statements import load
 from safelight.domain.eta import Latency, Load, estimate
-from safelight.engine.ahead.offers import Standing, standing_of
-from safelight.engine.ahead.outlook import Lookout, Outlook, Own, waits_of
+from safelight.engine.estimates.offers import Standing, standing_of
+from safelight.engine.estimates.outlook import Lookout, Outlook, Own, waits_of
 from safelight.engine.gates import GateState, gate_states, limits_of
 from safelight.engine.image.provider_book import database_now
 from safelight.engine.pause import Pause, paused

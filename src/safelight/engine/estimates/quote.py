@@ -29,9 +29,9 @@ from safelight.domain.errors import Unavailable
 from safelight.domain.eta import Eta
 from safelight.domain.money import format_usd
 from safelight.domain.order import ImageOrder, JobOrder
-from safelight.engine.ahead.forecast import Pending, forecast
-from safelight.engine.ahead.obstacles import obstacles
-from safelight.engine.ahead.outlook import Lookout
+from safelight.engine.estimates.forecast import Pending, forecast
+from safelight.engine.estimates.obstacles import obstacles
+from safelight.engine.estimates.outlook import Lookout
 from safelight.engine.image.charge import Item, known_amounts
 from safelight.engine.orders.depth import QueueDepth
 

@@ -16,10 +16,10 @@ from safelight.domain.attempts import AttemptStatus
 from safelight.domain.checkup import Check, Verdict, worst
 from safelight.domain.money import format_usd
 from safelight.domain.stuck import remedy_of
+from safelight.engine.accounts.audit import books_check
 from safelight.engine.queue import dispatch
 from safelight.engine.queue.sweep import PATIENCE_WITH_LIMIT_SECONDS, Findings
 from safelight.engine.schedules.checkup import schedule_check
-from safelight.engine.tenants.audit import books_check
 from safelight.engine.timing import Timing
 from safelight.engine.upkeep.stuck import Bounds, Suspect, suspects
 from safelight.storage.staging import Receipt

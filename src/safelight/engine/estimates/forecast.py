@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from safelight.domain.eta import Eta, Load, estimate
-from safelight.engine.ahead.outlook import MAX_AHEAD, Outlook, Own, Place
+from safelight.engine.estimates.outlook import MAX_AHEAD, Outlook, Own, Place
 from safelight.engine.gates import limits_of
 
 

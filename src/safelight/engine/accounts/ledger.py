@@ -16,7 +16,7 @@ from safelight.db.pool import ACQUIRE_SECONDS
 from safelight.db.statements import load
 from safelight.domain.credits import Billing
 from safelight.domain.errors import Conflict, InvalidRequest
-from safelight.engine.tenants.accounts import Database, account_of
+from safelight.engine.accounts.accounts import Database, account_of
 
 _SQL = load("ledger")
 _CHARGE = load("charge")
