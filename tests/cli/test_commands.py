@@ -69,7 +69,7 @@ async def test_an_unknown_job_is_one_line_of_the_service(safelight: Safelight, d
 async def test_a_wrong_setting_is_named_without_its_value(safelight: Safelight, environment: dict[str, str]) -> None:
     environment["SAFELIGHT_WORKERS"] = "many-secrets"
     said = await safelight("jobs", "list")
-    assert said.code == 1
+    assert said.code == os.EX_CONFIG
     assert said.err.startswith("safelight: setting workers:")
     assert "many-secrets" not in said.err
 
