@@ -149,6 +149,8 @@ async def test_users_that_come_and_go_never_lose_the_server_and_leave_none_behin
     with ThreadPoolExecutor(4) as threads:
         assert await asyncio.gather(*(asyncio.to_thread(threads.submit(use, n).result) for n in numbers)) == [1] * 12
     assert server.is_gone
+    said = (folder / "home/pg/server.log").read_text()
+    assert "immediate shutdown" not in said, "who stopped one server waited for that one, and not for the next"
 
 
 async def test_of_starters_that_race_one_starts_and_the_others_attach(server: EmbeddedServer, folder: Path):

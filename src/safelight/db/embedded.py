@@ -47,6 +47,7 @@ _LARGEST_LOG_BYTES = 10_000_000
 _ADOPTED, _LEFT = "adopted", "left"
 _POLL_SECONDS = 0.02
 _LOOKS_FOR_USERS = 5
+_START_SECONDS = 30
 _ANSWER_SECONDS = 5
 # Length and code 80877103: https://www.postgresql.org/docs/18/protocol-message-formats.html
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
@@ -165,12 +166,12 @@ class EmbeddedServer:
         if running is None:
             return
         if running == self._adopted == started:
-            _shut_down(area)
+            _shut_down(area, running)
         elif not _is_noted(area, _ADOPTED, running):
             if running == started:
                 _note(area, _LEFT, running)  # before the others are looked for: who leaves meanwhile finds it
             if _is_noted(area, _LEFT, running):
-                _shut_down_if_unused(area)
+                _shut_down_if_unused(area, running)
 
     def adopt(self) -> None:
         """The running server is ours to stop, whoever started it: for a starter that knows itself alone."""
@@ -187,7 +188,7 @@ class EmbeddedServer:
             (self._home / "pg").unlink(missing_ok=True)  # a link to what is gone already
             return
         placement = self._place()
-        _shut_down(placement.area)
+        _shut_down_whoever_runs(placement.area)
         shutil.rmtree(_short_socket_folder(placement.area), ignore_errors=True)
         shutil.rmtree(placement.area)
         (self._home / "pg").unlink(missing_ok=True)
@@ -338,8 +339,9 @@ def running_server(area: Path) -> str | None:
 
 def stop_left_behind(area: Path, server: str | None) -> None:
     """No server runs here that is `server`. Another one goes on."""
-    if server is not None and running_server(area) == server:
-        _shut_down(area)
+    running = _postmaster(area)
+    if running is not None and _identity(running) == server:
+        _shut_down(area, running)
 
 
 def running_dsn(home: Path) -> str | None:
@@ -351,33 +353,42 @@ def running_dsn(home: Path) -> str | None:
     return _dsn(postmaster) if postmaster is not None and postmaster.is_ready and _answers(postmaster) else None
 
 
-def _shut_down_if_unused(area: Path) -> None:
+def _shut_down_if_unused(area: Path, server: _Postmaster) -> None:
     """Looks more than once: whoever looks at the descriptors of a process keeps a closed one open for a moment."""
     for _ in range(_LOOKS_FOR_USERS):
         with lock_at_once(area / "data") as unused:
             if unused is not None:
-                _shut_down(area)
+                _shut_down(area, server)
                 return
         time.sleep(_POLL_SECONDS)
 
 
-def _shut_down(area: Path) -> None:
-    """The server that runs here is gone; one that somebody starts as soon as it is goes on. Fast, then immediate, then
-    by force: the last two leave recovery to the next start."""
-    server: _Postmaster | None = None
+def _shut_down_whoever_runs(area: Path) -> None:
+    """No server runs here, nor one that somebody is about to start."""
+
+    def is_told_of_or_gone() -> bool:
+        return _postmaster(area) is not None or _is_gone(area)
+
+    while not _is_gone(area):
+        if not _within(_START_SECONDS, is_told_of_or_gone):
+            raise EmbeddedServerError(f"The PostgreSQL in `{area}` did not stop.")
+        if (running := _postmaster(area)) is not None:
+            _shut_down(area, running)
+
+
+def _shut_down(area: Path, server: _Postmaster) -> None:
+    """This server is gone; one that somebody starts as soon as it is goes on. Fast, then immediate, then by force: the
+    last two leave recovery to the next start."""
 
     def is_over() -> bool:
         found = _postmaster(area)
-        is_another = server is not None and found is not None and _identity(found) != _identity(server)
-        return is_another or _is_gone(area)
+        return (found is not None and _identity(found) != _identity(server)) or _is_gone(area)
 
     for number, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
         if is_over():
             return
-        server = server or _postmaster(area)
-        if server is not None:
-            with suppress(ProcessLookupError):  # killed; its children are about to notice
-                os.kill(server.pid, number)
+        with suppress(ProcessLookupError):  # killed; its children are about to notice
+            os.kill(server.pid, number)
         if _within(seconds, is_over):
             return
     raise EmbeddedServerError(f"The PostgreSQL in `{area}` did not stop.")
