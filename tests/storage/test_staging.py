@@ -13,6 +13,7 @@ import pytest
 from killed_at_each_step import killed_at_each_step, trace_of
 
 from safelight.domain.money import Cost, CostBasis
+from safelight.storage import durable
 from safelight.storage.local_staging import LocalStaging
 from safelight.storage.place import BucketPlace, Folder
 from safelight.storage.staging import Receipt, Staged, StagedConflict, StagedCorrupt, Staging
@@ -148,6 +149,27 @@ async def test_parts_and_bytes_without_a_sidecar_are_never_listed(staging: Local
 
     await staging.stage(_receipt(), BYTES)
     assert await staging.load("att_1") == (_receipt(), BYTES)
+
+
+async def test_a_writer_that_was_stopped_while_another_finished_leaves_no_receipt_of_bytes_that_are_gone(
+    staging: LocalStaging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have fetched the picture of one job; the one that owns the image by now needs it no more."""
+    other, sync = LocalStaging(tmp_path), durable.sync
+
+    def stopped(folder: int) -> None:
+        if (tmp_path / "att_1.bin").exists():
+            monkeypatch.setattr(durable, "sync", sync)
+            asyncio.run(other.stage(_receipt(), BYTES))
+            asyncio.run(other.discard("att_1"))
+        sync(folder)
+
+    monkeypatch.setattr(durable, "sync", stopped)
+    await staging.stage(_receipt(), BYTES)
+
+    assert await staging.corrupt() == []
+    assert await staging.load("att_1") is None
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_leftovers_are_removed_when_they_are_old_and_complete_attempts_never(

@@ -229,6 +229,17 @@ def _place(attempts: Mapping[str, tuple[Receipt, bytes]], folder: int) -> None:
         for name in names:
             os.rename(next(parts), name, src_dir_fd=folder, dst_dir_fd=folder)
         durable.sync(folder)
+    for picture, sidecar in zip(pictures, sidecars, strict=True):
+        if not _is_there(picture, folder):  # somebody else has staged, used and discarded it while we were stopped
+            durable.removed(sidecar, folder=folder)
+
+
+def _is_there(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _outcome(asked: Receipt, kept: Receipt) -> Staged | StagedConflict:
