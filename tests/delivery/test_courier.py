@@ -16,18 +16,12 @@ from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
 from safelight.engine.image.journal import append_event, locked_job
 from tests.delivery import stage
-from tests.delivery.receiver import Message, Receiver, receiving, status
+from tests.delivery.receiver import Message, Receiver, status
 from tests.delivery.stage import ACCOUNT, VAULT, courier, deliveries, endpoint, happen, job, nothing_waits
 from tests.engine.by_hand import pass_time
 from tests.orders import until
 
 STARTED, DONE, PICTURE = EventType.JOB_STARTED, EventType.JOB_COMPLETED, EventType.IMAGE_COMPLETED
-
-
-@pytest.fixture
-async def receiver():
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def test_everything_that_happens_is_posted_signed_and_in_order(pool: asyncpg.Pool, receiver: Receiver):

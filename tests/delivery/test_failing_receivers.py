@@ -12,18 +12,12 @@ from safelight.delivery.webhooks import deliveries as sent
 from safelight.delivery.webhooks.endpoints import Endpoints
 from safelight.domain.events import EventType
 from tests.delivery import stage
-from tests.delivery.receiver import Message, Receiver, drip, hang, receiving, status
+from tests.delivery.receiver import Message, Receiver, drip, hang, status
 from tests.delivery.stage import ACCOUNT, QUICK, VAULT, courier, deliveries, endpoint, happen, job, nothing_waits
 from tests.engine.by_hand import pass_time
 from tests.orders import until
 
 STARTED, DONE, PICTURE = EventType.JOB_STARTED, EventType.JOB_COMPLETED, EventType.IMAGE_COMPLETED
-
-
-@pytest.fixture
-async def receiver():
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def test_a_receiver_that_is_away_for_an_hour_hears_how_every_job_ended(pool: asyncpg.Pool, receiver: Receiver):

@@ -19,7 +19,7 @@ from safelight.domain.errors import Conflict
 from safelight.domain.events import EventType
 from safelight.net.egress import EgressGuard, parse_allowances
 from safelight.net.post import Posted
-from tests.delivery.receiver import Message, Receiver, receiving, status
+from tests.delivery.receiver import Message, Receiver, status
 from tests.delivery.stage import (
     ACCOUNT,
     QUICK,
@@ -40,12 +40,6 @@ from tests.orders import until
 
 STARTED, DONE = EventType.JOB_STARTED, EventType.JOB_COMPLETED
 _SQL = load("courier")
-
-
-@pytest.fixture
-async def receiver():
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def claimed(pool: asyncpg.Pool, *, seconds: float = 10.0) -> tuple[str, str, object]:

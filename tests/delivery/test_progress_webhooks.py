@@ -6,24 +6,17 @@ import asyncio
 from dataclasses import replace
 
 import asyncpg
-import pytest
 
 from safelight.domain.events import EventType
 from safelight.domain.ids import JobId
 from safelight.engine.image.journal import append_event, locked_job
-from tests.delivery.receiver import Message, Receiver, receiving, status
+from tests.delivery.receiver import Message, Receiver, status
 from tests.delivery.stage import QUICK, courier, deliveries, endpoint, happen, job, nothing_waits
 from tests.engine.by_hand import pass_time
 from tests.orders import until
 
 SLOW = replace(QUICK, progress_seconds=60.0)
 TEN = [f"image-{number}" for number in range(10)]
-
-
-@pytest.fixture
-async def receiver():
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def complete(pool: asyncpg.Pool, job_id: JobId, *image_ids: str) -> None:

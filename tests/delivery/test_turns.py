@@ -6,11 +6,10 @@ import asyncio
 from collections import Counter
 
 import asyncpg
-import pytest
 
 from safelight.db.statements import load
 from safelight.domain.events import EventType
-from tests.delivery.receiver import Message, Receiver, receiving, status
+from tests.delivery.receiver import Message, Receiver, status
 from tests.delivery.stage import (
     claim,
     courier,
@@ -24,12 +23,6 @@ from tests.engine.by_hand import pass_time
 
 STARTED, DONE = EventType.JOB_STARTED, EventType.JOB_COMPLETED
 _SQL = load("courier")
-
-
-@pytest.fixture
-async def receiver():
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def test_at_one_endpoint_only_so_many_are_under_way_over_all_processes(pool: asyncpg.Pool, receiver: Receiver):
