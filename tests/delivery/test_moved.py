@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
-import pytest
 
 from safelight.delivery.webhooks.endpoints import Endpoint, Endpoints, Terms
 from safelight.domain.events import EventType
-from tests.delivery.receiver import Message, Receiver, receiving, status
+from tests.delivery.receiver import Message, Receiver, status
 from tests.delivery.stage import ACCOUNT, VAULT, courier, endpoint, happen, job, nothing_waits
 from tests.engine.by_hand import pass_time
 from tests.orders import until
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def test_the_address_of_before_does_not_close_the_new_one(pool: asyncpg.Pool, receiver: Receiver) -> None:

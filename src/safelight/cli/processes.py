@@ -27,6 +27,7 @@ import structlog
 import uvloop
 
 from safelight.cli.complaint import Complaint, Misconfigured, read_settings
+from safelight.cli.supervised import Child, stop_all
 from safelight.cli.traces import traced
 from safelight.db.keys import has_keys
 from safelight.db.provide import Database, provide_database
@@ -42,7 +43,6 @@ _OPEN_FILES = 65_536
 _READY_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
 _PORT_SECONDS = 8.0
-_RESTART_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
 _REPORTED = 50
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
     host, port = address(settings.bind)
     run_folder = settings.home / "run"
     run_folder.mkdir(parents=True, exist_ok=True)
-    children: list[_Child] = []
+    children: list[Child] = []
     stopping, stopped = asyncio.Event(), asyncio.Event()
     _on_stop(stopping.set, at_once=lambda: _kill(children))
     with _only_serve(run_folder):
@@ -134,9 +134,9 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
             if settings.placeholder:
                 shared["placeholder"] = 1
             environment = child_environment(shared)
-            children.append(_Child("api", "api", environment, run_folder))
+            children.append(Child("api", "api", environment, run_folder))
             names = (f"worker-{n}" for n in range(1, settings.workers + 1))
-            children.extend(_Child(name, "worker", environment, run_folder) for name in names)
+            children.extend(Child(name, "worker", environment, run_folder) for name in names)
             running = [asyncio.create_task(child.keep_running(stopping)) for child in children]
             try:
                 if await _ready(host, port, stopping):
@@ -146,7 +146,7 @@ async def _serve(settings: Settings, *, after_restore: bool) -> int:
                 await stopping.wait()
             finally:
                 stopping.set()
-                await _stop_all(children, running, settings.drain_seconds)
+                await stop_all(children, running, settings.drain_seconds)
         finally:
             stopped.set()
             await asyncio.wait((kept,))
@@ -256,80 +256,12 @@ async def _unless(stopping: asyncio.Event, begun: Coroutine[Any, Any, T]) -> T |
     return None if working.cancelled() else working.result()
 
 
-def _kill(children: Sequence[_Child]) -> None:
+def _kill(children: Sequence[Child]) -> None:
     """All of them at once, or this process where there are none yet."""
     if not children:
         os._exit(1)
     for child in children:
         child.signal(signal.SIGKILL)
-
-
-class _Child:
-    """One process of `serve`, started again when it ends unasked. When it cannot begin for the way it is configured,
-    all of them stop; once it has begun they do not, for the others still work."""
-
-    def __init__(self, name: str, process: str, environment: dict[str, str], run_folder: Path) -> None:
-        self._name = name
-        self._command = (sys.executable, "-m", "safelight.cli.child", process)
-        self._environment = environment
-        self._pid_file = run_folder / f"{name}.pid"
-        self._process: asyncio.subprocess.Process | None = None
-        self.is_misconfigured = False
-
-    async def keep_running(self, stopping: asyncio.Event) -> None:
-        failures = 0
-        has_run = False
-        while not stopping.is_set():
-            loop = asyncio.get_running_loop()
-            started_at = loop.time()
-            try:
-                code = await self._run(stopping)
-            except OSError as error:  # no memory for another process, say
-                log.error("a process cannot be started", name=self._name, error=type(error).__name__)
-                code = None
-            if code == os.EX_CONFIG and not has_run:
-                self.is_misconfigured = True
-                stopping.set()
-            if stopping.is_set():
-                return
-            has_run = True
-            failures = 0 if loop.time() - started_at > 30 else failures + 1
-            pause = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
-            log.warning("process ended; starting it again", name=self._name, code=code, after_seconds=pause)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), pause)
-
-    async def _run(self, stopping: asyncio.Event) -> int:
-        """Its exit code, once it has ended. Raises OSError when there is no such process."""
-        # A session of its own: the terminal's Ctrl-C is `serve`'s to pass on.
-        self._process = process = await asyncio.create_subprocess_exec(
-            *self._command, env=self._environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
-        )
-        try:
-            self._pid_file.write_text(f"{process.pid}\n")
-        except OSError as error:
-            log.warning("a pid file cannot be written", name=self._name, error=type(error).__name__)
-        if stopping.is_set():  # told to stop while this one was being started
-            self.signal(signal.SIGTERM)
-        code = await process.wait()
-        with contextlib.suppress(OSError):
-            self._pid_file.unlink()
-        return code
-
-    def signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
-
-
-async def _stop_all(children: list[_Child], kept: list[asyncio.Task[None]], drain_seconds: float) -> None:
-    for child in children:
-        child.signal(signal.SIGTERM)
-    _, late = await asyncio.wait(kept, timeout=drain_seconds)
-    if late:
-        log.warning("some processes did not stop in time", count=len(late))
-        for child in children:
-            child.signal(signal.SIGKILL)
-        await asyncio.wait(late)
 
 
 async def _require_free(host: str, port: int, stopping: asyncio.Event) -> None:
